@@ -1,0 +1,11 @@
+//! The broker: owns the vault, verifies callers again, releases credentials and remembers every release.
+//!
+//! ```text
+//! cli, grpc, http ─▶ service ─▶ refresher ─▶ { vault, oauth, store } ─▶ model ─▶ { secret, clock }
+//! ```
+
+pub mod clock;
+pub mod model;
+pub mod secret;
+pub mod store;
+pub mod vault;

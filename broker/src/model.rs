@@ -1,0 +1,166 @@
+//! The nouns of the broker: principals, servers, grants. No input or output.
+
+use std::fmt;
+
+use crate::clock::UnixTime;
+
+/// The one tenant of a deployment: part of every key, AAD and cache key.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tenant(pub String);
+
+/// One person, virtual account or external user: an opaque id.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PrincipalId(pub String);
+
+/// What kind of principal, and the name policy knows it by.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum PrincipalKind {
+    /// A person of a login issuer without a verified e-mail address, or a user of an external identity.
+    External,
+    /// A person, by verified e-mail address, lower case.
+    User { email: String },
+    /// A virtual account, by name.
+    VirtualAccount { name: String },
+}
+
+/// A principal as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// Opaque; also the `sub` of self-issued tokens.
+    pub id: PrincipalId,
+    /// Kind and name.
+    pub kind: PrincipalKind,
+    /// When it was first seen.
+    pub created_at: UnixTime,
+}
+
+/// `(iss, sub)` of a token: maps to exactly one principal.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Identity {
+    /// Exact `iss`.
+    pub issuer: String,
+    /// Value of the issuer's subject claim.
+    pub subject: String,
+}
+
+/// `<group>/<name>`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ServerName(pub String);
+
+impl fmt::Display for ServerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A registered MCP server, made from a manifest that was found good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// `<group>/<name>`.
+    pub name: ServerName,
+    /// Where it is. Its origin is the only one its credential may reach (I12).
+    pub url: url::Url,
+    /// How the gate authenticates to it.
+    pub auth: Auth,
+    /// Subjects that may use it: `authorized_subjects` and the group's `collaborators`.
+    pub subjects: Vec<String>,
+    /// Plain http beyond loopback was asked for.
+    pub allow_plaintext: bool,
+    /// Changes whenever any of the above does.
+    pub revision: String,
+}
+
+/// Outbound authentication, by `auth_data.type` of the manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// `oauth2` with `grant_type: client_credentials`.
+    ClientCredentials(ClientCredentials),
+    /// `header`: the same headers for every caller. Values may hold secret references.
+    Header(Vec<(String, Template)>),
+    /// No `auth_data`.
+    None,
+    /// `passthrough`: the caller's own token, if it names the upstream as audience.
+    Passthrough {
+        /// Audience the token must name: the upstream's resource.
+        audience: String,
+    },
+}
+
+/// Text with secret references in it, resolved when it is used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template(pub Vec<TemplatePart>);
+
+/// One piece of a [`Template`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplatePart {
+    /// As it stands.
+    Text(String),
+    /// The value of a secret.
+    Secret(SecretRef),
+}
+
+/// `tfy-secret://<tenant>:<group>:<key>`; the tenant is this deployment's, or the reference was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SecretRef {
+    /// Secret group.
+    pub group: String,
+    /// Key in the group.
+    pub key: String,
+}
+
+/// How a client authenticates to a token endpoint (RFC 6749 §2.3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientAuthentication {
+    /// HTTP Basic.
+    Basic,
+    /// `client_id` and `client_secret` in the body.
+    Post,
+}
+
+/// A client-credentials grant as configured (RFC 6749 §4.4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCredentials {
+    /// Token endpoint.
+    pub token_url: url::Url,
+    /// May hold a secret reference.
+    pub client_id: Template,
+    /// May hold a secret reference.
+    pub client_secret: Template,
+    /// Basic, unless the manifest says otherwise.
+    pub client_authentication: ClientAuthentication,
+    /// Asked for, in this order.
+    pub scopes: Vec<String>,
+    /// `resource` (RFC 8707), where `include_resource` says so.
+    pub resource: Option<String>,
+    /// `additional_token_params`, in order of name.
+    pub additional_params: Vec<(String, String)>,
+    /// Hash of all of the above and of the server's origin: tokens of another revision are not used.
+    pub auth_revision: String,
+}
+
+/// Names one grant: a provider client and whom it acts for. Servers with equal keys share the grant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GrantKey {
+    /// Identifies the provider client: derived from token URL, client id reference, scopes and resource.
+    pub provider_client: String,
+    /// A principal's id, or `service` for client credentials.
+    pub holder: String,
+    /// What it was given for.
+    pub auth_revision: String,
+}
+
+/// Counts token material of a grant; compared on the value, never a key to find it by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u64);
+
+impl Server {
+    /// Path of its endpoint at the gateway, for example `/mcp-server/demo/echo/server`.
+    pub fn path(&self) -> String {
+        format!("/mcp-server/{}/server", self.name)
+    }
+
+    /// Name of its Envoy cluster: in the snapshot, in the routes, and compared by the filter (I12).
+    pub fn cluster(&self) -> String {
+        format!("mcp:{}", self.name)
+    }
+}

@@ -1,0 +1,235 @@
+//! The store: one trait, and one conformance suite run against each back end.
+//!
+//! A store sees sealed bytes and plain ids only. Every method is one transaction; none needs session state, so that a
+//! Postgres back end works through a pooler in transaction mode.
+
+use async_trait::async_trait;
+
+use crate::clock::UnixTime;
+use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, PrincipalKind};
+
+/// Why the store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else was first; re-read and decide again.
+    #[error("changed by somebody else meanwhile")]
+    Conflict,
+    /// A stored record cannot be right; it spoils no other.
+    #[error("stored {table} record {id} is not readable: {why}")]
+    Corrupt {
+        /// Table.
+        table: &'static str,
+        /// Id of the record.
+        id: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The store cannot be reached or written now; trying later may help.
+    #[error("the store is not available")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// Sealed bytes: what `vault` makes of a secret. Opaque here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sealed(pub Vec<u8>);
+
+/// A secret of the broker's own (`tfy-secret://…`), sealed.
+#[derive(Clone, Debug)]
+pub struct StoredSecret {
+    /// Secret group.
+    pub group: String,
+    /// Key in the group.
+    pub key: String,
+    /// Counts its values from 1; part of the AAD.
+    pub generation: Generation,
+    /// The value.
+    pub value: Sealed,
+}
+
+/// A manifest as applied, as given: no defaults added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredManifest {
+    /// `name` of the manifest; unique with its type.
+    pub name: String,
+    /// `type` of the manifest.
+    pub kind: String,
+    /// The manifest as canonical JSON.
+    pub body: String,
+}
+
+/// The material of a grant.
+#[derive(Clone, Debug)]
+pub struct StoredGrant {
+    /// Opaque id, part of the AAD.
+    pub id: String,
+    /// What it is for.
+    pub key: GrantKey,
+    /// Counts the token material, from 1.
+    pub generation: Generation,
+    /// Sealed access token.
+    pub access_token: Sealed,
+    /// When the provider issued it, by our clock.
+    pub issued_at: UnixTime,
+    /// When it expires.
+    pub expires_at: UnixTime,
+    /// From here on it is due for renewal.
+    pub refresh_after: UnixTime,
+}
+
+/// A token that the broker issued; the token itself is not kept.
+#[derive(Clone, Debug)]
+pub struct StoredToken {
+    /// `jti`.
+    pub id: String,
+    /// SHA-256 of the token.
+    pub hash: [u8; 32],
+    /// Whose it is.
+    pub principal: PrincipalId,
+    /// When it was issued.
+    pub issued_at: UnixTime,
+    /// When it expires.
+    pub expires_at: UnixTime,
+    /// When it was revoked.
+    pub revoked_at: Option<UnixTime>,
+}
+
+/// A private key of the broker's own, sealed: to sign tokens, to bind sessions.
+#[derive(Clone, Debug)]
+pub struct StoredKey {
+    /// `kid`; unique.
+    pub id: String,
+    /// `token-signing` or `session-binding`.
+    pub purpose: String,
+    /// When it was made.
+    pub created_at: UnixTime,
+    /// The private key.
+    pub value: Sealed,
+}
+
+/// One record of audit, ready to be chained: `json` has every field but `seq` and `prev`.
+#[derive(Clone, Debug)]
+pub struct AuditEntry {
+    /// Name of the event, for example `credential.release`.
+    pub event: String,
+    /// `<issuer>#<subject>` of whom it is about, or the operator; empty if nobody.
+    pub actor: String,
+    /// `<group>/<name>`, or empty.
+    pub server: String,
+    /// When.
+    pub at: UnixTime,
+    /// The whole record, one line of JSON.
+    pub json: String,
+}
+
+/// One record of audit as stored.
+#[derive(Clone, Debug)]
+pub struct StoredAudit {
+    /// From 1, without gaps, per chain.
+    pub sequence: u64,
+    /// SHA-256 over the previous record's hash and this record's JSON.
+    pub hash: [u8; 32],
+    /// The record.
+    pub entry: AuditEntry,
+}
+
+/// A batch of reports from a proxy's worker; `(proxy, worker, epoch, sequence)` makes it idempotent.
+#[derive(Clone, Debug)]
+pub struct ReportNumber {
+    /// Envoy's node id.
+    pub proxy: String,
+    /// VM of the proxy.
+    pub worker: String,
+    /// Start of that VM.
+    pub epoch: UnixTime,
+    /// From 1, without gaps.
+    pub sequence: u64,
+}
+
+/// What became of a batch of reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recorded {
+    /// Stored now.
+    Stored,
+    /// Stored before; nothing changed.
+    Repeated,
+    /// Stored now, and numbers before it are missing: the first and the last one missing.
+    Gap(u64, u64),
+}
+
+/// Where everything durable is.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Answers if the store can be read and written now.
+    async fn ready(&self) -> Result<(), StoreError>;
+
+    /// The principal an identity belongs to.
+    async fn principal(&self, identity: &Identity) -> Result<Option<Principal>, StoreError>;
+    /// The principal of this kind and name, or of this identity, made if there is none; the identity, if given, then
+    /// belongs to it. `External` needs an identity. Two callers at once get the same principal.
+    async fn ensure_principal(
+        &self,
+        kind: &PrincipalKind,
+        identity: Option<&Identity>,
+        now: UnixTime,
+    ) -> Result<Principal, StoreError>;
+    /// A principal by id.
+    async fn principal_by_id(&self, id: &PrincipalId) -> Result<Option<Principal>, StoreError>;
+
+    /// Every manifest, in order of type and name, and the revision they are at (0 for a new store).
+    async fn manifests(&self) -> Result<(u64, Vec<StoredManifest>), StoreError>;
+    /// Replaces or adds all of `manifests` and keeps what they replace as history; answers the new revision.
+    /// `Conflict` if the revision is not `expected` any more.
+    async fn put_manifests(
+        &self,
+        expected: u64,
+        manifests: &[StoredManifest],
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<u64, StoreError>;
+
+    /// A secret of the broker's own.
+    async fn secret(&self, group: &str, key: &str) -> Result<Option<StoredSecret>, StoreError>;
+    /// Stores generation `n` of a secret whose stored generation is `n - 1` (or which is not there, for 1), and adds
+    /// to its group's owners. `Conflict` otherwise.
+    async fn put_secret(&self, secret: &StoredSecret, owners: &[String], now: UnixTime) -> Result<(), StoreError>;
+    /// Names of the manifests that may refer to a group's secrets; `None` if there is no such group.
+    async fn secret_owners(&self, group: &str) -> Result<Option<Vec<String>>, StoreError>;
+    /// `(group, key)` of every secret, in order.
+    async fn secrets(&self) -> Result<Vec<(String, String)>, StoreError>;
+
+    /// The grant for this key.
+    async fn grant(&self, key: &GrantKey) -> Result<Option<StoredGrant>, StoreError>;
+    /// Stores generation `n` of a grant whose stored generation is `n - 1` (or which is not there, for 1), by
+    /// compare-and-swap. `Conflict` otherwise: the loser re-reads, and deletes nothing (I5).
+    async fn commit_grant(&self, grant: &StoredGrant) -> Result<(), StoreError>;
+
+    /// Remembers a token that was issued.
+    async fn add_token(&self, token: &StoredToken) -> Result<(), StoreError>;
+    /// A token by `jti`.
+    async fn token(&self, id: &str) -> Result<Option<StoredToken>, StoreError>;
+    /// Every token that has not expired at `now`, newest first.
+    async fn tokens(&self, now: UnixTime) -> Result<Vec<StoredToken>, StoreError>;
+    /// Marks a token as revoked; answers whether there is such a token.
+    async fn revoke_token(&self, id: &str, now: UnixTime) -> Result<bool, StoreError>;
+
+    /// The keys of one purpose, newest first.
+    async fn keys(&self, purpose: &str) -> Result<Vec<StoredKey>, StoreError>;
+    /// Adds a key; `Conflict` if its id is taken.
+    async fn add_key(&self, key: &StoredKey) -> Result<(), StoreError>;
+    /// Drops the keys of one purpose made before `before`.
+    async fn drop_keys(&self, purpose: &str, before: UnixTime) -> Result<(), StoreError>;
+
+    /// Appends records in order, durably, each hashed over its predecessor; answers the last sequence.
+    async fn append_audit(&self, entries: &[AuditEntry]) -> Result<u64, StoreError>;
+    /// Records after `after`, oldest first, at most `limit`; empty filters match everything.
+    async fn audit(
+        &self,
+        after: u64,
+        actor: &str,
+        server: &str,
+        event: &str,
+        limit: u32,
+    ) -> Result<Vec<StoredAudit>, StoreError>;
+    /// Appends a batch of reports as audit records, once.
+    async fn record_calls(&self, number: &ReportNumber, entries: &[AuditEntry]) -> Result<Recorded, StoreError>;
+}
