@@ -5,6 +5,7 @@
 //! ```
 
 pub mod clock;
+pub mod harden;
 pub mod model;
 pub mod secret;
 pub mod store;

@@ -17,10 +17,16 @@ pub struct PrincipalId(pub String);
 pub enum PrincipalKind {
     /// A person of a login issuer without a verified e-mail address, or a user of an external identity.
     External,
-    /// A person, by verified e-mail address, lower case.
-    User { email: String },
+    /// A person, by verified e-mail address.
+    User {
+        /// Lower case.
+        email: String,
+    },
     /// A virtual account, by name.
-    VirtualAccount { name: String },
+    VirtualAccount {
+        /// Its name, unique.
+        name: String,
+    },
 }
 
 /// A principal as stored.
