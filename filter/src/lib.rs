@@ -1,1 +1,19 @@
-//! To come.
+//! The filter that runs inside Envoy: verifies callers, applies policy, swaps the credential.
+//!
+//! All of it is pure but `host`, and runs natively in tests.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::arithmetic_side_effects
+    )
+)]
+
+pub mod config;
+pub mod headers;
+pub mod jsonrpc;
+pub mod reject;
