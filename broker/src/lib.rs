@@ -6,7 +6,10 @@
 
 pub mod clock;
 pub mod harden;
+pub mod keys;
 pub mod model;
+pub mod oauth;
+pub mod refresher;
 pub mod secret;
 pub mod store;
 pub mod vault;
