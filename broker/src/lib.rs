@@ -7,9 +7,11 @@
 pub mod clock;
 pub mod harden;
 pub mod keys;
+pub mod config;
 pub mod model;
 pub mod oauth;
 pub mod refresher;
 pub mod secret;
 pub mod store;
 pub mod vault;
+pub mod yaml;

@@ -1,0 +1,211 @@
+//! `sallyport.yaml`, read whole and typed: what is here was found good, and every flaw is told with its line (I8).
+
+mod issuer;
+mod read;
+mod value;
+
+pub use issuer::{Issuer, Profile};
+pub use value::{is_loopback, origin};
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::model::Tenant;
+use crate::yaml::Problem;
+
+/// The configuration of one broker. Paths are absolute, or relative to the working directory of this process.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The file it was read from.
+    pub file: PathBuf,
+    /// Which rules hold.
+    pub mode: Mode,
+    /// The one tenant of this deployment.
+    pub tenant: Tenant,
+    /// Origin of the gateway as callers see it, without a trailing slash; also the issuer of self-issued tokens.
+    pub public_url: String,
+    /// Where the store is.
+    pub data_dir: PathBuf,
+    /// The file with the master key; never below `data_dir`.
+    pub key_file: PathBuf,
+    /// The filter's API.
+    pub grpc: Grpc,
+    /// The operator's API.
+    pub admin: Admin,
+    /// Health, metrics and public keys.
+    pub http: Http,
+    /// What the snapshot says besides servers and issuers.
+    pub snapshot: Snapshot,
+    /// What outbound fetches may reach.
+    pub network: Network,
+    /// How Envoy verifies upstreams.
+    pub upstream: Upstream,
+    /// Whose tokens callers may show, besides the broker's own.
+    pub issuers: Vec<Issuer>,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// Which rules hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Broker and proxy run under different Unix users.
+    Standard,
+    /// One Unix user for everything; the broker says so at start.
+    Demonstration,
+}
+
+/// The filter's API.
+#[derive(Clone, Debug)]
+pub struct Grpc {
+    /// Unix socket; its directory gets 0750 and itself 0660.
+    pub socket: PathBuf,
+    /// Unix users that proxies run under; anybody else is refused.
+    pub allowed_peer_uids: Vec<u32>,
+}
+
+/// The operator's API.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Unix socket; its directory gets 0700 and itself 0600.
+    pub socket: PathBuf,
+}
+
+/// Health, metrics and public keys.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Address to listen on.
+    pub listen: SocketAddr,
+}
+
+/// What the snapshot says besides servers and issuers.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// How long a proxy may serve without hearing from the broker; at most five minutes (I11).
+    pub max_staleness: Duration,
+    /// Values of `Origin` that browsers may send besides `public_url`.
+    pub allowed_origins: Vec<String>,
+    /// Authorities that the gateway answers to besides that of `public_url`.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// What outbound fetches may reach.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// Private ranges that may be reached all the same.
+    pub allow: Vec<IpNet>,
+    /// PEM bundle of certificate authorities, in place of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How Envoy verifies upstreams.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// PEM bundle of certificate authorities, in place of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Least severe level that is written.
+    pub level: Level,
+    /// One JSON object a line, or text for people.
+    pub format: LogFormat,
+}
+
+/// Severity of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// `error`
+    Error,
+    /// `warn`
+    Warn,
+    /// `info`
+    Info,
+    /// `debug`
+    Debug,
+    /// `trace`
+    Trace,
+}
+
+impl Level {
+    /// The name in the configuration, which is also `tracing`'s.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}", file.display())]
+    Unreadable {
+        /// Which file.
+        file: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It has flaws; all of them are here.
+    #[error("{} has {} problem(s)", file.display(), problems.len())]
+    Bad {
+        /// Which file.
+        file: PathBuf,
+        /// In order of lines; never empty.
+        problems: Vec<Problem>,
+    },
+}
+
+impl Config {
+    /// Reads and checks a file; relative paths in it are relative to its directory.
+    ///
+    /// # Errors
+    /// If the file cannot be read, or with every problem it has.
+    pub fn load(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|source| ConfigError::Unreadable { file: file.to_owned(), source })?;
+        Self::from_text(file, &text)
+    }
+
+    /// Checks a configuration that was read from `file`.
+    ///
+    /// # Errors
+    /// With every problem it has.
+    pub fn from_text(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        read::config(file, text).map_err(|problems| ConfigError::Bad { file: file.to_owned(), problems })
+    }
+
+    /// Opens every file that the configuration names and that must be there before the start.
+    ///
+    /// # Errors
+    /// With the first that cannot be read.
+    pub fn check_files(&self) -> Result<(), ConfigError> {
+        for file in [&self.network.ca_file, &self.upstream.ca_file].into_iter().flatten() {
+            std::fs::File::open(file).map_err(|source| ConfigError::Unreadable { file: file.clone(), source })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

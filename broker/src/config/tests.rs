@@ -1,0 +1,144 @@
+use super::*;
+
+const GOOD: &str = r#"mode: demonstration
+tenant: demo
+public_url: http://127.0.0.1:10000
+data_dir: var/data
+key_file: var/key/master.key
+grpc: { socket: var/run/broker.sock, allowed_peer_uids: [1337] }
+admin: { socket: var/admin/admin.sock }
+http: { listen: "127.0.0.1:10001" }
+snapshot: { max_staleness: 60s, allowed_origins: [], allowed_hosts: [] }
+network: { allow: ["127.0.0.0/8", "::1/128"], ca_file: null }
+upstream: { ca_file: null }
+issuers:
+  - issuer: http://127.0.0.1:4000
+    jwks_uri: null
+    audiences: []
+    login: true
+    profile: access_token
+    algorithms: [RS256, ES256, EdDSA]
+    subject_claim: sub
+    email_claim: email
+    teams_claim: null
+    max_lifetime: 24h
+    required_scopes: []
+log: { level: info, format: json }
+"#;
+
+fn load(text: &str) -> Result<Config, ConfigError> {
+    Config::from_text(Path::new("/etc/sallyport/sallyport.yaml"), text)
+}
+
+#[test]
+fn paths_are_relative_to_the_file() {
+    let config = load(GOOD).unwrap();
+    assert_eq!(config.data_dir, Path::new("/etc/sallyport/var/data"));
+    assert_eq!(config.admin.socket, Path::new("/etc/sallyport/var/admin/admin.sock"));
+    assert_eq!(config.public_url, "http://127.0.0.1:10000");
+    assert_eq!(config.snapshot.max_staleness, Duration::from_secs(60));
+    assert_eq!(config.issuers[0].max_lifetime, Duration::from_secs(86400));
+    assert!(config.issuers[0].login);
+}
+
+#[test]
+fn the_defaults_are_the_careful_ones() {
+    let config = load(
+        "tenant: t\npublic_url: https://g.example\ndata_dir: /d\nkey_file: /k\ngrpc: {socket: /r/s, allowed_peer_uids: [1]}\nadmin: {socket: /a/s}\nissuers: [{issuer: 'https://i.example/'}]\n",
+    )
+    .unwrap();
+    assert_eq!(config.mode, Mode::Standard);
+    assert!(config.http.listen.ip().is_loopback());
+    assert!(config.network.allow.is_empty());
+    assert_eq!(config.issuers[0].issuer, "https://i.example/");
+    assert!(!config.issuers[0].login);
+    assert_eq!(config.issuers[0].profile, Profile::AccessToken);
+}
+
+/// One row a flaw: what is replaced in a good file, by what, and what is told.
+#[test]
+fn refuses_with_line_field_and_remedy() {
+    let rows = [
+        ("mode: demonstration", "mode: production", 1, "mode", "`production` is not known here"),
+        ("mode: demonstration", "mode: standard\nmodes: x", 2, "modes", "unknown field"),
+        ("tenant: demo", "tenant: De mo", 2, "tenant", "is not a name"),
+        ("tenant: demo", "tenant: 7", 2, "tenant", "must be text"),
+        ("tenant: demo", "#", 1, "tenant", "is missing"),
+        ("http://127.0.0.1:10000", "http://127.0.0.1:10000/", 3, "public_url", "more than an origin"),
+        ("http://127.0.0.1:10000", "https://g.example/mcp", 3, "public_url", "more than an origin"),
+        ("http://127.0.0.1:10000", "https://u:p@g.example", 3, "public_url", "holds a user or password"),
+        ("http://127.0.0.1:10000", "ftp://g.example", 3, "public_url", "not an http or https URL"),
+        ("http://127.0.0.1:10000", "gateway", 3, "public_url", "not a URL"),
+        ("var/key/master.key", "var/data/master.key", 5, "key_file", "lies in `data_dir`"),
+        ("var/admin/admin.sock", "var/run/admin.sock", 7, "admin", "in the directory of `grpc.socket`"),
+        ("[1337]", "[-1]", 6, "grpc.allowed_peer_uids[0]", "must be a number"),
+        ("socket: var/run", "sockets: var/run", 6, "grpc.sockets", "unknown field"),
+        ("max_staleness: 60s", "max_staleness: 6m", 9, "snapshot.max_staleness", "more than five minutes"),
+        ("max_staleness: 60s", "max_staleness: 60", 9, "snapshot.max_staleness", "must be text"),
+        ("max_staleness: 60s", "max_staleness: 1y", 9, "snapshot.max_staleness", "is not a duration"),
+        (
+            "max_staleness: 60s",
+            "max_staleness: 18446744073709551615d",
+            9,
+            "snapshot.max_staleness",
+            "is not a duration",
+        ),
+        ("allowed_origins: []", "allowed_origins: ['*']", 9, "snapshot.allowed_origins[0]", "not a URL"),
+        ("allowed_hosts: []", "allowed_hosts: ['http://x']", 9, "snapshot.allowed_hosts[0]", "is not a host"),
+        ("127.0.0.0/8", "127.0.0.0/64", 10, "network.allow[0]", "no range"),
+        ("\"127.0.0.1:10001\"", "10001", 8, "http.listen", "must be text"),
+        ("\"127.0.0.1:10001\"", "localhost", 8, "http.listen", "no address"),
+        ("http://127.0.0.1:4000", "http://idp.example", 13, "issuers[0].issuer", "plain http to another machine"),
+        ("http://127.0.0.1:4000", "http://127.0.0.1:10000", 13, "issuers[0]", "is `public_url`"),
+        ("jwks_uri: null", "jwks_uri: http://idp.example/jwks", 14, "issuers[0].jwks_uri", "plain http"),
+        ("login: true", "login: yes", 16, "issuers[0].login", "must be `true` or `false`"),
+        ("profile: access_token", "profile: id_token", 17, "issuers[0].profile", "not known here"),
+        ("[RS256, ES256, EdDSA]", "[HS256]", 18, "issuers[0].algorithms[0]", "not known here"),
+        ("[RS256, ES256, EdDSA]", "[none]", 18, "issuers[0].algorithms[0]", "not known here"),
+        ("[RS256, ES256, EdDSA]", "[]", 18, "issuers[0].algorithms", "names no algorithm"),
+        ("max_lifetime: 24h", "max_lifetime: 0s", 22, "issuers[0].max_lifetime", "is zero"),
+        ("level: info", "level: verbose", 24, "log.level", "not known here"),
+        ("level: info", "colour: blue", 24, "log.colour", "unknown field"),
+    ];
+    for (good, bad, line, field, message) in rows {
+        assert!(GOOD.contains(good), "{good}");
+        let error = load(&GOOD.replacen(good, bad, 1)).expect_err(bad);
+        let ConfigError::Bad { problems, .. } = error else { panic!("{bad}: {error}") };
+        let told =
+            |problem: &&Problem| problem.line == line && problem.field == field && problem.message.contains(message);
+        assert!(problems.iter().any(|problem| told(&problem)), "{bad}: {problems:#?}");
+    }
+}
+
+#[test]
+fn refuses_one_issuer_twice_and_plain_http_in_standard_mode() {
+    let twice = GOOD.replace("log:", "  - issuer: http://127.0.0.1:4000\nlog:");
+    let ConfigError::Bad { problems, .. } = load(&twice).unwrap_err() else { panic!("bad") };
+    assert!(problems[0].message.contains("listed twice"), "{problems:?}");
+    let plain = GOOD.replace("127.0.0.1:10000", "gateway:10000");
+    assert!(load(&plain).is_ok());
+    assert!(load(&plain.replace("demonstration", "standard")).is_err());
+}
+
+#[test]
+fn tells_all_problems_in_order_of_lines_and_what_was_meant() {
+    let ConfigError::Bad { problems, .. } = load("tenat: x\nlog: { levle: info }\n").unwrap_err() else {
+        panic!("bad")
+    };
+    let meant = problems.iter().find(|problem| problem.field == "log.levle").unwrap();
+    assert_eq!((meant.line, meant.hint.as_str()), (2, "did you mean `level`?"));
+    assert!(problems.len() >= 8, "{problems:#?}");
+    assert!(problems.is_sorted_by_key(|problem| problem.line));
+}
+
+#[test]
+fn i9_a_password_in_a_url_is_not_repeated() {
+    let error = load(&GOOD.replace("http://127.0.0.1:10000", "https://u:canary@g.example")).unwrap_err();
+    assert!(!format!("{error:?}").contains("canary"));
+}
+
+#[test]
+fn refuses_an_empty_file_and_a_second_document() {
+    assert!(load("").is_err());
+    assert!(load(&format!("{GOOD}---\na: 1\n")).is_err());
+}
