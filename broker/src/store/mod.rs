@@ -3,6 +3,11 @@
 //! A store sees sealed bytes and plain ids only. Every method is one transaction; none needs session state, so that a
 //! Postgres back end works through a pooler in transaction mode.
 
+pub mod chain;
+#[cfg(test)]
+mod conformance;
+pub mod sqlite;
+
 use async_trait::async_trait;
 
 use crate::clock::UnixTime;
@@ -126,7 +131,9 @@ pub struct AuditEntry {
 pub struct StoredAudit {
     /// From 1, without gaps, per chain.
     pub sequence: u64,
-    /// SHA-256 over the previous record's hash and this record's JSON.
+    /// Hash of the record before it; [`chain::GENESIS`] for the first.
+    pub previous: [u8; 32],
+    /// [`chain::link`] over `previous`, the sequence and the record.
     pub hash: [u8; 32],
     /// The record.
     pub entry: AuditEntry,
@@ -164,8 +171,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The principal an identity belongs to.
     async fn principal(&self, identity: &Identity) -> Result<Option<Principal>, StoreError>;
-    /// The principal of this kind and name, or of this identity, made if there is none; the identity, if given, then
-    /// belongs to it. `External` needs an identity. Two callers at once get the same principal.
+    /// The principal of this identity, else the one of this kind and name, made if there is none; the identity, if
+    /// given, then belongs to it and never moves. `External` needs an identity (`Conflict` without one). Two callers
+    /// at once get the same principal.
     async fn ensure_principal(
         &self,
         kind: &PrincipalKind,
@@ -203,13 +211,13 @@ pub trait Store: Send + Sync + 'static {
     /// compare-and-swap. `Conflict` otherwise: the loser re-reads, and deletes nothing (I5).
     async fn commit_grant(&self, grant: &StoredGrant) -> Result<(), StoreError>;
 
-    /// Remembers a token that was issued.
+    /// Remembers a token that was issued; `Conflict` if its id is taken or its principal is not there.
     async fn add_token(&self, token: &StoredToken) -> Result<(), StoreError>;
     /// A token by `jti`.
     async fn token(&self, id: &str) -> Result<Option<StoredToken>, StoreError>;
     /// Every token that has not expired at `now`, newest first.
     async fn tokens(&self, now: UnixTime) -> Result<Vec<StoredToken>, StoreError>;
-    /// Marks a token as revoked; answers whether there is such a token.
+    /// Marks a token as revoked, unless it is already; answers whether there is such a token.
     async fn revoke_token(&self, id: &str, now: UnixTime) -> Result<bool, StoreError>;
 
     /// The keys of one purpose, newest first.
@@ -230,6 +238,6 @@ pub trait Store: Send + Sync + 'static {
         event: &str,
         limit: u32,
     ) -> Result<Vec<StoredAudit>, StoreError>;
-    /// Appends a batch of reports as audit records, once.
+    /// Appends a batch of reports as audit records, once. A batch that comes late and fills a gap is stored.
     async fn record_calls(&self, number: &ReportNumber, entries: &[AuditEntry]) -> Result<Recorded, StoreError>;
 }

@@ -1,0 +1,147 @@
+//! What every back end must do. A case takes one store, or two handles on the same data that stand for two brokers.
+//!
+//! A back end is named once, with a function that opens it in a directory; each case is then a test of its own.
+
+mod audit;
+mod grants;
+mod keys;
+mod manifests;
+mod principals;
+mod reports;
+mod secrets;
+mod tokens;
+
+use super::Sealed;
+use crate::clock::UnixTime;
+
+const NOW: UnixTime = UnixTime(1_800_000_000_000);
+
+fn sealed(text: &str) -> Sealed {
+    Sealed(text.as_bytes().to_vec())
+}
+
+/// Makes one test of each case of one aggregate.
+macro_rules! cases {
+    ($open:path, $group:ident, one: [$($one:ident,)*] two: [$($two:ident,)*]) => {
+        mod $group {
+            $(
+                #[tokio::test]
+                async fn $one() {
+                    let dir = tempfile::tempdir().unwrap();
+                    super::super::$group::$one(&$open(dir.path()).await).await;
+                }
+            )*
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $two() {
+                    let dir = tempfile::tempdir().unwrap();
+                    let (first, second) = ($open(dir.path()).await, $open(dir.path()).await);
+                    super::super::$group::$two(&first, &second).await;
+                }
+            )*
+        }
+    };
+}
+
+/// Makes one test of each case for one back end. `$open` opens a handle on the data in a directory.
+macro_rules! suite {
+    ($backend:ident, $open:path) => {
+        mod $backend {
+            cases! { $open, principals,
+                one: [
+                    is_unknown_until_ensured,
+                    an_identity_finds_its_principal_again,
+                    an_identity_joins_the_principal_of_its_name,
+                    an_identity_never_moves_to_another_name,
+                    the_same_subject_of_two_issuers_is_two_principals,
+                    a_user_and_a_virtual_account_of_one_name_are_two,
+                    refuses_a_principal_nobody_could_find,
+                ]
+                two: [
+                    two_brokers_make_one_principal,
+                ]
+            }
+            cases! { $open, manifests,
+                one: [
+                    a_new_store_is_at_revision_zero,
+                    are_listed_in_order_and_replaced_by_type_and_name,
+                    refuses_a_revision_that_has_passed_and_changes_nothing,
+                    refuses_a_revision_yet_to_come,
+                ]
+                two: [
+                    of_two_writers_one_wins_and_the_other_changes_nothing,
+                ]
+            }
+            cases! { $open, secrets,
+                one: [
+                    are_read_as_written,
+                    refuses_a_generation_that_is_not_the_next,
+                    a_refused_secret_adds_no_group_and_no_owner,
+                    owners_add_up,
+                    are_listed_in_order,
+                ]
+                two: [
+                    of_two_writers_one_wins_and_the_other_changes_nothing,
+                ]
+            }
+            cases! { $open, grants,
+                one: [
+                    are_read_as_written,
+                    another_revision_holder_or_client_is_another_grant,
+                    refuses_a_generation_that_is_not_the_next,
+                    refuses_the_material_of_another_record,
+                ]
+                two: [
+                    i5_of_two_committers_one_wins_and_the_other_changes_nothing,
+                    i5_the_first_generation_is_stored_once,
+                ]
+            }
+            cases! { $open, tokens,
+                one: [
+                    are_read_as_written,
+                    refuses_a_taken_id_a_taken_hash_and_an_unknown_principal,
+                    expired_ones_are_not_listed,
+                    the_first_revocation_stays,
+                ]
+                two: [
+                ]
+            }
+            cases! { $open, keys,
+                one: [
+                    are_listed_newest_first_by_purpose,
+                    refuses_a_taken_id,
+                    drops_the_old_ones_of_one_purpose,
+                ]
+                two: [
+                    of_two_makers_of_one_id_one_wins,
+                ]
+            }
+            cases! { $open, audit,
+                one: [
+                    sequence_and_hashes_are_continuous,
+                    appending_nothing_changes_nothing,
+                    filters_narrow_together,
+                    pages_by_sequence_and_limit,
+                ]
+                two: [
+                    two_brokers_extend_one_chain,
+                ]
+            }
+            cases! { $open, reports,
+                one: [
+                    a_repeated_batch_changes_nothing,
+                    a_gap_is_told_once,
+                    a_late_batch_fills_its_gap_once,
+                    a_first_batch_that_is_not_the_first_is_a_gap,
+                    workers_and_epochs_count_apart,
+                    the_highest_number_there_is_does_no_harm,
+                ]
+                two: [
+                    one_batch_at_two_brokers_is_stored_once,
+                ]
+            }
+        }
+    };
+}
+
+suite!(sqlite, crate::store::sqlite::open_in);

@@ -1,0 +1,64 @@
+//! The broker's own keys.
+
+use std::time::Duration;
+
+use super::{NOW, sealed};
+use crate::store::{Store, StoreError, StoredKey};
+
+fn key(id: &str, purpose: &str, seconds: u64) -> StoredKey {
+    StoredKey {
+        id: id.to_owned(),
+        purpose: purpose.to_owned(),
+        created_at: NOW.after(Duration::from_secs(seconds)),
+        value: sealed(id),
+    }
+}
+
+async fn ids(store: &dyn Store, purpose: &str) -> Vec<String> {
+    store.keys(purpose).await.unwrap().into_iter().map(|key| key.id).collect()
+}
+
+async fn add_some(store: &dyn Store) {
+    for key in [key("a", "sign", 1), key("c", "sign", 3), key("b", "sign", 2), key("d", "bind", 1)] {
+        store.add_key(&key).await.unwrap();
+    }
+}
+
+pub(super) async fn are_listed_newest_first_by_purpose(store: &dyn Store) {
+    assert!(store.keys("sign").await.unwrap().is_empty());
+    add_some(store).await;
+    assert_eq!(ids(store, "sign").await, ["c", "b", "a"]);
+    let newest = store.keys("sign").await.unwrap().swap_remove(0);
+    assert_eq!((newest.purpose.as_str(), newest.value), ("sign", sealed("c")));
+    assert_eq!(newest.created_at, NOW.after(Duration::from_secs(3)));
+    assert_eq!(ids(store, "bind").await, ["d"]);
+}
+
+pub(super) async fn refuses_a_taken_id(store: &dyn Store) {
+    add_some(store).await;
+    for refused in [key("a", "sign", 9), key("a", "bind", 9)] {
+        assert!(matches!(store.add_key(&refused).await, Err(StoreError::Conflict)));
+    }
+    assert_eq!(ids(store, "sign").await, ["c", "b", "a"]);
+}
+
+pub(super) async fn drops_the_old_ones_of_one_purpose(store: &dyn Store) {
+    add_some(store).await;
+    store.drop_keys("sign", NOW.after(Duration::from_secs(3))).await.unwrap();
+    assert_eq!(ids(store, "sign").await, ["c"]);
+    assert_eq!(ids(store, "bind").await, ["d"]);
+}
+
+pub(super) async fn of_two_makers_of_one_id_one_wins(first: &dyn Store, second: &dyn Store) {
+    for round in 0..20 {
+        let id = round.to_string();
+        let [mine, yours] = [key(&id, "mine", 1), key(&id, "yours", 1)];
+        let (a, b) = tokio::join!(first.add_key(&mine), second.add_key(&yours));
+        let (won, lost) = match (a, b) {
+            (Ok(()), Err(StoreError::Conflict)) => ("mine", "yours"),
+            (Err(StoreError::Conflict), Ok(())) => ("yours", "mine"),
+            other => panic!("{other:?}"),
+        };
+        assert!(ids(first, won).await.contains(&id) && !ids(first, lost).await.contains(&id));
+    }
+}

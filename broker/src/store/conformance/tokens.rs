@@ -1,0 +1,71 @@
+//! Tokens that the broker issued.
+
+use std::time::Duration;
+
+use super::NOW;
+use crate::clock::UnixTime;
+use crate::model::{PrincipalId, PrincipalKind};
+use crate::store::{Store, StoreError, StoredToken};
+
+async fn somebody(store: &dyn Store) -> PrincipalId {
+    let kind = PrincipalKind::VirtualAccount { name: "ci".to_owned() };
+    store.ensure_principal(&kind, None, NOW).await.unwrap().id
+}
+
+fn token(id: &str, principal: &PrincipalId, hash: u8, issued_at: UnixTime) -> StoredToken {
+    StoredToken {
+        id: id.to_owned(),
+        hash: [hash; 32],
+        principal: principal.clone(),
+        issued_at,
+        expires_at: issued_at.after(Duration::from_secs(60)),
+        revoked_at: None,
+    }
+}
+
+pub(super) async fn are_read_as_written(store: &dyn Store) {
+    let given = token("t", &somebody(store).await, 7, NOW);
+    assert!(store.token("t").await.unwrap().is_none());
+    store.add_token(&given).await.unwrap();
+    let stored = store.token("t").await.unwrap().unwrap();
+    assert_eq!((&stored.id, stored.hash, &stored.principal), (&given.id, given.hash, &given.principal));
+    assert_eq!((stored.issued_at, stored.expires_at, stored.revoked_at), (NOW, given.expires_at, None));
+}
+
+pub(super) async fn refuses_a_taken_id_a_taken_hash_and_an_unknown_principal(store: &dyn Store) {
+    let principal = somebody(store).await;
+    store.add_token(&token("t", &principal, 1, NOW)).await.unwrap();
+    for refused in [
+        token("t", &principal, 2, NOW),
+        token("u", &principal, 1, NOW),
+        token("v", &PrincipalId("nobody".to_owned()), 3, NOW),
+    ] {
+        assert!(matches!(store.add_token(&refused).await, Err(StoreError::Conflict)), "{}", refused.id);
+    }
+    assert_eq!(store.token("t").await.unwrap().unwrap().hash, [1; 32]);
+    assert_eq!(store.tokens(NOW).await.unwrap().len(), 1);
+}
+
+pub(super) async fn expired_ones_are_not_listed(store: &dyn Store) {
+    let principal = somebody(store).await;
+    for (n, id) in ["old", "mid", "new"].into_iter().enumerate() {
+        let issued_at = NOW.after(Duration::from_secs(n as u64));
+        store.add_token(&token(id, &principal, n as u8, issued_at)).await.unwrap();
+    }
+    let at = |seconds| NOW.after(Duration::from_secs(seconds));
+    for (seconds, listed) in [(0, vec!["new", "mid", "old"]), (60, vec!["new", "mid"]), (62, vec![])] {
+        let ids: Vec<_> = store.tokens(at(seconds)).await.unwrap().into_iter().map(|token| token.id).collect();
+        assert_eq!(ids, listed, "after {seconds} s");
+    }
+    assert!(store.token("old").await.unwrap().is_some(), "it is still known");
+}
+
+pub(super) async fn the_first_revocation_stays(store: &dyn Store) {
+    store.add_token(&token("t", &somebody(store).await, 1, NOW)).await.unwrap();
+    assert!(!store.revoke_token("unknown", NOW).await.unwrap());
+    for seconds in [1, 2] {
+        assert!(store.revoke_token("t", NOW.after(Duration::from_secs(seconds))).await.unwrap());
+        let revoked_at = store.token("t").await.unwrap().unwrap().revoked_at;
+        assert_eq!(revoked_at, Some(NOW.after(Duration::from_secs(1))));
+    }
+}

@@ -1,0 +1,108 @@
+//! Principals and the identities that map to them.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::{signed, unsigned};
+use crate::clock::UnixTime;
+use crate::model::{Identity, Principal, PrincipalId, PrincipalKind};
+use crate::store::StoreError;
+
+pub(super) async fn of_identity(
+    db: &mut SqliteConnection,
+    identity: &Identity,
+) -> Result<Option<Principal>, StoreError> {
+    sqlx::query(
+        "SELECT p.id, p.kind, p.name, p.created_at FROM identities i JOIN principals p ON p.id = i.principal
+         WHERE i.issuer = ? AND i.subject = ?",
+    )
+    .bind(&identity.issuer)
+    .bind(&identity.subject)
+    .fetch_optional(db)
+    .await?
+    .map(|row| read(&row))
+    .transpose()
+}
+
+pub(super) async fn by_id(db: &mut SqliteConnection, id: &PrincipalId) -> Result<Option<Principal>, StoreError> {
+    sqlx::query("SELECT id, kind, name, created_at FROM principals WHERE id = ?")
+        .bind(&id.0)
+        .fetch_optional(db)
+        .await?
+        .map(|row| read(&row))
+        .transpose()
+}
+
+pub(super) async fn ensure(
+    db: &mut SqliteConnection,
+    kind: &PrincipalKind,
+    identity: Option<&Identity>,
+    now: UnixTime,
+) -> Result<Principal, StoreError> {
+    // An identity never moves: its principal owns grants that a change of e-mail address must not hand over.
+    if let Some(identity) = identity
+        && let Some(principal) = of_identity(db, identity).await?
+    {
+        return Ok(principal);
+    }
+    let (word, name) = words(kind);
+    if name.is_none() && identity.is_none() {
+        // Nothing would ever find it again.
+        return Err(StoreError::Conflict);
+    }
+    let fresh = new_id();
+    sqlx::query("INSERT INTO principals (id, kind, name, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
+        .bind(&fresh.0)
+        .bind(word)
+        .bind(name)
+        .bind(signed(now.0))
+        .execute(&mut *db)
+        .await?;
+    // The one just made, or the one of that name that was there before.
+    let row = sqlx::query("SELECT id, kind, name, created_at FROM principals WHERE id = ? OR (kind = ? AND name = ?)")
+        .bind(&fresh.0)
+        .bind(word)
+        .bind(name)
+        .fetch_one(&mut *db)
+        .await?;
+    let principal = read(&row)?;
+    if let Some(identity) = identity {
+        sqlx::query("INSERT INTO identities (issuer, subject, principal, created_at) VALUES (?, ?, ?, ?)")
+            .bind(&identity.issuer)
+            .bind(&identity.subject)
+            .bind(&principal.id.0)
+            .bind(signed(now.0))
+            .execute(&mut *db)
+            .await?;
+    }
+    Ok(principal)
+}
+
+fn words(kind: &PrincipalKind) -> (&'static str, Option<&str>) {
+    match kind {
+        PrincipalKind::External => ("external", None),
+        PrincipalKind::User { email } => ("user", Some(email)),
+        PrincipalKind::VirtualAccount { name } => ("virtual_account", Some(name)),
+    }
+}
+
+/// Opaque: says nothing about whom it names, and is never given twice.
+fn new_id() -> PrincipalId {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).expect("the operating system gives randomness");
+    PrincipalId(format!("{:032x}", u128::from_be_bytes(id)))
+}
+
+fn read(row: &SqliteRow) -> Result<Principal, StoreError> {
+    let id: String = row.try_get("id")?;
+    let kind: String = row.try_get("kind")?;
+    let name: Option<String> = row.try_get("name")?;
+    let kind = match (kind.as_str(), name) {
+        ("external", None) => PrincipalKind::External,
+        ("user", Some(email)) => PrincipalKind::User { email },
+        ("virtual_account", Some(name)) => PrincipalKind::VirtualAccount { name },
+        (_, _) => return Err(StoreError::Corrupt { table: "principals", id, why: "its kind and name do not fit" }),
+    };
+    let created_at = UnixTime(unsigned(row.try_get("created_at")?, "principals", &id)?);
+    Ok(Principal { id: PrincipalId(id), kind, created_at })
+}

@@ -1,0 +1,222 @@
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+
+use super::*;
+use crate::clock::UnixTime;
+use crate::model::Generation;
+use crate::store::Sealed;
+
+const NOW: UnixTime = UnixTime(1_800_000_000_000);
+
+/// Opens a handle on the store in a directory.
+pub(crate) async fn open_in(dir: &Path) -> SqliteStore {
+    SqliteStore::open(&dir.join("data")).await.unwrap()
+}
+
+impl SqliteStore {
+    /// Lets the file grow no further: as a full disk does.
+    pub(crate) async fn fill(&self) {
+        self.limit_pages("1").await;
+    }
+
+    /// Lets the file grow again.
+    pub(crate) async fn make_room(&self) {
+        self.limit_pages("1000000").await;
+    }
+
+    async fn limit_pages(&self, count: &'static str) {
+        // The limit is the connection's: for the one there is, and for those that will replace it.
+        let options = (*self.writer.connect_options()).clone().pragma("max_page_count", count);
+        self.writer.set_connect_options(options);
+        let statement = sqlx::AssertSqlSafe(format!("PRAGMA max_page_count = {count}"));
+        sqlx::query(statement).execute(&self.writer).await.unwrap();
+    }
+
+    /// Runs one statement as somebody with the file in hand would.
+    pub(crate) async fn tamper(&self, statement: &'static str) {
+        let mut connection = self.writer.acquire().await.unwrap();
+        sqlx::query("PRAGMA ignore_check_constraints = ON").execute(&mut *connection).await.unwrap();
+        sqlx::query(statement).execute(&mut *connection).await.unwrap();
+    }
+}
+
+fn secret(generation: u64, value: Vec<u8>) -> StoredSecret {
+    let (group, key) = ("g".to_owned(), "k".to_owned());
+    StoredSecret { group, key, generation: Generation(generation), value: Sealed(value) }
+}
+
+fn entry() -> AuditEntry {
+    let json = "x".repeat(10_000);
+    AuditEntry { event: "e".to_owned(), actor: String::new(), server: String::new(), at: NOW, json }
+}
+
+#[tokio::test]
+async fn every_file_is_its_owners_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(!SqliteStore::exists(&dir.path().join("data")));
+    let store = open_in(dir.path()).await;
+    store.ready().await.unwrap();
+    let data = dir.path().join("data");
+    assert!(SqliteStore::exists(&data));
+    assert_eq!(fs::metadata(&data).unwrap().permissions().mode() & 0o7777, 0o700);
+    let mut names = Vec::new();
+    for file in fs::read_dir(&data).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o7777, 0o600, "{:?}", file.file_name());
+        names.push(file.file_name().into_string().unwrap());
+    }
+    names.sort();
+    assert_eq!(names, ["sallyport.db", "sallyport.db-shm", "sallyport.db-wal"]);
+}
+
+#[tokio::test]
+async fn refuses_a_directory_or_file_others_may_use() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    open_in(dir.path()).await.close().await;
+    for (path, mode, remedy) in [(&data, 0o750, "chmod 700"), (&data.join("sallyport.db"), 0o644, "chmod 600")] {
+        let before = fs::metadata(path).unwrap().permissions();
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+        let error = SqliteStore::open(&data).await.err().unwrap();
+        assert!(matches!(error, OpenError::Exposed { mode: m, .. } if m == mode));
+        assert!(error.to_string().contains(remedy), "{error}");
+        fs::set_permissions(path, before).unwrap();
+    }
+    open_in(dir.path()).await;
+}
+
+#[tokio::test]
+async fn refuses_a_link_in_the_files_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    fs::create_dir(&data).unwrap();
+    fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
+    symlink(dir.path().join("elsewhere"), data.join("sallyport.db")).unwrap();
+    assert!(matches!(SqliteStore::open(&data).await, Err(OpenError::Io { action: "opened", .. })));
+    assert!(!dir.path().join("elsewhere").exists());
+}
+
+#[tokio::test]
+async fn refuses_what_is_no_database() {
+    let dir = tempfile::tempdir().unwrap();
+    open_in(dir.path()).await.close().await;
+    fs::write(dir.path().join("data/sallyport.db"), "not a database, but long enough to be looked at".repeat(100))
+        .unwrap();
+    assert!(SqliteStore::open(&dir.path().join("data")).await.is_err());
+}
+
+#[tokio::test]
+async fn refuses_tables_of_a_newer_version() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_in(dir.path()).await;
+    store
+        .tamper(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+             VALUES (9999, 'later', 1, x'00', 0)",
+        )
+        .await;
+    store.close().await;
+    assert!(matches!(SqliteStore::open(&dir.path().join("data")).await, Err(OpenError::Schema { .. })));
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_in(dir.path()).await;
+    store.put_secret(&secret(1, b"sealed".to_vec()), &[], NOW).await.unwrap();
+    store.append_audit(&[entry()]).await.unwrap();
+    // As a crash leaves it: nothing is closed, the write-ahead log is not folded in.
+    let copy = dir.path().join("copy");
+    fs::create_dir_all(copy.join("data")).unwrap();
+    fs::set_permissions(copy.join("data"), Permissions::from_mode(0o700)).unwrap();
+    for name in ["sallyport.db", "sallyport.db-wal"] {
+        fs::copy(dir.path().join("data").join(name), copy.join("data").join(name)).unwrap();
+    }
+    let copy = open_in(&copy).await;
+    assert_eq!(copy.secret("g", "k").await.unwrap().unwrap().value, Sealed(b"sealed".to_vec()));
+    assert_eq!(copy.append_audit(&[entry()]).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn commits_are_flushed_and_what_is_deleted_is_overwritten() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_in(dir.path()).await;
+    for (pragma, value) in [("synchronous", 2), ("secure_delete", 1), ("foreign_keys", 1), ("busy_timeout", 2000)] {
+        let statement = sqlx::AssertSqlSafe(format!("PRAGMA {pragma}"));
+        let set: i64 = sqlx::query_scalar(statement).fetch_one(&store.writer).await.unwrap();
+        assert_eq!(set, value, "{pragma}");
+    }
+    let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&store.writer).await.unwrap();
+    assert_eq!(mode, "wal");
+    let readers: i64 = sqlx::query_scalar("PRAGMA query_only").fetch_one(&store.readers).await.unwrap();
+    assert_eq!(readers, 1);
+}
+
+#[tokio::test]
+async fn a_full_disk_is_unavailable_changes_nothing_and_heals() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_in(dir.path()).await;
+    store.put_secret(&secret(1, b"kept".to_vec()), &[], NOW).await.unwrap();
+    store.fill().await;
+    let big = secret(2, vec![0; 100_000]);
+    assert!(matches!(store.put_secret(&big, &["o".to_owned()], NOW).await, Err(StoreError::Unavailable(_))));
+    assert!(matches!(store.append_audit(&vec![entry(); 50]).await, Err(StoreError::Unavailable(_))));
+    assert_eq!(store.secret("g", "k").await.unwrap().unwrap().value, Sealed(b"kept".to_vec()));
+    assert_eq!(store.secret_owners("g").await.unwrap(), Some(Vec::new()));
+    assert!(store.audit(0, "", "", "", 9).await.unwrap().is_empty());
+    store.make_room().await;
+    store.put_secret(&big, &[], NOW).await.unwrap();
+    assert_eq!(store.append_audit(&[entry()]).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn another_process_that_holds_the_lock_makes_it_unavailable_not_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let (holder, store) = (open_in(dir.path()).await, open_in(dir.path()).await);
+    let held = holder.begin().await.unwrap();
+    assert!(matches!(store.ready().await, Err(StoreError::Unavailable(_))));
+    assert!(store.secret("g", "k").await.unwrap().is_none(), "reading goes on");
+    drop(held);
+    store.ready().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_write_that_is_given_up_leaves_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_in(dir.path()).await;
+    {
+        let mut tx = store.begin().await.unwrap();
+        secrets::put(&mut tx, &secret(1, b"half".to_vec()), &[], NOW).await.unwrap();
+    }
+    assert!(store.secret("g", "k").await.unwrap().is_none());
+    store.put_secret(&secret(1, b"whole".to_vec()), &[], NOW).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_corrupt_record_names_itself_and_spoils_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_in(dir.path()).await;
+    store.put_secret(&secret(1, b"x".to_vec()), &[], NOW).await.unwrap();
+    store.put_secret(&StoredSecret { key: "good".to_owned(), ..secret(1, b"y".to_vec()) }, &[], NOW).await.unwrap();
+    store.tamper("UPDATE secrets SET generation = -1 WHERE key = 'k'").await;
+    let error = store.secret("g", "k").await.unwrap_err();
+    assert!(matches!(&error, StoreError::Corrupt { table: "secrets", id, .. } if id == "g:k"), "{error}");
+    assert!(store.secret("g", "good").await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn manifests_that_were_replaced_are_kept_as_history() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_in(dir.path()).await;
+    let manifest =
+        |body: &str| StoredManifest { name: "a".to_owned(), kind: "group".to_owned(), body: body.to_owned() };
+    store.put_manifests(0, &[manifest("one")], "op", NOW).await.unwrap();
+    store.put_manifests(1, &[manifest("two")], "op2", NOW).await.unwrap();
+    let history: Vec<(i64, Option<String>, String)> =
+        sqlx::query_as("SELECT revision, replaced, actor FROM manifest_history ORDER BY revision")
+            .fetch_all(&store.readers)
+            .await
+            .unwrap();
+    assert_eq!(history, [(1, None, "op".to_owned()), (2, Some("one".to_owned()), "op2".to_owned())]);
+}
