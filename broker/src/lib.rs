@@ -5,9 +5,9 @@
 //! ```
 
 pub mod clock;
+pub mod config;
 pub mod harden;
 pub mod keys;
-pub mod config;
 pub mod model;
 pub mod oauth;
 pub mod refresher;

@@ -1,0 +1,59 @@
+//! Which grants are in use, and which of those are due.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::OpenedToken;
+use crate::clock::UnixTime;
+use crate::keys::Key;
+use crate::model::ClientCredentials;
+
+/// Grants remembered at most; one that is not is renewed on the request that finds it due.
+const MAX_GRANTS: usize = 100_000;
+
+/// Grants in use. A grant is here once it has been used since its token was issued, so that one nobody uses is renewed
+/// once at most and then left to expire.
+#[derive(Default)]
+pub(super) struct Recent(Mutex<HashMap<Key, Used>>);
+
+/// One grant in use.
+pub(super) struct Used {
+    pub(super) client: Arc<ClientCredentials>,
+    pub(super) token: Arc<OpenedToken>,
+    last: UnixTime,
+}
+
+impl Recent {
+    /// Remembers a use.
+    pub(super) fn used(&self, key: &Key, client: &Arc<ClientCredentials>, token: &Arc<OpenedToken>, now: UnixTime) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(used) = all.get_mut(key) {
+            used.last = now;
+            if !Arc::ptr_eq(&used.token, token) {
+                used.token = Arc::clone(token);
+                used.client = Arc::clone(client);
+            }
+        } else if all.len() < MAX_GRANTS {
+            all.insert(key.clone(), Used { client: Arc::clone(client), token: Arc::clone(token), last: now });
+        }
+    }
+
+    /// Takes out what is due and may be renewed, most lately used first, at most `limit`; drops what has expired.
+    pub(super) fn take_due(&self, now: UnixTime, limit: usize, may: impl Fn(&Key) -> bool) -> Vec<(Key, Used)> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, used| now < used.token.expires_at);
+        let mut due: Vec<(UnixTime, Key)> = all
+            .iter()
+            .filter(|(key, used)| used.token.refresh_after <= now && may(key))
+            .map(|(key, used)| (used.last, key.clone()))
+            .collect();
+        due.sort_unstable_by(|a, b| b.cmp(a));
+        due.truncate(limit);
+        due.into_iter().filter_map(|(_, key)| all.remove_entry(&key)).collect()
+    }
+
+    /// Puts back what was taken out and could not be renewed, unless it has been used since.
+    pub(super) fn put_back(&self, key: Key, used: Used) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key).or_insert(used);
+    }
+}

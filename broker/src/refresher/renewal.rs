@@ -1,0 +1,202 @@
+//! One renewal: re-read, data key, provider, commit, and only then an answer (I5).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::due::{Chance, DEFAULT_LIFETIME, refresh_after};
+use super::{Inner, OpenedToken, RefreshError};
+use crate::keys::{self, Key};
+use crate::model::{ClientCredentials, Generation, GrantKey};
+use crate::oauth::{self, ClientCredentialsRequest, Token, TokenEndpointError};
+use crate::secret::Secret;
+use crate::store::{Sealed, StoreError, StoredGrant};
+use crate::vault::{DataKey, Place, RecordKind, VaultError};
+
+/// First pause between two attempts to commit; doubles up to [`COMMIT_PAUSE_MAX`].
+const COMMIT_PAUSE: Duration = Duration::from_millis(20);
+const COMMIT_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// What a renewal came to.
+#[derive(Clone)]
+pub(super) struct Renewed {
+    pub(super) token: Arc<OpenedToken>,
+    /// Spent at the token endpoint; zero if somebody else had been there.
+    pub(super) at_token_endpoint: Duration,
+}
+
+/// The place of a grant's access token.
+pub(super) fn place(record: &str, generation: Generation) -> Place<'_> {
+    Place { kind: RecordKind::Grant, record, field: "access_token", generation }
+}
+
+/// Obtains a token of a later generation than `beyond`. Runs detached: nobody's patience ends it.
+pub(super) async fn renew(
+    inner: Arc<Inner>,
+    key: Key,
+    grant: GrantKey,
+    client: Arc<ClientCredentials>,
+    beyond: Generation,
+) -> Result<Renewed, RefreshError> {
+    let stored = inner.store.grant(&grant).await.map_err(RefreshError::store)?;
+    if let Some(stored) = &stored
+        && stored.generation > beyond
+        && let Some(token) = inner.open_live(stored).await?
+    {
+        inner.opened.insert(key, Arc::clone(&token));
+        return Ok(Renewed { token, at_token_endpoint: Duration::ZERO });
+    }
+    if let Some(why) = inner.backoffs.now(&key, inner.clock.now()) {
+        return Err(why);
+    }
+    // Before the provider is called: what it answers can then be kept whatever becomes of the key service.
+    let data_key = inner.vault.data_key().await.map_err(RefreshError::vault)?;
+    let (id, generation) = match stored {
+        Some(stored) => (stored.id, Generation(stored.generation.0.saturating_add(1))),
+        None => (new_id(), Generation(1)),
+    };
+
+    let started = Instant::now();
+    // By our clock, before the request leaves: the token expires at the provider no earlier than we believe.
+    let issued_at = inner.clock.now();
+    let answer = ask(&inner, &client).await?;
+    let at_token_endpoint = started.elapsed();
+    let token = answer.map_err(|error| inner.provider_failed(&key, &client, error))?;
+
+    let expires_at = issued_at.after(token.expires_in.unwrap_or(DEFAULT_LIFETIME));
+    let renewed = OpenedToken {
+        access_token: token.access_token,
+        grant: id,
+        generation,
+        issued_at,
+        expires_at,
+        refresh_after: refresh_after(issued_at, expires_at, Chance::draw()),
+    };
+    let sealed = seal(data_key, &renewed);
+    let stored = match commit(&inner, &grant, &renewed, sealed).await? {
+        Committed::Ours => None,
+        Committed::Theirs(winner) => Some(winner),
+    };
+    inner.backoffs.succeeded(&key);
+    let token = match stored {
+        None => Arc::new(renewed),
+        // What the winner stored is what every broker serves; ours is let go of, and deletes nothing.
+        Some(winner) => inner.open_live(&winner).await?.ok_or(RefreshError::Lost)?,
+    };
+    inner.opened.insert(key, Arc::clone(&token));
+    metrics::counter!("sallyport_tokens_renewed_total").increment(1);
+    Ok(Renewed { token, at_token_endpoint })
+}
+
+/// One request; the outer error is ours, the inner one the provider's.
+async fn ask(inner: &Inner, client: &ClientCredentials) -> Result<Result<Token, TokenEndpointError>, RefreshError> {
+    let client_id = inner.secrets.resolve(&client.client_id).await.map_err(RefreshError::secret)?;
+    let client_secret = inner.secrets.resolve(&client.client_secret).await.map_err(RefreshError::secret)?;
+    let request = ClientCredentialsRequest {
+        token_url: &client.token_url,
+        client_id: &client_id,
+        client_secret: &client_secret,
+        authentication: client.client_authentication,
+        scopes: &client.scopes,
+        resource: client.resource.as_deref(),
+        additional_params: &client.additional_params,
+    };
+    metrics::counter!("sallyport_token_requests_total").increment(1);
+    Ok(oauth::client_credentials(&*inner.endpoint, &request, inner.limits.provider).await)
+}
+
+fn seal(data_key: DataKey, token: &OpenedToken) -> Sealed {
+    data_key.seal(&place(&token.grant, token.generation), &token.access_token)
+}
+
+enum Committed {
+    Ours,
+    Theirs(StoredGrant),
+}
+
+/// Commits, again and again while the store is down, until the deadline: the token is in memory only until then.
+async fn commit(
+    inner: &Inner,
+    grant: &GrantKey,
+    token: &OpenedToken,
+    access_token: Sealed,
+) -> Result<Committed, RefreshError> {
+    let record = StoredGrant {
+        id: token.grant.clone(),
+        key: grant.clone(),
+        generation: token.generation,
+        access_token,
+        issued_at: token.issued_at,
+        expires_at: token.expires_at,
+        refresh_after: token.refresh_after,
+    };
+    let deadline = Instant::now() + inner.limits.commit;
+    let mut pause = COMMIT_PAUSE;
+    loop {
+        let error = match inner.store.commit_grant(&record).await {
+            Ok(()) => return Ok(Committed::Ours),
+            // Somebody else was first, or an earlier attempt of ours arrived without our learning it.
+            Err(StoreError::Conflict) => match inner.store.grant(grant).await {
+                Ok(Some(winner)) if winner.id == record.id && winner.access_token == record.access_token => {
+                    return Ok(Committed::Ours);
+                }
+                Ok(Some(winner)) => return Ok(Committed::Theirs(winner)),
+                Ok(None) => StoreError::Conflict,
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        if Instant::now() + pause > deadline {
+            return Err(RefreshError::store(error));
+        }
+        tracing::warn!(grant = token.grant, %error, "a renewed token waits for the store");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(COMMIT_PAUSE_MAX);
+    }
+}
+
+fn new_id() -> String {
+    // Random, and no secret: it names a record.
+    keys::hex(Secret::random::<16>().expose())
+}
+
+impl Inner {
+    /// Opens a stored token if it has not expired. One that does not open is as good as none, but is told loudly.
+    pub(super) async fn open_live(&self, stored: &StoredGrant) -> Result<Option<Arc<OpenedToken>>, RefreshError> {
+        if stored.expires_at <= self.clock.now() {
+            return Ok(None);
+        }
+        match self.vault.open(&place(&stored.id, stored.generation), &stored.access_token).await {
+            Ok(access_token) => Ok(Some(Arc::new(OpenedToken {
+                access_token,
+                grant: stored.id.clone(),
+                generation: stored.generation,
+                issued_at: stored.issued_at,
+                expires_at: stored.expires_at,
+                refresh_after: stored.refresh_after,
+            }))),
+            Err(error @ (VaultError::NotAuthentic { .. } | VaultError::Unreadable { .. })) => {
+                tracing::error!(%error, "a stored token was tampered with; it will be replaced");
+                Ok(None)
+            }
+            Err(error @ VaultError::OtherMasterKey { .. }) => Err(RefreshError::vault(error)),
+        }
+    }
+
+    fn provider_failed(&self, key: &Key, client: &ClientCredentials, error: TokenEndpointError) -> RefreshError {
+        let host = host(client);
+        tracing::warn!(host, %error, "no token");
+        let (why, retry_after) = match error {
+            TokenEndpointError::Refused { code } => (RefreshError::Refused { host, code }, None),
+            TokenEndpointError::Transient { retry_after } => {
+                (RefreshError::Provider { host, retry_after: Duration::ZERO }, retry_after)
+            }
+            TokenEndpointError::Malformed(_) => (RefreshError::Provider { host, retry_after: Duration::ZERO }, None),
+        };
+        self.backoffs.failed(key, why, retry_after, self.clock.now())
+    }
+}
+
+/// The provider's host, for people.
+pub(super) fn host(client: &ClientCredentials) -> String {
+    client.token_url.host_str().unwrap_or("the provider").to_owned()
+}
