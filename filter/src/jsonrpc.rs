@@ -5,8 +5,12 @@
 //! text; whatever two of them could read in two ways is refused here (R1, R2, R3).
 
 mod id;
+mod keys;
+mod message;
+mod scanner;
 
 pub use id::Id;
+pub use message::{Kind, Message, read};
 
 /// Why a body is refused; with its id where that was read before the flaw.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -107,3 +111,6 @@ pub enum MessageFlaw {
     #[error("neither request, notification nor response")]
     Shape,
 }
+
+#[cfg(test)]
+mod tests;

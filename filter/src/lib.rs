@@ -13,7 +13,11 @@
     )
 )]
 
+pub mod agree;
 pub mod config;
+pub mod content;
 pub mod headers;
 pub mod jsonrpc;
+pub mod metadata;
 pub mod reject;
+pub mod session;
