@@ -1,6 +1,8 @@
 //! The nouns of the broker: principals, servers, grants. No input or output.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use crate::clock::UnixTime;
 
@@ -169,4 +171,15 @@ impl Server {
     pub fn cluster(&self) -> String {
         format!("mcp:{}", self.name)
     }
+}
+
+/// Every registered server, and the team memberships that claims cannot give: one revision of the manifests.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Servers {
+    /// Of the manifests; 0 before the first.
+    pub revision: u64,
+    /// The servers.
+    pub by_name: BTreeMap<ServerName, Arc<Server>>,
+    /// Subject, for example `user:alice@example.com`, to names of teams without `team:`.
+    pub memberships: BTreeMap<String, Vec<String>>,
 }
