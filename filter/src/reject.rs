@@ -6,7 +6,9 @@
 
 mod words;
 
-use crate::jsonrpc::Id;
+use crate::agree::Disagreement;
+use crate::content::ContentFlaw;
+use crate::jsonrpc::{BodyError, Id};
 
 pub use words::Words;
 
@@ -112,6 +114,32 @@ pub enum Rejection {
     HostRefused,
     /// The session id was not given to this caller at this server; the client must initialize again.
     SessionUnknown,
+}
+
+impl From<&BodyError> for Rejection {
+    fn from(error: &BodyError) -> Self {
+        match error {
+            BodyError::Parse { .. } => Self::BodyNotJson,
+            BodyError::Invalid { .. } => Self::BodyInvalid,
+        }
+    }
+}
+
+impl From<Disagreement> for Rejection {
+    fn from(disagreement: Disagreement) -> Self {
+        match disagreement {
+            Disagreement::Method | Disagreement::Name | Disagreement::Version => Self::HeaderMismatch,
+        }
+    }
+}
+
+impl From<ContentFlaw> for Rejection {
+    fn from(flaw: ContentFlaw) -> Self {
+        match flaw {
+            ContentFlaw::Type => Self::ContentTypeUnsupported,
+            ContentFlaw::Encoding => Self::BodyEncoded,
+        }
+    }
 }
 
 /// One consent that a caller must give.

@@ -296,3 +296,17 @@ fn ids_are_told_back_as_they_came() {
         assert!(std::str::from_utf8(&reply.body).unwrap().starts_with(&format!(r#"{{"jsonrpc":"2.0","id":{raw},"#)));
     }
 }
+
+#[test]
+fn a_flaw_of_the_body_is_answered_with_its_id_and_code() {
+    for (body, code, id) in [
+        (r#"{"jsonrpc":"2.0","id":7,"method":"ping""#, -32700, json!(7)),
+        (r#"{"jsonrpc":"2.0","id":"a","method":"ping","Method":"x"}"#, -32600, json!("a")),
+        (r#"[{"jsonrpc":"2.0","id":7,"method":"ping"}]"#, -32600, Value::Null),
+    ] {
+        let error = crate::jsonrpc::read(body.as_bytes()).unwrap_err();
+        let reply = reply(&Rejection::from(&error), &context(RequestKind::Unknown, error.id()));
+        let answer: Value = serde_json::from_slice(&reply.body).unwrap();
+        assert_eq!((reply.status, &answer["error"]["code"], &answer["id"]), (400, &json!(code), &id));
+    }
+}
