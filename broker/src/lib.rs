@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod harden;
 pub mod keys;
+pub mod manifest;
 pub mod model;
 pub mod oauth;
 pub mod refresher;

@@ -5,6 +5,7 @@ mod read;
 mod value;
 
 pub use issuer::{Issuer, Profile};
+pub(crate) use value::{http_url, name, one_of, safe_url};
 pub use value::{is_loopback, origin};
 
 use std::net::SocketAddr;

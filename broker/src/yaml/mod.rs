@@ -5,6 +5,7 @@
 mod fields;
 mod problem;
 
+pub(crate) use fields::closest;
 pub use fields::{Field, Fields};
 pub use problem::{Flaw, Problem, Problems};
 
