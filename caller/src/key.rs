@@ -136,3 +136,5 @@ fn rsa(algorithm: Algorithm, spki: &[u8]) -> Result<(Material, Vec<u8>), KeyErro
     Ok((Material::Rsa { key: Box::new(key), modulus_bytes }, canonical))
 }
 
+#[cfg(test)]
+mod tests;

@@ -43,3 +43,5 @@ pub use revocations::Revocations;
 pub use signature::{HostSignatures, NoHost, es256_der, es384_der};
 pub use token::{LEEWAY_MS, MAX_HEADER_BYTES, MAX_TOKEN_BYTES, TokenError, verify};
 
+#[cfg(test)]
+mod tests;

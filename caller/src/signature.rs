@@ -144,4 +144,3 @@ fn der(r: &[u8], s: &[u8]) -> Vec<u8> {
     sequence.append(&mut body);
     sequence
 }
-
