@@ -17,6 +17,23 @@ impl UnixTime {
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
+
+    /// UTC with milliseconds, for example `2026-11-21T22:35:06.042Z` (RFC 3339 §5.6).
+    pub fn to_rfc3339(self) -> String {
+        let (day, milliseconds) = (self.0 / 86_400_000, self.0 % 86_400_000);
+        // Counted in eras of 400 years, 146,097 days each, that begin on a first of March: leap days come last.
+        let since_era_zero = day + 719_468;
+        let (era, of_era) = (since_era_zero / 146_097, since_era_zero % 146_097);
+        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let from_march = (5 * of_year + 2) / 153;
+        let day_of_month = of_year - (153 * from_march + 2) / 5 + 1;
+        let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+        let year = era * 400 + year_of_era + u64::from(month <= 2);
+        let (seconds, fraction) = (milliseconds / 1000, milliseconds % 1000);
+        let (hour, minute, second) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+        format!("{year:04}-{month:02}-{day_of_month:02}T{hour:02}:{minute:02}:{second:02}.{fraction:03}Z")
+    }
 }
 
 /// Where the time comes from.
@@ -53,5 +70,27 @@ impl FixedClock {
 impl Clock for FixedClock {
     fn now(&self) -> UnixTime {
         UnixTime(self.0.load(Ordering::SeqCst))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_dates_of_leap_years_and_ends_of_months() {
+        for (time, written) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (951_782_399_999, "2000-02-28T23:59:59.999Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (951_868_800_000, "2000-03-01T00:00:00.000Z"),
+            (1_709_164_800_000, "2024-02-29T00:00:00.000Z"),
+            (1_767_225_599_001, "2025-12-31T23:59:59.001Z"),
+            (1_767_225_600_000, "2026-01-01T00:00:00.000Z"),
+            (4_107_542_400_000, "2100-03-01T00:00:00.000Z"),
+        ] {
+            assert_eq!(UnixTime(time).to_rfc3339(), written);
+        }
+        assert!(UnixTime(u64::MAX).to_rfc3339().ends_with('Z'));
     }
 }

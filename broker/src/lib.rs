@@ -4,6 +4,7 @@
 //! cli, grpc, http ─▶ service ─▶ refresher ─▶ { vault, oauth, store } ─▶ model ─▶ { secret, clock }
 //! ```
 
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod harden;

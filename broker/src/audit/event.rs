@@ -1,0 +1,334 @@
+//! What can happen: one constructor for each kind of event, so that none lacks what its kind must say.
+//!
+//! No field takes a `Secret`; secrets are named by handle, grant and generation (I9).
+
+use std::time::Duration;
+
+use crate::clock::UnixTime;
+use crate::model::{Generation, PrincipalId};
+use crate::store::ReportNumber;
+
+/// Kinds of events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventName {
+    /// A proxy refused a verified caller, or the broker did.
+    CallRefused,
+    /// A proxy used a credential that had been released to it.
+    CallUsed,
+    /// Reports of a proxy are missing.
+    CallsGap,
+    /// An upstream refused a credential.
+    CredentialReject,
+    /// A credential was released to a proxy.
+    CredentialRelease,
+    /// Manifests were applied.
+    ManifestApply,
+    /// A grant was renewed.
+    RefreshDone,
+    /// A grant could not be renewed.
+    RefreshFailed,
+    /// A secret of the broker's own was set.
+    SecretSet,
+    /// The broker issued a token.
+    TokenIssue,
+    /// A token was revoked.
+    TokenRevoke,
+}
+
+impl EventName {
+    /// As it stands in the records; never changed.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CallRefused => "call.refused",
+            Self::CallUsed => "call.used",
+            Self::CallsGap => "calls.gap",
+            Self::CredentialReject => "credential.reject",
+            Self::CredentialRelease => "credential.release",
+            Self::ManifestApply => "manifest.apply",
+            Self::RefreshDone => "refresh.done",
+            Self::RefreshFailed => "refresh.failed",
+            Self::SecretSet => "secret.set",
+            Self::TokenIssue => "token.issue",
+            Self::TokenRevoke => "token.revoke",
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// It was tried and did not work.
+    Failure,
+    /// It was not allowed.
+    Refused,
+    /// It was done.
+    Success,
+}
+
+/// Who did it.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Actor {
+    /// Exact `iss` of the caller's token; `unix` for an operator at the admin socket.
+    pub issuer: String,
+    /// Its subject; the user id of an operator.
+    pub subject: String,
+    /// OAuth client the token was issued to, if it says.
+    pub client_id: Option<String>,
+}
+
+impl Actor {
+    /// A Unix user at the admin socket.
+    pub fn operator(uid: u32) -> Self {
+        Self { issuer: "unix".to_owned(), subject: uid.to_string(), client_id: None }
+    }
+
+    /// `<issuer>#<subject>`: what records are searched by.
+    pub fn key(&self) -> String {
+        format!("{}#{}", self.issuer, self.subject)
+    }
+}
+
+/// The call an event is about, as the proxy tells it; what it does not tell stays empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    /// Envoy's node id.
+    pub proxy: String,
+    /// Version of its filter.
+    pub filter_version: String,
+    /// Where the request came from.
+    pub source_address: String,
+    /// Envoy's request id.
+    pub request_id: String,
+    /// W3C trace context.
+    pub traceparent: String,
+    /// `<group>/<name>`.
+    pub server: String,
+    /// JSON-RPC method.
+    pub method: String,
+    /// Tool, prompt or resource.
+    pub target: String,
+}
+
+/// What policy said, and in which version.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct PolicyDecision {
+    /// Revision of the manifests it was taken from.
+    pub version: u64,
+    /// The subject that matched, or why none did.
+    pub rule: String,
+}
+
+/// One release of a credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Names it in reports of use.
+    pub use_handle: String,
+    /// Record id of the grant; `None` where the server's credential is no grant.
+    pub grant: Option<String>,
+    /// Generation of the grant or secret.
+    pub generation: Option<Generation>,
+    /// Account at the provider that the upstream sees.
+    pub provider_account: Option<String>,
+}
+
+/// Reports of one worker that did not come.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct ReportSpan {
+    /// VM of the proxy.
+    pub worker: String,
+    /// Start of that VM, Unix milliseconds.
+    pub epoch: UnixTime,
+    /// First missing number.
+    pub first: u64,
+    /// Last missing number.
+    pub last: u64,
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub(super) name: EventName,
+    pub(super) outcome: Outcome,
+    pub(super) reason: Option<String>,
+    /// When, if not now: a proxy reports what is up to a second past.
+    pub(super) at: Option<UnixTime>,
+    pub(super) actor: Option<Actor>,
+    pub(super) on_behalf_of: Option<PrincipalId>,
+    pub(super) call: Call,
+    pub(super) policy: Option<PolicyDecision>,
+    pub(super) use_handle: Option<String>,
+    pub(super) grant: Option<String>,
+    pub(super) generation: Option<Generation>,
+    pub(super) provider_account: Option<String>,
+    pub(super) latency: Option<Duration>,
+    pub(super) report: Option<ReportSpan>,
+}
+
+impl Event {
+    fn new(name: EventName, outcome: Outcome) -> Self {
+        Self {
+            name,
+            outcome,
+            reason: None,
+            at: None,
+            actor: None,
+            on_behalf_of: None,
+            call: Call::default(),
+            policy: None,
+            use_handle: None,
+            grant: None,
+            generation: None,
+            provider_account: None,
+            latency: None,
+            report: None,
+        }
+    }
+
+    fn with_release(self, release: Release) -> Self {
+        Self {
+            use_handle: Some(release.use_handle),
+            grant: release.grant,
+            generation: release.generation,
+            provider_account: release.provider_account,
+            ..self
+        }
+    }
+
+    /// A credential is about to be released. `principal` is whom the provider's account belongs to, if to anybody.
+    pub fn credential_release(
+        actor: Actor,
+        principal: Option<PrincipalId>,
+        call: Call,
+        policy: PolicyDecision,
+        release: Release,
+        latency: Duration,
+    ) -> Self {
+        Self {
+            actor: Some(actor),
+            on_behalf_of: principal,
+            call,
+            policy: Some(policy),
+            latency: Some(latency),
+            ..Self::new(EventName::CredentialRelease, Outcome::Success).with_release(release)
+        }
+    }
+
+    /// An upstream refused a credential; `reason` is a code, for example `http_401`.
+    pub fn credential_reject(actor: Actor, call: Call, release: Release, reason: &str) -> Self {
+        Self {
+            reason: Some(reason.to_owned()),
+            actor: Some(actor),
+            call,
+            ..Self::new(EventName::CredentialReject, Outcome::Failure).with_release(release)
+        }
+    }
+
+    /// A caller was refused: by the broker, or (with `at`) by a proxy that reports it. `reason` is a code.
+    pub fn call_refused(
+        actor: Option<Actor>,
+        call: Call,
+        policy: Option<PolicyDecision>,
+        reason: &str,
+        at: Option<UnixTime>,
+    ) -> Self {
+        Self {
+            reason: Some(reason.to_owned()),
+            at,
+            actor,
+            call,
+            policy,
+            ..Self::new(EventName::CallRefused, Outcome::Refused)
+        }
+    }
+
+    /// A proxy reports the use of a credential; who used it, and whose account, is in the release of that handle.
+    pub fn call_used(actor: Option<Actor>, call: Call, use_handle: &str, at: UnixTime) -> Self {
+        Self {
+            at: Some(at),
+            actor,
+            call,
+            use_handle: Some(use_handle.to_owned()),
+            ..Self::new(EventName::CallUsed, Outcome::Success)
+        }
+    }
+
+    /// Reports up to `number` are missing from `first` to `last`; or, where the proxy counted them, were dropped.
+    pub fn calls_gap(number: &ReportNumber, first: u64, last: u64, reason: &str) -> Self {
+        let report = ReportSpan { worker: number.worker.clone(), epoch: number.epoch, first, last };
+        Self {
+            reason: Some(reason.to_owned()),
+            call: Call { proxy: number.proxy.clone(), ..Call::default() },
+            report: Some(report),
+            ..Self::new(EventName::CallsGap, Outcome::Failure)
+        }
+    }
+
+    /// Manifests became revision `revision`.
+    pub fn manifest_apply(actor: Actor, revision: u64, names: &[String]) -> Self {
+        Self {
+            actor: Some(actor),
+            call: Call { target: names.join(" "), ..Call::default() },
+            policy: Some(PolicyDecision { version: revision, rule: "apply".to_owned() }),
+            ..Self::new(EventName::ManifestApply, Outcome::Success)
+        }
+    }
+
+    /// A secret of the broker's own got a value; `reference` is its name.
+    pub fn secret_set(actor: Actor, reference: &str, generation: Generation) -> Self {
+        Self {
+            actor: Some(actor),
+            call: Call { target: reference.to_owned(), ..Call::default() },
+            generation: Some(generation),
+            ..Self::new(EventName::SecretSet, Outcome::Success)
+        }
+    }
+
+    /// The broker issued a token with this `jti` for a principal.
+    pub fn token_issue(actor: Actor, principal: PrincipalId, id: &str) -> Self {
+        Self {
+            actor: Some(actor),
+            on_behalf_of: Some(principal),
+            call: Call { target: id.to_owned(), ..Call::default() },
+            ..Self::new(EventName::TokenIssue, Outcome::Success)
+        }
+    }
+
+    /// The token with this `jti` was revoked.
+    pub fn token_revoke(actor: Actor, id: &str) -> Self {
+        Self {
+            actor: Some(actor),
+            call: Call { target: id.to_owned(), ..Call::default() },
+            ..Self::new(EventName::TokenRevoke, Outcome::Success)
+        }
+    }
+
+    /// A grant has new material: this generation.
+    pub fn refresh_done(grant: &str, generation: Generation, provider_account: &str, latency: Duration) -> Self {
+        Self {
+            grant: Some(grant.to_owned()),
+            generation: Some(generation),
+            provider_account: Some(provider_account.to_owned()),
+            latency: Some(latency),
+            ..Self::new(EventName::RefreshDone, Outcome::Success)
+        }
+    }
+
+    /// A grant has no new material; `generation` is the one it has (0 for none). `reason` is a code.
+    pub fn refresh_failed(
+        grant: &str,
+        generation: Generation,
+        provider_account: &str,
+        reason: &str,
+        latency: Duration,
+    ) -> Self {
+        Self {
+            reason: Some(reason.to_owned()),
+            ..Self {
+                name: EventName::RefreshFailed,
+                outcome: Outcome::Failure,
+                ..Self::refresh_done(grant, generation, provider_account, latency)
+            }
+        }
+    }
+}
