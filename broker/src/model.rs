@@ -167,6 +167,11 @@ impl Server {
         format!("/mcp-server/{}/server", self.name)
     }
 
+    /// Every path it answers at, for snapshot and routes alike; the canonical one first.
+    pub fn paths(&self) -> Vec<String> {
+        vec![self.path()]
+    }
+
     /// Name of its Envoy cluster: in the snapshot, in the routes, and compared by the filter (I12).
     pub fn cluster(&self) -> String {
         format!("mcp:{}", self.name)

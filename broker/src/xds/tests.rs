@@ -1,0 +1,212 @@
+use super::resources::Kind;
+use super::*;
+use crate::model::{Auth, Server, ServerName};
+use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
+use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
+use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
+use envoy_types::pb::envoy::config::route::v3::route::Action;
+use envoy_types::pb::envoy::config::route::v3::route_action::{ClusterSpecifier, HostRewriteSpecifier};
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext;
+use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
+use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+use envoy_types::pb::google::rpc::Status as RpcStatus;
+use prost::Message;
+
+fn server(name: &str, url: &str) -> Server {
+    Server {
+        name: ServerName(name.to_owned()),
+        url: url.parse().unwrap(),
+        auth: Auth::None,
+        subjects: Vec::new(),
+        allow_plaintext: false,
+        revision: "1".to_owned(),
+    }
+}
+
+fn upstream() -> Upstream {
+    Upstream::new(None)
+}
+
+fn resources(revision: u64, servers: &[Server]) -> Arc<Resources> {
+    Arc::new(Resources::new(revision, servers.iter(), &upstream()))
+}
+
+fn cluster(url: &str) -> Result<Cluster, Unroutable> {
+    super::cluster::cluster(&server("demo/echo", url), &upstream())
+}
+
+fn tls(cluster: &Cluster) -> Option<UpstreamTlsContext> {
+    match cluster.transport_socket.clone()?.config_type? {
+        ConfigType::TypedConfig(any) => Some(UpstreamTlsContext::decode(any.value.as_slice()).unwrap()),
+    }
+}
+
+fn ask(kind: Kind, names: &[&str]) -> DiscoveryRequest {
+    DiscoveryRequest {
+        type_url: kind.type_url(),
+        resource_names: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..DiscoveryRequest::default()
+    }
+}
+
+fn accept(kind: Kind, names: &[&str], response: &DiscoveryResponse) -> DiscoveryRequest {
+    DiscoveryRequest {
+        version_info: response.version_info.clone(),
+        response_nonce: response.nonce.clone(),
+        ..ask(kind, names)
+    }
+}
+
+#[test]
+fn i12_a_cluster_verifies_authority_name_and_version() {
+    let cluster = cluster("https://mcp.example.com/mcp").unwrap();
+    let tls = tls(&cluster).unwrap();
+    assert_eq!(tls.sni, "mcp.example.com");
+    let common = tls.common_tls_context.unwrap();
+    assert_eq!(common.tls_params.unwrap().tls_minimum_protocol_version, 3);
+    let Some(ValidationContextType::ValidationContext(validation)) = common.validation_context_type else {
+        panic!("no validation context");
+    };
+    assert!(validation.trusted_ca.is_some());
+    let name = validation.match_typed_subject_alt_names[0].clone();
+    assert_eq!(name.san_type, 2);
+    assert_eq!(name.matcher.unwrap().match_pattern, Some(MatchPattern::Exact("mcp.example.com".to_owned())));
+}
+
+#[test]
+fn i12_an_address_is_verified_as_an_address_and_is_no_server_name() {
+    let cluster = cluster("https://[2001:db8::1]:8443/mcp").unwrap();
+    assert_eq!(cluster.cluster_discovery_type, Some(ClusterDiscoveryType::Type(DiscoveryType::Static.into())));
+    let tls = tls(&cluster).unwrap();
+    assert_eq!(tls.sni, "");
+    let Some(ValidationContextType::ValidationContext(validation)) =
+        tls.common_tls_context.unwrap().validation_context_type
+    else {
+        panic!("no validation context");
+    };
+    let name = validation.match_typed_subject_alt_names[0].clone();
+    assert_eq!(
+        (name.san_type, name.matcher.unwrap().match_pattern),
+        (4, Some(MatchPattern::Exact("2001:db8::1".to_owned())))
+    );
+}
+
+#[test]
+fn i12_refuses_plaintext_beyond_loopback() {
+    for url in ["http://mcp.example.com/", "http://10.0.0.1/", "http://[2001:db8::1]/", "http://localhost.example.com/"]
+    {
+        assert_eq!(cluster(url), Err(Unroutable::Plaintext), "{url}");
+    }
+    for url in ["http://127.0.0.1:9000/", "http://[::1]:9000/", "http://localhost:9000/"] {
+        assert_eq!(tls(&cluster(url).unwrap()), None, "{url}");
+    }
+    let allowed = Server { allow_plaintext: true, ..server("demo/echo", "http://mcp.example.com/") };
+    assert!(super::cluster::cluster(&allowed, &upstream()).is_ok());
+}
+
+#[test]
+fn refuses_other_schemes() {
+    assert_eq!(cluster("ftp://mcp.example.com/"), Err(Unroutable::Scheme));
+    assert_eq!(cluster("unix:/run/mcp.sock"), Err(Unroutable::NoHost));
+}
+
+#[test]
+fn i12_an_unroutable_server_has_neither_cluster_nor_route() {
+    let resources =
+        resources(1, &[server("demo/bad", "http://mcp.example.com/"), server("demo/echo", "http://127.0.0.1:1/")]);
+    assert_eq!(resources.of(Kind::Clusters).resources.len(), 1);
+    let routes = RouteConfiguration::decode(resources.of(Kind::Routes).resources[0].value.as_slice()).unwrap();
+    let names: Vec<_> = routes.virtual_hosts[0].routes.iter().map(|route| route.name.as_str()).collect();
+    assert_eq!(names, ["demo/echo", "nothing"]);
+}
+
+#[test]
+fn a_route_leads_to_the_servers_own_cluster_host_and_path_and_nothing_is_retried() {
+    let resources = resources(1, &[server("demo/echo", "https://mcp.example.com:8443/v1/mcp?k=1")]);
+    let routes = RouteConfiguration::decode(resources.of(Kind::Routes).resources[0].value.as_slice()).unwrap();
+    let Some(Action::Route(action)) = routes.virtual_hosts[0].routes[0].action.clone() else {
+        panic!("not a route");
+    };
+    assert_eq!(action.cluster_specifier, Some(ClusterSpecifier::Cluster("mcp:demo/echo".to_owned())));
+    let host = HostRewriteSpecifier::HostRewriteLiteral("mcp.example.com:8443".to_owned());
+    assert_eq!(action.host_rewrite_specifier, Some(host));
+    assert_eq!(action.prefix_rewrite, "/v1/mcp?k=1");
+    assert_eq!(action.retry_policy, None);
+    assert_eq!(action.timeout, Some(duration(Duration::ZERO)));
+}
+
+#[test]
+fn what_is_not_a_server_is_not_found() {
+    let resources = resources(0, &[]);
+    let routes = RouteConfiguration::decode(resources.of(Kind::Routes).resources[0].value.as_slice()).unwrap();
+    assert!(
+        matches!(&routes.virtual_hosts[0].routes[0].action, Some(Action::DirectResponse(answer)) if answer.status == 404)
+    );
+}
+
+#[test]
+fn sends_what_changed_and_nothing_else() {
+    let one = [server("demo/echo", "http://127.0.0.1:1/")];
+    let mut subscriptions = Subscriptions::new(resources(1, &one));
+    let clusters = subscriptions.request(&ask(Kind::Clusters, &[])).1.unwrap();
+    let routes = subscriptions.request(&ask(Kind::Routes, &["sallyport"])).1.unwrap();
+    assert_eq!(
+        subscriptions.request(&accept(Kind::Clusters, &[], &clusters)),
+        (Answer::Accepted(Kind::Clusters), None)
+    );
+    assert_eq!(
+        subscriptions.request(&accept(Kind::Routes, &["sallyport"], &routes)),
+        (Answer::Accepted(Kind::Routes), None)
+    );
+    // A new revision of the same content.
+    assert_eq!(subscriptions.changed(resources(2, &one)), []);
+    // Another port: the cluster and the host it is called by.
+    let moved = subscriptions.changed(resources(3, &[server("demo/echo", "http://127.0.0.1:2/")]));
+    assert_eq!(moved.iter().map(|r| r.type_url.clone()).collect::<Vec<_>>(), Kind::ALL.map(Kind::type_url));
+    assert!(moved[0].version_info.starts_with("3-"));
+    // Another path: the route only.
+    let renamed = subscriptions.changed(resources(4, &[server("demo/echo", "http://127.0.0.1:2/x")]));
+    assert_eq!(renamed.iter().map(|r| r.type_url.clone()).collect::<Vec<_>>(), [Kind::Routes.type_url()]);
+}
+
+#[test]
+fn a_refused_update_is_not_sent_again_and_the_next_one_is() {
+    let mut subscriptions = Subscriptions::new(resources(1, &[]));
+    let sent = subscriptions.request(&ask(Kind::Clusters, &[])).1.unwrap();
+    let refusal = DiscoveryRequest {
+        error_detail: Some(RpcStatus { message: "no".to_owned(), ..RpcStatus::default() }),
+        version_info: String::new(),
+        ..accept(Kind::Clusters, &[], &sent)
+    };
+    assert_eq!(subscriptions.request(&refusal), (Answer::Refused(Kind::Clusters, "no".to_owned()), None));
+    assert_eq!(subscriptions.changed(resources(2, &[])), []);
+    assert_eq!(subscriptions.changed(resources(3, &[server("demo/echo", "http://127.0.0.1:1/")])).len(), 1);
+}
+
+#[test]
+fn an_overtaken_answer_changes_nothing() {
+    let mut subscriptions = Subscriptions::new(resources(1, &[]));
+    let first = subscriptions.request(&ask(Kind::Clusters, &[])).1.unwrap();
+    let second = subscriptions.changed(resources(2, &[server("demo/echo", "http://127.0.0.1:1/")])).remove(0);
+    assert_eq!(subscriptions.request(&accept(Kind::Clusters, &[], &first)), (Answer::Nothing, None));
+    assert_eq!(subscriptions.request(&accept(Kind::Clusters, &[], &second)), (Answer::Accepted(Kind::Clusters), None));
+}
+
+#[test]
+fn an_envoy_that_comes_back_is_sent_only_what_it_lacks() {
+    let servers = [server("demo/echo", "http://127.0.0.1:1/")];
+    let held = Subscriptions::new(resources(1, &servers)).request(&ask(Kind::Clusters, &[])).1.unwrap();
+    let back = DiscoveryRequest { version_info: held.version_info.clone(), ..ask(Kind::Clusters, &[]) };
+    assert_eq!(Subscriptions::new(resources(1, &servers)).request(&back).1, None);
+    assert!(Subscriptions::new(resources(2, &[])).request(&back).1.is_some());
+}
+
+#[test]
+fn unknown_types_and_names_are_sent_nothing() {
+    let mut subscriptions = Subscriptions::new(resources(1, &[]));
+    let other = DiscoveryRequest { type_url: "type.googleapis.com/other".to_owned(), ..DiscoveryRequest::default() };
+    assert_eq!(subscriptions.request(&other), (Answer::Unknown, None));
+    assert_eq!(subscriptions.request(&ask(Kind::Routes, &["another"])).1, None);
+    assert_eq!(subscriptions.request(&ask(Kind::Routes, &[])).1, None);
+}
