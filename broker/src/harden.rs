@@ -52,5 +52,10 @@ mod tests {
         // SAFETY: PR_GET_DUMPABLE takes nothing and touches no memory of ours.
         let dumpable = unsafe { libc::prctl(libc::PR_GET_DUMPABLE) };
         assert_eq!(dumpable, 0);
+        #[expect(unsafe_code, reason = "the standard library has no call for process attributes")]
+        // SAFETY: as above. Undone, because other tests of this process may read their own /proc.
+        unsafe {
+            libc::prctl(libc::PR_SET_DUMPABLE, 1, 0, 0, 0);
+        }
     }
 }

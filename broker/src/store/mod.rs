@@ -148,7 +148,7 @@ pub struct ReportNumber {
     pub worker: String,
     /// Start of that VM.
     pub epoch: UnixTime,
-    /// From 1, without gaps.
+    /// From 1, without gaps; 0 counts as repeated.
     pub sequence: u64,
 }
 

@@ -1,6 +1,6 @@
 //! Opening the file: its directory, its permissions, its schema.
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -42,6 +42,12 @@ pub enum OpenError {
         #[source]
         source: io::Error,
     },
+    /// It is a symbolic link, a directory, a device.
+    #[error("{} is not a regular file (symbolic links are not followed); name another `data_dir`", .path.display())]
+    NotAFile {
+        /// The file.
+        path: PathBuf,
+    },
     /// Its tables are not those of this version.
     #[error("the tables in {} cannot be brought to this version; a newer version may have written them", .path.display())]
     Schema {
@@ -75,7 +81,12 @@ impl SqliteStore {
     /// Opens the store in `data_dir`; makes both, for their owner alone, if they are not there.
     pub async fn open(data_dir: &Path) -> Result<Self, OpenError> {
         let path = data_dir.join(FILE);
-        prepare(data_dir, &path)?;
+        let directory = prepare(data_dir, &path)?;
+        let directory = locked(directory).await.map_err(|source| OpenError::Io {
+            path: data_dir.to_owned(),
+            action: "locked",
+            source,
+        })?;
         let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
         let options = SqliteConnectOptions::new()
             .filename(&path)
@@ -99,6 +110,7 @@ impl SqliteStore {
             .run(&writer)
             .await
             .map_err(|source| OpenError::Schema { path: path.clone(), source })?;
+        drop(directory);
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .acquire_timeout(ACQUIRE)
@@ -110,20 +122,35 @@ impl SqliteStore {
 }
 
 /// Makes directory and file before SQLite does: its files, `-wal` and `-shm` too, take their mode from the first.
-fn prepare(data_dir: &Path, path: &Path) -> Result<(), OpenError> {
+/// Answers the directory, open.
+fn prepare(data_dir: &Path, path: &Path) -> Result<File, OpenError> {
     let io = |path: &Path, action, source| OpenError::Io { path: path.to_owned(), action, source };
     let made = DirBuilder::new().recursive(true).mode(0o700).create(data_dir);
     made.map_err(|e| io(data_dir, "created", e))?;
-    let mode = std::fs::metadata(data_dir).map_err(|e| io(data_dir, "examined", e))?.mode() & 0o7777;
+    let directory = File::open(data_dir).map_err(|e| io(data_dir, "opened", e))?;
+    let mode = directory.metadata().map_err(|e| io(data_dir, "examined", e))?.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(OpenError::Exposed { path: data_dir.to_owned(), mode });
     }
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(libc::O_NOFOLLOW);
-    let file = options.open(path).map_err(|e| io(path, "opened", e))?;
-    let mode = file.metadata().map_err(|e| io(path, "examined", e))?.mode() & 0o7777;
+    // Never opened once it is there: closing a file gives up every lock SQLite holds on it in this process.
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => directory.sync_all().map_err(|e| io(data_dir, "made durable", e))?,
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(e) => return Err(io(path, "created", e)),
+    }
+    let is = std::fs::symlink_metadata(path).map_err(|e| io(path, "examined", e))?;
+    if !is.is_file() {
+        return Err(OpenError::NotAFile { path: path.to_owned() });
+    }
+    let mode = is.mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(OpenError::Exposed { path: path.to_owned(), mode });
     }
-    Ok(())
+    Ok(directory)
+}
+
+/// Keeps others out while the tables are made. It may have to wait for them, which must not hold up other tasks.
+async fn locked(directory: File) -> io::Result<File> {
+    let lock = move || directory.lock().map(|()| directory);
+    tokio::task::spawn_blocking(lock).await.map_err(io::Error::other)?
 }

@@ -93,8 +93,18 @@ async fn refuses_a_link_in_the_files_place() {
     fs::create_dir(&data).unwrap();
     fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
     symlink(dir.path().join("elsewhere"), data.join("sallyport.db")).unwrap();
-    assert!(matches!(SqliteStore::open(&data).await, Err(OpenError::Io { action: "opened", .. })));
+    assert!(matches!(SqliteStore::open(&data).await, Err(OpenError::NotAFile { .. })));
     assert!(!dir.path().join("elsewhere").exists());
+}
+
+#[tokio::test]
+async fn four_first_starts_at_once_make_one_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || open_in(dir.path());
+    let stores = tokio::join!(open(), open(), open(), open());
+    for (store, sequence) in [stores.0, stores.1, stores.2, stores.3].into_iter().zip(1..) {
+        assert_eq!(store.append_audit(&[entry()]).await.unwrap(), sequence);
+    }
 }
 
 #[tokio::test]
