@@ -1,1 +1,59 @@
-//! To come.
+//! The harness: a whole gate of real parts on loopback, and the counterparts that try to break it.
+//!
+//! ```text
+//! raw · h2 · call · clients ──▶ Envoy with the filter ──▶ upstream (records every byte)
+//!                                    │
+//!                               broker ──▶ issuer, token endpoint (count, fail, lie on demand)
+//! ```
+//!
+//! A test starts from [`World::shared`] or, where it breaks a part, from a [`World`] of its own, registers the servers it
+//! needs through the real command line, and speaks to the gateway from outside only.
+
+mod broker;
+mod call;
+mod canary;
+mod child;
+mod dir;
+mod envoy;
+mod h2;
+mod issuer;
+mod keys;
+mod listener;
+mod poll;
+mod ports;
+mod raw;
+mod runtime;
+mod server;
+mod setup;
+mod tls;
+mod token;
+mod token_endpoint;
+mod upstream;
+mod world;
+
+pub use broker::{Broker, Output};
+pub use call::{Call, Reply, RpcError};
+pub use canary::{Canary, spellings};
+pub use child::Child;
+pub use envoy::Envoy;
+pub use h2::{Connection, Piece};
+pub use issuer::{Issuer, Jwks};
+pub use keys::{Algorithm, SigningKey};
+pub use listener::{Body, Listening, Reply as HttpReply, bytes_body, empty_body, stream_body};
+pub use poll::{eventually, eventually_within};
+pub use raw::{RawConnection, RawReply};
+pub use runtime::{run, spawn};
+pub use server::{Auth, Server, ServerBuilder};
+pub use setup::setup;
+pub use tls::{Authority, Certificate};
+pub use token::{TokenBuilder, now_seconds};
+pub use token_endpoint::{TokenAnswer, TokenEndpoint};
+pub use upstream::{Answer, Recorded, Upstream};
+pub use world::{World, WorldBuilder};
+
+/// A random lower-case name, unlike any other.
+pub fn unique(prefix: &str) -> String {
+    let mut bytes = [0; 6];
+    getrandom::fill(&mut bytes).expect("the system has randomness");
+    bytes.iter().fold(format!("{prefix}-"), |name, byte| name + &format!("{byte:02x}"))
+}

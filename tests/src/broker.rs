@@ -1,0 +1,178 @@
+//! The broker: the real binary, its configuration file, and the operator's command line.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+
+use crate::{Child, eventually, ports, setup};
+
+/// A running broker.
+pub struct Broker {
+    /// Its configuration file.
+    pub config: PathBuf,
+    /// Its data directory.
+    pub data: PathBuf,
+    /// The filter's socket.
+    pub grpc: PathBuf,
+    /// The operator's socket.
+    pub admin: PathBuf,
+    /// Its HTTP listener.
+    pub http: SocketAddr,
+    dir: PathBuf,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+/// What a command of the operator ended with.
+#[derive(Debug)]
+pub struct Output {
+    /// Exit code 0.
+    pub success: bool,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Output {
+    /// Standard output of a command that went well.
+    ///
+    /// # Panics
+    /// When it did not.
+    pub fn ok(self) -> String {
+        assert!(self.success, "{}{}", self.stdout, self.stderr);
+        self.stdout
+    }
+}
+
+impl Broker {
+    /// Writes the configuration: that of a demonstration on loopback, changed by the test.
+    pub(crate) fn new(
+        dir: &Path,
+        public_url: &str,
+        issuer: &str,
+        change: Vec<Box<dyn FnOnce(&mut Value) + Send>>,
+    ) -> Self {
+        let http = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+        let (grpc, admin, data) = (dir.join("run/broker.sock"), dir.join("admin/admin.sock"), dir.join("data"));
+        let mut config = json!({
+            "mode": "demonstration",
+            "tenant": "demo",
+            "public_url": public_url,
+            "data_dir": data,
+            "key_file": dir.join("key/master.key"),
+            // The owner of the key may be a peer only because this is a demonstration.
+            "grpc": {"socket": grpc, "allowed_peer_uids": []},
+            "admin": {"socket": admin},
+            "http": {"listen": http.to_string()},
+            "network": {"allow": ["127.0.0.0/8", "::1/128"]},
+            "issuers": [{"issuer": issuer, "login": true, "algorithms": ["RS256", "ES256", "EdDSA"]}],
+            "log": {"level": "info", "format": "json"},
+        });
+        for change in change {
+            change(&mut config);
+        }
+        let file = dir.join("sallyport.yaml");
+        std::fs::write(&file, format!("{config:#}")).expect("the directory is writable");
+        let log = dir.join("broker.log");
+        Self { config: file, data, grpc, admin, http, dir: dir.to_path_buf(), log, child: None }
+    }
+
+    /// Starts it and waits until it is ready.
+    pub async fn start(&mut self) {
+        self.spawn();
+        let url = format!("http://{}/readyz", self.http);
+        let client = reqwest::Client::new();
+        eventually("the broker is ready", async || {
+            let ended = self.child.as_mut().and_then(Child::ended);
+            assert!(ended.is_none(), "the broker ended: {ended:?}");
+            client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200).then_some(())
+        })
+        .await;
+    }
+
+    /// Starts it and does not wait.
+    pub fn spawn(&mut self) {
+        let mut command = Command::new(&setup().broker);
+        command.arg("serve").arg("-c").arg(&self.config).current_dir(&self.dir);
+        self.child = Some(Child::start(command, &self.log));
+    }
+
+    /// Ends it at once, as a crash would.
+    pub fn kill(&mut self) {
+        self.child = None;
+    }
+
+    /// Asks it to end and waits until it has.
+    ///
+    /// # Panics
+    /// When it does not within 25 seconds: the drain lasts 20 at most.
+    pub async fn stop(&mut self) {
+        let Some(child) = &mut self.child else { return };
+        child.terminate();
+        crate::eventually_within(Duration::from_secs(25), "the broker ends", async || child.ended()).await;
+        self.child = None;
+    }
+
+    /// The process.
+    ///
+    /// # Panics
+    /// When it was ended.
+    pub fn child(&self) -> &Child {
+        self.child.as_ref().expect("it runs")
+    }
+
+    /// Its log.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Runs `sallyport` with these arguments and this broker's configuration.
+    pub async fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = tokio::process::Command::new(&setup().broker);
+        command.args(arguments).arg("-c").arg(&self.config).current_dir(&self.dir).kill_on_drop(true);
+        let output = command.output().await.expect("the binary is there");
+        Output {
+            success: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// `sallyport apply -f` of these manifests, one document after the other.
+    pub async fn apply(&self, manifests: &[Value]) -> Output {
+        let documents: Vec<String> = manifests.iter().map(|manifest| format!("{manifest:#}")).collect();
+        self.apply_text(&documents.join("\n---\n")).await
+    }
+
+    /// `sallyport apply -f` of a file with this text.
+    pub async fn apply_text(&self, text: &str) -> Output {
+        let file = self.dir.join(format!("{}.yaml", crate::unique("manifest")));
+        std::fs::write(&file, text).expect("the directory is writable");
+        let output = self.command(&["apply", "-f", &file.to_string_lossy()]).await;
+        std::fs::remove_file(&file).expect("just written");
+        output
+    }
+
+    /// Stores a secret that manifests of this owner may refer to; returns the reference.
+    pub async fn set_secret(&self, group: &str, key: &str, value: &str, owner: &str) -> String {
+        let file = self.dir.join(crate::unique("secret"));
+        std::fs::write(&file, value).expect("the directory is writable");
+        let path = file.to_string_lossy();
+        let name = format!("{group}:{key}");
+        self.command(&["secret", "set", &name, "--value-file", &path, "--owner", owner]).await.ok();
+        std::fs::remove_file(&file).expect("just written");
+        format!("tfy-secret://demo:{group}:{key}")
+    }
+
+    /// `sallyport token issue`; `whom` is `--user` or `--virtual-account`.
+    pub async fn issue_token(&self, whom: &str, name: &str, ttl: &str) -> String {
+        let output = self.command(&["token", "issue", whom, name, "--ttl", ttl]).await.ok();
+        output.split_whitespace().find(|word| word.starts_with("ey")).expect("a token").to_owned()
+    }
+}

@@ -1,0 +1,129 @@
+//! Secrets planted so that they can be searched for, in every spelling a leak could take.
+
+use std::path::Path;
+
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
+};
+
+/// A secret value and where it was planted.
+#[derive(Clone, Debug)]
+pub struct Canary {
+    /// What it is, for the message.
+    pub what: String,
+    /// The secret.
+    pub value: String,
+}
+
+impl Canary {
+    /// Names a secret that exists already.
+    pub fn new(what: &str, value: impl Into<String>) -> Self {
+        Self { what: what.to_owned(), value: value.into() }
+    }
+
+    /// Fails if any spelling of the secret is in these bytes.
+    ///
+    /// # Panics
+    /// When one is.
+    pub fn assert_absent(&self, place: &str, bytes: &[u8]) {
+        for (spelling, needle) in spellings(self.value.as_bytes()) {
+            assert!(!contains(bytes, &needle), "{} is in {place}, as {spelling}", self.what);
+        }
+    }
+
+    /// Fails if the secret is in any file below this directory.
+    ///
+    /// # Panics
+    /// When it is, or a file cannot be read.
+    pub fn assert_absent_below(&self, directory: &Path) {
+        for entry in std::fs::read_dir(directory).expect("a directory").flatten() {
+            let path = entry.path();
+            let kind = entry.file_type().expect("it is there");
+            if kind.is_dir() {
+                self.assert_absent_below(&path);
+            } else if kind.is_file() {
+                let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                self.assert_absent(&path.display().to_string(), &bytes);
+            }
+        }
+    }
+
+    /// Fails if the secret is in the arguments or the environment of a process.
+    ///
+    /// # Panics
+    /// When it is.
+    pub fn assert_absent_from_process(&self, pid: u32) {
+        for file in ["cmdline", "environ"] {
+            let path = format!("/proc/{pid}/{file}");
+            self.assert_absent(&path, &std::fs::read(&path).expect("the process runs"));
+        }
+    }
+}
+
+/// The bytes as they stand, and as base64 (three alignments), base64url, hex, percent-encoded, UTF-16, and back to front.
+pub fn spellings(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
+    let hex = |upper: bool| -> String {
+        secret.iter().map(|byte| if upper { format!("{byte:02X}") } else { format!("{byte:02x}") }).collect()
+    };
+    let percent: String = secret.iter().map(|byte| format!("%{byte:02X}")).collect();
+    let mut all = vec![
+        ("itself", secret.to_vec()),
+        ("hex", hex(false).into_bytes()),
+        ("hex", hex(true).into_bytes()),
+        ("percent", percent.into_bytes()),
+        ("UTF-16", secret.iter().flat_map(|byte| [*byte, 0]).collect()),
+        ("itself, reversed", secret.iter().rev().copied().collect()),
+    ];
+    for offset in 0..3 {
+        all.push(("base64", inner(&STANDARD_NO_PAD, secret, offset)));
+        all.push(("base64url", inner(&URL_SAFE_NO_PAD, secret, offset)));
+    }
+    all
+}
+
+/// The part of the encoding that does not depend on what stands before and after the secret.
+fn inner(engine: &impl Engine, secret: &[u8], offset: usize) -> Vec<u8> {
+    let mut shifted = vec![0; offset];
+    shifted.extend_from_slice(secret);
+    let encoded = engine.encode(&shifted).into_bytes();
+    let start = (offset * 8).div_ceil(6);
+    let end = shifted.len() * 8 / 6;
+    encoded[start..end].to_vec()
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    let Some(first) = needle.first() else { return false };
+    let mut rest = haystack;
+    while let Some(at) = rest.iter().position(|byte| byte == first) {
+        let Some(found) = rest.get(at..) else { return false };
+        if found.starts_with(needle) {
+            return true;
+        }
+        rest = found.get(1..).unwrap_or_default();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_a_secret_in_each_spelling_at_any_offset() {
+        let secret = b"s3cret-canary-value";
+        for padding in ["", "a", "ab", "abc"] {
+            let text = format!("{padding}{}tail", String::from_utf8_lossy(secret));
+            for hidden in [STANDARD_NO_PAD.encode(&text).into_bytes(), URL_SAFE_NO_PAD.encode(&text).into_bytes()] {
+                assert!(spellings(secret).iter().any(|(_, needle)| contains(&hidden, needle)), "{padding}");
+            }
+            assert!(contains(text.as_bytes(), secret));
+        }
+    }
+
+    #[test]
+    fn finds_nothing_where_there_is_nothing() {
+        let hay = vec![b's'; 10_000];
+        assert!(spellings(b"s3cret-canary-value").iter().all(|(_, needle)| !contains(&hay, needle)));
+    }
+}

@@ -1,0 +1,137 @@
+//! Envoy as users run it: the shipped bootstrap, with its five site values replaced by type.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use serde_json::{Value, json};
+
+use crate::{Child, eventually, ports, setup, setup::root};
+
+/// A running Envoy.
+pub struct Envoy {
+    /// Where the gateway listens.
+    pub gateway: SocketAddr,
+    /// Where its admin interface listens.
+    pub admin: SocketAddr,
+    config: PathBuf,
+    log: PathBuf,
+    concurrency: u32,
+    trace: bool,
+    child: Option<Child>,
+}
+
+/// What the tests decide about Envoy.
+pub(crate) struct Options {
+    pub(crate) gateway: u16,
+    pub(crate) broker_socket: PathBuf,
+    pub(crate) concurrency: u32,
+    pub(crate) trace: bool,
+    pub(crate) change: Vec<Box<dyn FnOnce(&mut Value) + Send>>,
+}
+
+impl Envoy {
+    pub(crate) async fn start(dir: &Path, options: Options) -> Self {
+        let admin = ports::free();
+        let config = dir.join("envoy.json");
+        let mut bootstrap = bootstrap(options.gateway, admin, &options.broker_socket);
+        for change in options.change {
+            change(&mut bootstrap);
+        }
+        std::fs::write(&config, bootstrap.to_string()).expect("the directory is writable");
+        let mut envoy = Self {
+            gateway: SocketAddr::from(([127, 0, 0, 1], options.gateway)),
+            admin: SocketAddr::from(([127, 0, 0, 1], admin)),
+            config,
+            log: dir.join("envoy.log"),
+            concurrency: options.concurrency,
+            trace: options.trace,
+            child: None,
+        };
+        envoy.spawn();
+        envoy.until_ready().await;
+        envoy
+    }
+
+    /// Starts it again after [`Envoy::kill`].
+    pub async fn restart(&mut self) {
+        self.spawn();
+        self.until_ready().await;
+    }
+
+    /// Ends it at once.
+    pub fn kill(&mut self) {
+        self.child = None;
+    }
+
+    /// The process.
+    ///
+    /// # Panics
+    /// When it was killed.
+    pub fn child(&self) -> &Child {
+        self.child.as_ref().expect("it runs")
+    }
+
+    /// Its log, access log included.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// A page of the admin interface.
+    pub async fn admin(&self, path: &str) -> String {
+        let url = format!("http://{}{path}", self.admin);
+        let answer = reqwest::get(&url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+        answer.text().await.unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+
+    /// The sum of all counters and gauges whose name contains this.
+    pub async fn stat(&self, name: &str) -> u64 {
+        let stats = self.admin("/stats").await;
+        let values = stats.lines().filter_map(|line| line.split_once(": ")).filter(|(stat, _)| stat.contains(name));
+        values.filter_map(|(_, value)| value.parse::<u64>().ok()).sum()
+    }
+
+    fn spawn(&mut self) {
+        let mut command = Command::new(&setup().envoy);
+        command.arg("-c").arg(&self.config).arg("--disable-hot-restart");
+        command.arg("--concurrency").arg(self.concurrency.to_string());
+        command.arg("--log-level").arg(if self.trace { "trace" } else { "info" });
+        self.child = Some(Child::start(command, &self.log));
+    }
+
+    async fn until_ready(&mut self) {
+        let url = format!("http://{}/sallyport/ready", self.gateway);
+        let client = reqwest::Client::new();
+        eventually("the gateway is ready", async || {
+            let ended = self.child.as_mut().and_then(Child::ended);
+            assert!(ended.is_none(), "envoy ended: {ended:?}");
+            client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200).then_some(())
+        })
+        .await;
+    }
+}
+
+fn bootstrap(gateway: u16, admin: u16, broker_socket: &Path) -> Value {
+    let file = root().join("envoy/envoy.yaml");
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let mut bootstrap: Value =
+        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let gateway_address = json!({"socket_address": {"address": "127.0.0.1", "port_value": gateway}});
+    let admin_address = json!({"socket_address": {"address": "127.0.0.1", "port_value": admin}});
+    replace(&mut bootstrap, "/node/id", json!(crate::unique("gateway")));
+    replace(&mut bootstrap, "/admin/address", admin_address);
+    replace(&mut bootstrap, "/static_resources/listeners/0/address", gateway_address);
+    let plugin = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config";
+    let module = format!("{plugin}/config/vm_config/code/local/filename");
+    replace(&mut bootstrap, &module, json!(setup().wasm));
+    let endpoint = "/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint";
+    replace(&mut bootstrap, &format!("{endpoint}/address/pipe/path"), json!(broker_socket));
+    bootstrap
+}
+
+/// Replaces what is there: a bootstrap of another shape is an error, not an addition.
+pub(crate) fn replace(config: &mut Value, pointer: &str, value: Value) {
+    *config.pointer_mut(pointer).unwrap_or_else(|| panic!("envoy.yaml has no {pointer}")) = value;
+}

@@ -1,0 +1,75 @@
+//! HTTP/1.1 byte by byte, for what no client library would send.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A TCP connection to the gateway.
+pub struct RawConnection(TcpStream);
+
+/// An answer, as far as it came before the connection ended.
+#[derive(Debug)]
+pub struct RawReply {
+    /// Status of the first answer; `None` if the connection ended without one.
+    pub status: Option<u16>,
+    /// Everything.
+    pub text: String,
+}
+
+impl RawConnection {
+    /// Connects.
+    ///
+    /// # Panics
+    /// When nobody listens.
+    pub async fn open(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("the gateway listens");
+        stream.set_nodelay(true).expect("it is a TCP socket");
+        Self(stream)
+    }
+
+    /// Sends bytes; false when the other side has closed.
+    pub async fn send(&mut self, bytes: &[u8]) -> bool {
+        self.0.write_all(bytes).await.is_ok()
+    }
+
+    /// Reads what is there within `patience`; `None` when nothing is.
+    pub async fn read_some(&mut self, patience: Duration) -> Option<Vec<u8>> {
+        let mut buffer = vec![0; 16_384];
+        let size = tokio::time::timeout(patience, self.0.read(&mut buffer)).await.ok()?.unwrap_or(0);
+        buffer.truncate(size);
+        Some(buffer)
+    }
+
+    /// Reads until the other side closes. Requests that want this to end say `connection: close`.
+    ///
+    /// # Panics
+    /// When it does not within 40 seconds.
+    pub async fn finish(mut self) -> RawReply {
+        let mut bytes = Vec::new();
+        let read = async {
+            let mut buffer = [0; 16_384];
+            // A reset after the answer is an end like any other.
+            while let Ok(size @ 1..) = self.0.read(&mut buffer).await {
+                bytes.extend_from_slice(&buffer[..size]);
+            }
+        };
+        let ended = tokio::time::timeout(PATIENCE, read).await;
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(ended.is_ok(), "no end within {PATIENCE:?}: {text}");
+        let status = text.strip_prefix("HTTP/1.1 ").and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok());
+        RawReply { status, text }
+    }
+
+    /// Sends one whole request and reads until the end.
+    pub async fn exchange(address: SocketAddr, request: &[u8]) -> RawReply {
+        let mut connection = Self::open(address).await;
+        // Refusals may come before the request is out.
+        let _ = connection.send(request).await;
+        connection.finish().await
+    }
+}

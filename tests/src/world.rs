@@ -1,0 +1,139 @@
+//! A whole gate: issuer, broker, Envoy with the filter, all real, all on loopback, all gone when it is dropped.
+
+use std::sync::LazyLock;
+
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use crate::{Authority, Broker, Envoy, Issuer, Server, ServerBuilder, Upstream, dir::Dir, envoy::Options, ports};
+
+/// The gate and its issuer.
+pub struct World {
+    /// The identity provider that callers' tokens come from.
+    pub issuer: Issuer,
+    /// The broker.
+    pub broker: Broker,
+    /// The proxy with the filter.
+    pub envoy: Envoy,
+    /// The authority that upstreams' certificates are checked against.
+    pub authority: Authority,
+    /// Origin of the gateway.
+    pub public_url: String,
+    dir: Dir,
+}
+
+type Change = Box<dyn FnOnce(&mut Value) + Send>;
+
+/// A world in the making.
+#[derive(Default)]
+pub struct WorldBuilder {
+    concurrency: Option<u32>,
+    trace: bool,
+    broker: Vec<Change>,
+    envoy: Vec<Change>,
+    issuer: Option<Issuer>,
+}
+
+static SHARED: LazyLock<OnceCell<World>> = LazyLock::new(OnceCell::new);
+
+impl World {
+    /// The world that the tests of one binary share: register servers, disturb nothing.
+    pub async fn shared() -> &'static Self {
+        SHARED.get_or_init(|| Self::build().start()).await
+    }
+
+    /// A world of its own, with defaults.
+    pub async fn start() -> Self {
+        Self::build().start().await
+    }
+
+    /// A world of its own.
+    pub fn build() -> WorldBuilder {
+        WorldBuilder::default()
+    }
+
+    /// A new server.
+    pub fn server(&self) -> ServerBuilder<'_> {
+        ServerBuilder::new(self)
+    }
+
+    /// A new server without outbound authentication.
+    pub async fn open_server(&self) -> Server {
+        self.server().register().await
+    }
+
+    /// A server that is registered already, or by other means.
+    pub fn server_at(&self, name: &str, upstream: Upstream) -> Server {
+        Server::new(name, upstream, self.envoy.gateway, &self.public_url)
+    }
+
+    /// Where everything of this world is kept.
+    pub fn dir(&self) -> &std::path::Path {
+        self.dir.path()
+    }
+}
+
+impl WorldBuilder {
+    /// Envoy's worker threads; one, if not said.
+    pub fn concurrency(mut self, workers: u32) -> Self {
+        self.concurrency = Some(workers);
+        self
+    }
+
+    /// Everything is logged at its finest.
+    pub fn trace(mut self) -> Self {
+        self.trace = true;
+        self.broker(|config| config["log"]["level"] = "trace".into())
+    }
+
+    /// Changes `sallyport.yaml`.
+    pub fn broker(mut self, change: impl FnOnce(&mut Value) + Send + 'static) -> Self {
+        self.broker.push(Box::new(change));
+        self
+    }
+
+    /// Changes Envoy's bootstrap.
+    pub fn envoy(mut self, change: impl FnOnce(&mut Value) + Send + 'static) -> Self {
+        self.envoy.push(Box::new(change));
+        self
+    }
+
+    /// How long the gateway serves without its broker.
+    pub fn max_staleness(self, duration: &'static str) -> Self {
+        self.broker(move |config| config["snapshot"]["max_staleness"] = duration.into())
+    }
+
+    /// Uses an issuer that was started, and perhaps broken, before.
+    pub fn issuer(mut self, issuer: Issuer) -> Self {
+        self.issuer = Some(issuer);
+        self
+    }
+
+    /// Starts it all and returns when the gateway is ready.
+    pub async fn start(self) -> World {
+        let dir = Dir::new();
+        let issuer = match self.issuer {
+            Some(issuer) => issuer,
+            None => Issuer::start().await,
+        };
+        let authority = Authority::new();
+        let ca_file = dir.path().join("upstreams.pem");
+        std::fs::write(&ca_file, authority.pem()).expect("the directory is writable");
+        let gateway = ports::free();
+        let public_url = format!("http://127.0.0.1:{gateway}");
+        let mut changes: Vec<Change> =
+            vec![Box::new(move |config| config["upstream"] = serde_json::json!({"ca_file": ca_file}))];
+        changes.extend(self.broker);
+        let mut broker = Broker::new(dir.path(), &public_url, &issuer.url, changes);
+        broker.start().await;
+        let options = Options {
+            gateway,
+            broker_socket: broker.grpc.clone(),
+            concurrency: self.concurrency.unwrap_or(1),
+            trace: self.trace,
+            change: self.envoy,
+        };
+        let envoy = Envoy::start(dir.path(), options).await;
+        World { issuer, broker, envoy, authority, public_url, dir }
+    }
+}
