@@ -24,6 +24,8 @@ pub use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_ser
 pub use resources::Resources;
 use subscriptions::{Answer, Subscriptions};
 
+use crate::model::Servers;
+
 /// Responses that wait for a slow Envoy; there are two types.
 const QUEUE: usize = 4;
 
@@ -49,25 +51,14 @@ impl Ads {
     }
 }
 
-/// Keeps resources rendered from whatever holds the servers, until that is dropped. `render` is called at once, and after
-/// every change; runs on a task of its own.
-pub fn follow<T, F>(mut servers: watch::Receiver<T>, mut render: F) -> watch::Receiver<Arc<Resources>>
-where
-    T: Send + Sync + 'static,
-    F: FnMut(&T) -> Resources + Send + 'static,
-{
-    let first = Arc::new(render(&servers.borrow_and_update()));
+/// Keeps resources rendered from the registered servers, on a task of its own, until those are dropped.
+pub fn follow(mut servers: watch::Receiver<Arc<Servers>>, upstream: Upstream) -> watch::Receiver<Arc<Resources>> {
+    let first = Arc::new(Resources::new(&servers.borrow_and_update(), &upstream));
     let (sender, receiver) = watch::channel(first);
     tokio::spawn(async move {
         while servers.changed().await.is_ok() {
-            let resources = Arc::new(render(&servers.borrow_and_update()));
-            sender.send_if_modified(|held| {
-                let changed = **held != *resources;
-                if changed {
-                    *held = resources;
-                }
-                changed
-            });
+            let current = Arc::clone(&servers.borrow_and_update());
+            sender.send_replace(Arc::new(Resources::new(&current, &upstream)));
         }
     });
     receiver

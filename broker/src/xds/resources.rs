@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::cluster::{Upstream, cluster};
 use super::route::{ROUTES, routes};
-use crate::model::Server;
+use crate::model::Servers;
 
 /// The types this server knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -86,12 +86,14 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// Renders the servers, in their order. One that may not be routed to is left out, and so answers 404; the log says
-    /// why.
-    pub fn new<'a>(revision: u64, servers: impl Iterator<Item = &'a Server>, upstream: &Upstream) -> Self {
+    /// Renders the servers, in order of name. One that may not be routed to is left out, and so answers 404; the log
+    /// says why.
+    pub fn new(servers: &Servers, upstream: &Upstream) -> Self {
         let (routable, clusters): (Vec<_>, Vec<_>) = servers
+            .by_name
+            .values()
             .filter_map(|server| match cluster(server, upstream) {
-                Ok(cluster) => Some((server, pack_any(cluster))),
+                Ok(cluster) => Some((server.as_ref(), pack_any(cluster))),
                 Err(reason) => {
                     tracing::error!(server = %server.name, %reason, "server is not served");
                     None
@@ -99,7 +101,7 @@ impl Resources {
             })
             .unzip();
         let routes = pack_any(routes(routable.into_iter()));
-        Self { clusters: Set::new(revision, clusters), routes: Set::new(revision, vec![routes]) }
+        Self { clusters: Set::new(servers.revision, clusters), routes: Set::new(servers.revision, vec![routes]) }
     }
 
     pub(super) fn of(&self, kind: Kind) -> &Set {

@@ -9,6 +9,7 @@ use envoy_types::pb::envoy::config::route::v3::route::Action;
 use envoy_types::pb::envoy::config::route::v3::route_action::{ClusterSpecifier, HostRewriteSpecifier};
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
+use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::pb::google::rpc::Status as RpcStatus;
 use prost::Message;
@@ -28,8 +29,13 @@ fn upstream() -> Upstream {
     Upstream::new(None)
 }
 
-fn resources(revision: u64, servers: &[Server]) -> Arc<Resources> {
-    Arc::new(Resources::new(revision, servers.iter(), &upstream()))
+fn servers(revision: u64, servers: &[Server]) -> Arc<Servers> {
+    let by_name = servers.iter().map(|server| (server.name.clone(), Arc::new(server.clone()))).collect();
+    Arc::new(Servers { revision, by_name, ..Servers::default() })
+}
+
+fn resources(revision: u64, list: &[Server]) -> Arc<Resources> {
+    Arc::new(Resources::new(&servers(revision, list), &upstream()))
 }
 
 fn cluster(url: &str) -> Result<Cluster, Unroutable> {
@@ -209,4 +215,63 @@ fn unknown_types_and_names_are_sent_nothing() {
     assert_eq!(subscriptions.request(&other), (Answer::Unknown, None));
     assert_eq!(subscriptions.request(&ask(Kind::Routes, &["another"])).1, None);
     assert_eq!(subscriptions.request(&ask(Kind::Routes, &[])).1, None);
+}
+
+/// Serves on a socket of its own, and a client of the same protocol as Envoy's.
+async fn served(
+    resources: watch::Receiver<Arc<Resources>>,
+    shutdown: &CancellationToken,
+    directory: &std::path::Path,
+) -> AggregatedDiscoveryServiceClient<tonic::transport::Channel> {
+    let socket = directory.join("ads.sock");
+    let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+    let service = Ads::new(resources, shutdown.clone()).service();
+    tokio::spawn(
+        tonic::transport::Server::builder()
+            .add_service(service)
+            .serve_with_incoming(tokio_stream::wrappers::UnixListenerStream::new(listener)),
+    );
+    let channel = tonic::transport::Endpoint::from_static("http://broker")
+        .connect_with_connector(tower::service_fn(move |_| {
+            let socket = socket.clone();
+            async move { tokio::net::UnixStream::connect(socket).await.map(hyper_util::rt::TokioIo::new) }
+        }))
+        .await
+        .unwrap();
+    AggregatedDiscoveryServiceClient::new(channel)
+}
+
+#[tokio::test]
+async fn a_new_server_is_sent_at_once_and_shutdown_ends_the_stream() {
+    let directory = tempfile::tempdir().unwrap();
+    let one = server("demo/echo", "http://127.0.0.1:1/");
+    let (registry, watched) = watch::channel(servers(1, std::slice::from_ref(&one)));
+    let resources = follow(watched, upstream());
+    let shutdown = CancellationToken::new();
+    let mut client = served(resources, &shutdown, directory.path()).await;
+    let (requests, receiver) = mpsc::channel(4);
+    requests.send(ask(Kind::Clusters, &[])).await.unwrap();
+    requests.send(ask(Kind::Routes, &["sallyport"])).await.unwrap();
+    let mut responses = client.stream_aggregated_resources(ReceiverStream::new(receiver)).await.unwrap().into_inner();
+    for kind in Kind::ALL {
+        let response = responses.message().await.unwrap().unwrap();
+        assert_eq!((response.type_url.clone(), response.resources.len()), (kind.type_url(), 1));
+        requests.send(accept(kind, if kind == Kind::Routes { &["sallyport"] } else { &[] }, &response)).await.unwrap();
+    }
+    registry.send_replace(servers(2, &[one, server("demo/new", "http://127.0.0.1:2/")]));
+    let clusters = responses.message().await.unwrap().unwrap();
+    assert_eq!((clusters.type_url.clone(), clusters.resources.len()), (Kind::Clusters.type_url(), 2));
+    assert_eq!(responses.message().await.unwrap().unwrap().type_url, Kind::Routes.type_url());
+    shutdown.cancel();
+    assert_eq!(responses.message().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn delta_is_refused_with_the_remedy() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_servers, resources) = watch::channel(resources(1, &[]));
+    let mut client = served(resources, &CancellationToken::new(), directory.path()).await;
+    let refusal = client.delta_aggregated_resources(tokio_stream::empty()).await.unwrap_err();
+    assert_eq!(refusal.code(), tonic::Code::Unimplemented);
+    assert!(refusal.message().contains("api_type: GRPC"));
 }
