@@ -14,10 +14,27 @@
 )]
 
 pub mod agree;
+pub mod callers;
 pub mod config;
 pub mod content;
+pub mod credentials;
+pub mod flow;
+pub mod head;
 pub mod headers;
+#[cfg(target_arch = "wasm32")]
+mod host;
 pub mod jsonrpc;
 pub mod metadata;
 pub mod reject;
+pub mod reports;
 pub mod session;
+pub mod snapshot;
+pub mod worker;
+
+#[cfg(target_arch = "wasm32")]
+mod entry {
+    proxy_wasm::main! {{
+        proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Info);
+        proxy_wasm::set_root_context(|id| Box::new(crate::host::Root::new(id)));
+    }}
+}

@@ -9,6 +9,7 @@ mod words;
 use crate::agree::Disagreement;
 use crate::content::ContentFlaw;
 use crate::jsonrpc::{BodyError, Id};
+use crate::metadata;
 
 pub use words::Words;
 
@@ -104,6 +105,8 @@ pub enum Rejection {
     BodyTimeout,
     /// Envoy never showed the body: `allow_on_headers_stop_iteration` is not set.
     BodyCallbackMissing,
+    /// Header names that are not ASCII, or not exactly one method and path.
+    HeadersUnreadable,
     /// No server answers at this path.
     PathUnknown,
     /// Neither POST, GET, DELETE nor OPTIONS.
@@ -186,6 +189,8 @@ pub struct ReplyContext<'a> {
     pub server: Option<&'a str>,
     /// Envoy's id of the request, told back so that the operator can find it.
     pub request_id: &'a str,
+    /// The browser's origin, found allowed: its code may read the answer.
+    pub origin: Option<&'a str>,
 }
 
 /// A local answer, ready for Envoy.
@@ -224,7 +229,7 @@ impl Rejection {
     fn door(&self) -> Door {
         match self {
             Self::TokenMissing | Self::TokenRefused { .. } => Door::Outer(401),
-            Self::TokenInQuery | Self::AuthorizationRepeated => Door::Outer(400),
+            Self::TokenInQuery | Self::AuthorizationRepeated | Self::HeadersUnreadable => Door::Outer(400),
             Self::ScopeInsufficient | Self::OriginRefused | Self::HostRefused => Door::Outer(403),
             Self::BodyNotJson | Self::BodyInvalid | Self::HeaderMismatch | Self::TrailersUnjudged => Door::Outer(400),
             Self::PathUnknown | Self::SessionUnknown => Door::Outer(404),
@@ -273,6 +278,7 @@ impl Rejection {
 pub fn reply(rejection: &Rejection, context: &ReplyContext<'_>) -> Reply {
     let status = rejection.status(context.kind);
     let mut headers = vec![("cache-control", "no-store".to_owned())];
+    headers.extend(context.origin.into_iter().flat_map(metadata::cors));
     match status {
         401 | 403 => headers.extend(challenge(rejection, context).map(|value| ("www-authenticate", value))),
         405 => headers.push(("allow", allowed_methods(rejection).to_owned())),

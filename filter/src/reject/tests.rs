@@ -61,6 +61,7 @@ const KINDS: [RequestKind; 6] = [
 
 fn context<'a>(kind: RequestKind, id: Option<&'a Id<'a>>) -> ReplyContext<'a> {
     ReplyContext {
+        origin: None,
         id,
         kind,
         resource_metadata: Some(METADATA),

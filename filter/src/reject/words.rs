@@ -49,6 +49,7 @@ impl Rejection {
             Self::ContentTypeUnsupported => ("content_type_unsupported", HTTP_REFUSED),
             Self::BodyTimeout => ("body_timeout", HTTP_REFUSED),
             Self::BodyCallbackMissing => ("body_callback_missing", UNAVAILABLE),
+            Self::HeadersUnreadable => ("headers_unreadable", HTTP_REFUSED),
             Self::PathUnknown => ("path_unknown", HTTP_REFUSED),
             Self::MethodNotAllowed => ("method_not_allowed", HTTP_REFUSED),
             Self::OriginRefused => ("origin_refused", HTTP_REFUSED),
@@ -100,6 +101,7 @@ impl Rejection {
             Self::BodyCallbackMissing => {
                 "the proxy does not show bodies to the filter: set allow_on_headers_stop_iteration".to_owned()
             }
+            Self::HeadersUnreadable => "the headers of this request cannot be read".to_owned(),
             Self::PathUnknown => "no server answers at this path".to_owned(),
             Self::MethodNotAllowed => "this HTTP method is not allowed here".to_owned(),
             Self::OriginRefused => "this Origin may not use the gateway".to_owned(),

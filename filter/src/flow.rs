@@ -1,0 +1,360 @@
+//! What one request does, step by step, with no host in sight.
+//!
+//! A [`Flow`] consumes itself at every event and says with a [`Step`] what the host must do next. There is no "carry
+//! on": a request leaves only with a [`Grant`], which needs an `Allowed`, which needs a verified caller (I2).
+
+mod door;
+mod grant;
+mod judge;
+mod release;
+mod upstream;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use sallyport_caller::{Allowed, Caller, HostSignatures};
+use sallyport_proto::broker as proto;
+
+use crate::callers::TokenHash;
+use crate::credentials::{Credential, CredentialKey};
+use crate::head::Head;
+use crate::jsonrpc::Id;
+use crate::reject::{self, Rejection, Reply, ReplyContext, RequestKind};
+use crate::session::{SessionFlags, SessionKeys, SessionOwner};
+use crate::snapshot::{Server, Snapshot};
+use crate::worker::Worker;
+
+pub use grant::{Edit, Grant};
+pub use release::credential;
+pub use upstream::ResponseEdit;
+
+/// What a flow may ask of the host, synchronously.
+pub trait Host: HostSignatures {
+    /// Nanoseconds since 1970.
+    fn now_ns(&self) -> u64;
+    /// The request's body as far as it has come.
+    fn body(&self) -> Option<Vec<u8>>;
+    /// Address of the peer, for audit.
+    fn source_address(&self) -> String;
+}
+
+/// The surroundings of one event.
+pub struct Env<'a> {
+    /// Shared by the streams of this worker.
+    pub worker: &'a mut Worker,
+    /// The host.
+    pub host: &'a dyn Host,
+}
+
+impl Env<'_> {
+    fn now_ms(&self) -> u64 {
+        self.host.now_ns() / 1_000_000
+    }
+}
+
+/// What the host must do next.
+#[must_use]
+pub enum Step {
+    /// Ask the broker for a credential, and wait.
+    Acquire(Box<Ask>),
+    /// Let the request go, as the grant says.
+    Forward(Grant),
+    /// Let the response go, with these changes.
+    PassResponse(Vec<ResponseEdit>),
+    /// Tell the broker that an upstream refused a credential, and wait with the response.
+    RejectCredential(Box<proto::RejectCredentialRequest>),
+    /// Answer in place of the upstream. Nothing of the request has left, or its response is dropped.
+    Reply(Reply),
+    /// Ask the broker for a key, and wait.
+    ResolveKey {
+        /// Exact `iss`.
+        issuer: String,
+        /// As the token names it.
+        kid: String,
+    },
+    /// Hold everything and wait for the next event.
+    Wait,
+}
+
+/// A question to the broker, and the key under which others wait for the same answer.
+pub struct Ask {
+    /// Where the answer is kept.
+    pub key: CredentialKey,
+    /// The token it is asked with: another token of the same caller may be answered otherwise.
+    pub token_hash: TokenHash,
+    /// The call.
+    pub request: proto::AcquireCredentialRequest,
+}
+
+/// What the broker said to a question, or why it did not.
+pub enum Answer {
+    /// A response came.
+    Said(proto::AcquireCredentialResponse),
+    /// Dispatch failed, the call failed, or the answer cannot be read.
+    Silent,
+}
+
+/// One request, by what it waits for.
+pub enum Flow {
+    /// Its first headers.
+    Start,
+    /// The key of its token's issuer; then, unless it has ended, its body.
+    AwaitKey(Box<AwaitKey>),
+    /// The end of its body.
+    AwaitBody(Box<AwaitBody>),
+    /// The broker's answer.
+    AwaitCredential(Box<Judged>),
+    /// The upstream's response headers.
+    AwaitUpstream(Box<Forwarded>),
+    /// The broker's word on a refused credential.
+    AwaitRejection(Box<Forwarded>),
+    /// Nothing: it was answered here, or the response is on its way.
+    Done,
+}
+
+/// What was read at the request's headers.
+pub struct Opened {
+    head: Head,
+    cluster: Vec<u8>,
+    server: Rc<Server>,
+    snapshot: Rc<Snapshot>,
+    verb: Verb,
+    session: Option<Session>,
+    started_ns: u64,
+    token_hash: TokenHash,
+}
+
+/// A session id of ours, opened.
+struct Session {
+    upstream_id: String,
+    flags: SessionFlags,
+}
+
+/// The methods of MCP's transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verb {
+    Delete,
+    Get,
+    Post,
+}
+
+/// Waits for a key: nobody is verified yet.
+pub struct AwaitKey {
+    opened: Opened,
+    body_ended: bool,
+    deadline_ms: u64,
+}
+
+/// Waits for the rest of the body of a verified caller.
+pub struct AwaitBody {
+    opened: Opened,
+    caller: Arc<Caller>,
+    since_ms: u64,
+    auth_ns: u64,
+}
+
+/// Is allowed, and waits for its credential.
+pub struct Judged {
+    opened: Rc<Opened>,
+    allowed: Allowed,
+    message: Message,
+    key: CredentialKey,
+    deadline_ms: u64,
+    timing: Timing,
+}
+
+/// Has left with a credential.
+pub struct Forwarded {
+    opened: Rc<Opened>,
+    allowed: Allowed,
+    message: Message,
+    key: CredentialKey,
+    credential: Rc<Credential>,
+    deadline_ms: u64,
+    timing: Timing,
+}
+
+/// What the body said, kept beyond it.
+struct Message {
+    kind: RequestKind,
+    id: Option<Id<'static>>,
+    method: String,
+    target: String,
+    initialize: bool,
+    elicits_by_url: bool,
+}
+
+/// Durations and moments for `Server-Timing`, in nanoseconds.
+#[derive(Clone, Copy, Default)]
+struct Timing {
+    /// Took the outer door.
+    auth_ns: u64,
+    /// Took reading the body and policy.
+    policy_ns: u64,
+    /// When the credential was asked for, since 1970.
+    asked_at_ns: u64,
+    /// When the request left, since 1970.
+    released_at_ns: u64,
+    source: Source,
+}
+
+/// Where a credential came from, for `Server-Timing`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Source {
+    #[default]
+    Hit,
+    Broker,
+    Refresh,
+}
+
+impl Source {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Hit => "hit",
+            Self::Broker => "broker",
+            Self::Refresh => "refresh",
+        }
+    }
+}
+
+impl Flow {
+    /// The body grew to `size` bytes; `ended` says that this is all of it.
+    pub fn on_body(self, size: usize, ended: bool, env: &mut Env<'_>) -> (Self, Step) {
+        env.worker.body_seen = true;
+        match self {
+            Self::AwaitBody(waiting) => waiting.on_body(size, ended, env),
+            Self::AwaitKey(mut waiting) if size <= env.worker.config.max_body_bytes => {
+                waiting.body_ended = ended;
+                (Self::AwaitKey(waiting), Step::Wait)
+            }
+            Self::AwaitKey(waiting) => refuse(&Rejection::BodyTooLarge, &waiting.opened.context(), env),
+            // The body of a request that was let go, or more of one that is being judged: held as it was.
+            Self::AwaitCredential(waiting) => (Self::AwaitCredential(waiting), Step::Wait),
+            Self::AwaitUpstream(forwarded) => (Self::AwaitUpstream(forwarded), Step::Wait),
+            Self::AwaitRejection(forwarded) => (Self::AwaitRejection(forwarded), Step::Wait),
+            Self::Start | Self::Done => (Self::Done, Step::Wait),
+        }
+    }
+
+    /// Trailers end a body too: no body callback says so then, and the request would go as it is.
+    pub fn on_trailers(self, env: &mut Env<'_>) -> (Self, Step) {
+        match self {
+            Self::AwaitBody(waiting) => match env.host.body() {
+                Some(body) if body.len() <= env.worker.config.max_body_bytes => waiting.judge(&body, env),
+                Some(_) => refuse(&Rejection::BodyTooLarge, &waiting.opened.context(), env),
+                None => refuse(&Rejection::TrailersUnjudged, &waiting.opened.context(), env),
+            },
+            Self::AwaitKey(mut waiting) => {
+                waiting.body_ended = true;
+                (Self::AwaitKey(waiting), Step::Wait)
+            }
+            Self::AwaitCredential(waiting) => (Self::AwaitCredential(waiting), Step::Wait),
+            Self::AwaitUpstream(forwarded) => (Self::AwaitUpstream(forwarded), Step::Wait),
+            Self::AwaitRejection(forwarded) => (Self::AwaitRejection(forwarded), Step::Wait),
+            Self::Start | Self::Done => (Self::Done, Step::Wait),
+        }
+    }
+
+    /// Looks at the clock: whoever waits too long is answered.
+    pub fn on_tick(self, env: &mut Env<'_>) -> (Self, Step) {
+        const BODY_CALLBACK_MS: u64 = 5_000;
+        let now_ms = env.now_ms();
+        match self {
+            Self::AwaitKey(waiting) if now_ms >= waiting.deadline_ms => {
+                refuse(&unavailable(), &waiting.opened.context(), env)
+            }
+            Self::AwaitBody(waiting)
+                if !env.worker.body_seen && now_ms.saturating_sub(waiting.since_ms) >= BODY_CALLBACK_MS =>
+            {
+                refuse(&Rejection::BodyCallbackMissing, &waiting.opened.context(), env)
+            }
+            Self::AwaitCredential(waiting) if now_ms >= waiting.deadline_ms => {
+                let judged = *waiting;
+                refuse(&unavailable(), &judged.context(), env)
+            }
+            Self::AwaitRejection(forwarded) if now_ms >= forwarded.deadline_ms => {
+                refuse(&unavailable(), &forwarded.context(), env)
+            }
+            waiting => (waiting, Step::Wait),
+        }
+    }
+
+    /// Whether [`Flow::on_tick`] has anything to look at.
+    pub fn is_waiting(&self) -> bool {
+        matches!(self, Self::AwaitKey(_) | Self::AwaitBody(_) | Self::AwaitCredential(_) | Self::AwaitRejection(_))
+    }
+
+    /// Whether it holds a request back.
+    pub fn is_holding(&self) -> bool {
+        matches!(self, Self::AwaitKey(_) | Self::AwaitBody(_) | Self::AwaitCredential(_))
+    }
+}
+
+impl Opened {
+    fn context(&self) -> ReplyContext<'_> {
+        ReplyContext {
+            id: None,
+            kind: match self.verb {
+                Verb::Delete => RequestKind::Delete,
+                Verb::Get => RequestKind::Get,
+                Verb::Post => RequestKind::Unknown,
+            },
+            resource_metadata: Some(&self.server.metadata_url),
+            scope: "",
+            server: Some(&self.server.name),
+            request_id: self.request_id(),
+            origin: origin(&self.head),
+        }
+    }
+
+    fn session_keys(&self) -> SessionKeys<'_> {
+        let keys = &self.snapshot.session_keys;
+        SessionKeys { current: &keys.current, previous: &keys.previous }
+    }
+
+    fn session_owner<'a>(&'a self, issuer: &'a str, subject: &'a str) -> SessionOwner<'a> {
+        SessionOwner { tenant: &self.snapshot.tenant, issuer, subject, server: &self.server.name }
+    }
+
+    fn request_id(&self) -> &str {
+        request_id(&self.head)
+    }
+}
+
+/// Envoy's id of the request; empty if it set none.
+fn request_id(head: &Head) -> &str {
+    head.first(crate::headers::REQUEST_ID).and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default()
+}
+
+/// The browser's origin, which has been found allowed; `None` for other clients.
+fn origin(head: &Head) -> Option<&str> {
+    head.first("origin").and_then(|origin| std::str::from_utf8(origin).ok())
+}
+
+impl Message {
+    fn context<'a>(&'a self, opened: &'a Opened) -> ReplyContext<'a> {
+        ReplyContext { id: self.id.as_ref(), kind: self.kind, ..opened.context() }
+    }
+}
+
+impl Judged {
+    fn context(&self) -> ReplyContext<'_> {
+        self.message.context(&self.opened)
+    }
+}
+
+impl Forwarded {
+    fn context(&self) -> ReplyContext<'_> {
+        self.message.context(&self.opened)
+    }
+}
+
+fn unavailable() -> Rejection {
+    Rejection::BrokerUnavailable { retry_after_ms: 1_000, message: None }
+}
+
+/// Answers a request whose caller is not known or not to be named, and counts it.
+fn refuse(rejection: &Rejection, context: &ReplyContext<'_>, env: &mut Env<'_>) -> (Flow, Step) {
+    env.worker.reports.refused_anonymous(rejection.code());
+    (Flow::Done, Step::Reply(reject::reply(rejection, context)))
+}

@@ -1,0 +1,145 @@
+//! The verdict: reads the body of a verified caller and asks policy.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use sallyport_caller::Caller;
+use sallyport_proto::broker as proto;
+
+use super::door::token_rejection;
+use super::{AwaitBody, Env, Flow, Message, Opened, Step, Timing, refuse};
+use crate::agree::{self, Mirrored};
+use crate::head::Once;
+use crate::headers;
+use crate::jsonrpc::{self, BodyError, Id, Kind};
+use crate::reject::{self, Rejection, ReplyContext, RequestKind};
+
+impl AwaitBody {
+    pub(super) fn on_body(self: Box<Self>, size: usize, ended: bool, env: &mut Env<'_>) -> (Flow, Step) {
+        // The host gives the size of all that has come so far, not of the last piece.
+        if size > env.worker.config.max_body_bytes {
+            return refuse(&Rejection::BodyTooLarge, &self.opened.context(), env);
+        }
+        if !ended {
+            return (Flow::AwaitBody(self), Step::Wait);
+        }
+        match env.host.body() {
+            Some(body) => self.judge(&body, env),
+            None => refuse(&Rejection::BodyNotJson, &self.opened.context(), env),
+        }
+    }
+
+    pub(super) fn judge(self: Box<Self>, body: &[u8], env: &mut Env<'_>) -> (Flow, Step) {
+        let since_ns = env.host.now_ns();
+        let read = match jsonrpc::read(body) {
+            Ok(read) => read,
+            Err(error) => {
+                let context = ReplyContext { id: error.id(), ..self.opened.context() };
+                return refuse(&body_rejection(&error), &context, env);
+            }
+        };
+        let agrees = agree::check(&self.opened.mirrored(), &read);
+        let message = Message::of(&read);
+        if agrees.is_err() {
+            return refuse(&Rejection::HeaderMismatch, &message.context(&self.opened), env);
+        }
+        // An answer to the server's own question makes sense in a session of this caller, and nowhere else.
+        if message.kind == RequestKind::Response && self.opened.session.is_none() {
+            return refuse(&Rejection::BodyInvalid, &message.context(&self.opened), env);
+        }
+        self.opened.authorize(&self.caller, message, self.auth_ns, since_ns, env)
+    }
+}
+
+impl Opened {
+    /// The headers that mirror the body.
+    fn mirrored(&self) -> Mirrored<'_> {
+        // Of a repeated header nobody knows which value the upstream goes by: a list agrees with nothing.
+        let single = |name| match self.head.once(name) {
+            Once::Absent => None,
+            Once::One(value) => Some(value),
+            Once::Repeated => Some(b",".as_slice()),
+        };
+        Mirrored {
+            method: single(headers::MCP_METHOD),
+            name: single(headers::MCP_NAME),
+            version: single(headers::MCP_PROTOCOL_VERSION),
+        }
+    }
+
+    /// Policy on a caller whose message is known; then its credential.
+    pub(super) fn authorize(
+        self,
+        caller: &Arc<Caller>,
+        message: Message,
+        auth_ns: u64,
+        since_ns: u64,
+        env: &mut Env<'_>,
+    ) -> (Flow, Step) {
+        let now_ms = since_ns / 1_000_000;
+        let Some(issuer) = self.snapshot.issuers.get(caller.issuer()) else {
+            let unknown = Rejection::TokenRefused { why: "unknown_issuer" };
+            return refuse(&unknown, &message.context(&self), env);
+        };
+        // Again, for the body may have taken its time: a token that has expired meanwhile opens nothing.
+        let entered = match caller.enter(&self.door(), issuer, now_ms) {
+            Ok(entered) => entered,
+            Err(error) => return refuse(&token_rejection(&error), &message.context(&self), env),
+        };
+        let Ok(allowed) = entered.authorize(&self.server.policy, &*self.snapshot.memberships) else {
+            return refuse_caller(&Rejection::ServerNotAllowed, caller, &message, &self, env);
+        };
+        let asked_at_ns = env.host.now_ns();
+        let policy_ns = asked_at_ns.saturating_sub(since_ns);
+        let timing = Timing { auth_ns, policy_ns, asked_at_ns, ..Timing::default() };
+        super::release::release(Rc::new(self), allowed, message, timing, env)
+    }
+}
+
+/// Answers a verified caller with a verdict, and reports it.
+fn refuse_caller(
+    rejection: &Rejection,
+    caller: &Caller,
+    message: &Message,
+    opened: &Opened,
+    env: &mut Env<'_>,
+) -> (Flow, Step) {
+    env.worker.reports.refused(proto::Refusal {
+        issuer: caller.issuer().to_owned(),
+        subject: caller.subject().to_owned(),
+        server: opened.server.name.clone(),
+        method: message.method.clone(),
+        target: message.target.clone(),
+        reason: rejection.code().to_owned(),
+        request_id: opened.request_id().to_owned(),
+        at_ms: env.now_ms(),
+        source_address: env.host.source_address(),
+    });
+    (Flow::Done, Step::Reply(reject::reply(rejection, &message.context(opened))))
+}
+
+fn body_rejection(error: &BodyError) -> Rejection {
+    match error {
+        BodyError::Parse { .. } => Rejection::BodyNotJson,
+        BodyError::Invalid { .. } => Rejection::BodyInvalid,
+    }
+}
+
+impl Message {
+    /// What is needed of the body once it is gone.
+    fn of(read: &jsonrpc::Message<'_>) -> Self {
+        let (kind, id) = match &read.kind {
+            Kind::Request { id } => (RequestKind::Request, Some(id)),
+            Kind::Notification => (RequestKind::Notification, None),
+            Kind::Response { id } => (RequestKind::Response, Some(id)),
+        };
+        Self {
+            kind,
+            id: id.cloned().map(Id::into_owned),
+            method: read.method.to_string(),
+            target: read.target.as_deref().unwrap_or_default().to_owned(),
+            initialize: read.method == "initialize",
+            elicits_by_url: read.elicits_by_url,
+        }
+    }
+}

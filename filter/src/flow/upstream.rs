@@ -1,0 +1,181 @@
+//! The way back: what an upstream's response may say to a client.
+
+use std::borrow::Cow;
+
+use sallyport_proto::broker as proto;
+
+use super::{Answer, Env, Flow, Forwarded, Step, unavailable};
+use crate::flow::door::bearer;
+use crate::head::Head;
+use crate::reject::{self, Rejection};
+use crate::session::{self, SessionFlags};
+use crate::snapshot::Auth;
+use crate::{headers, metadata};
+
+/// One change to the headers of a response.
+#[derive(Debug, PartialEq, Eq)]
+pub enum ResponseEdit {
+    /// Drop every header of this name.
+    Remove(String),
+    /// Put this in place of every header of this name.
+    Set(&'static str, String),
+}
+
+impl Flow {
+    /// The upstream's response headers have come, or a local reply is on its way out.
+    pub fn on_response_headers(self, head: &Head, env: &mut Env<'_>) -> (Self, Step) {
+        match self {
+            Self::AwaitUpstream(forwarded) => forwarded.on_response_headers(head, env),
+            // A reply of our own, or Envoy's to a request that we still held.
+            Self::AwaitKey(_) | Self::AwaitBody(_) | Self::AwaitCredential(_) | Self::Start | Self::Done => {
+                (Self::Done, Step::PassResponse(Vec::new()))
+            }
+            Self::AwaitRejection(forwarded) => (Self::AwaitRejection(forwarded), Step::Wait),
+        }
+    }
+
+    /// The broker has said what to do about a credential that the upstream refused.
+    pub fn on_rejected(self, answer: &Answer, renewed: bool, env: &mut Env<'_>) -> (Self, Step) {
+        match self {
+            Self::AwaitRejection(forwarded) => {
+                let rejection = if renewed { Rejection::CredentialRenewed } else { super::release::refusal(answer) };
+                forwarded.replace(&rejection, env)
+            }
+            other => (other, Step::Wait),
+        }
+    }
+
+    /// The key of the credential that was refused, while its fate is asked for.
+    pub fn refused_key(&self) -> Option<&crate::credentials::CredentialKey> {
+        match self {
+            Self::AwaitRejection(forwarded) => Some(&forwarded.key),
+            _ => None,
+        }
+    }
+}
+
+impl Forwarded {
+    fn on_response_headers(mut self: Box<Self>, head: &Head, env: &mut Env<'_>) -> (Flow, Step) {
+        let status = head.first(":status").and_then(|status| std::str::from_utf8(status).ok()).unwrap_or_default();
+        match status {
+            "401" => self.credential_refused(head, 401, env),
+            "403" if challenge_error(head).as_deref() == Some("invalid_token") => {
+                self.credential_refused(head, 403, env)
+            }
+            "403" => self.replace(&Rejection::UpstreamForbidden, env),
+            redirect if redirect.starts_with('3') && redirect != "304" => {
+                self.replace(&Rejection::UpstreamRedirected, env)
+            }
+            _ => match self.pass(head, env) {
+                Some(edits) => (Flow::Done, Step::PassResponse(edits)),
+                // A session that cannot be bound to its caller must not be opened.
+                None => self.replace(&Rejection::SessionUnknown, env),
+            },
+        }
+    }
+
+    fn credential_refused(mut self: Box<Self>, head: &Head, status: u32, env: &mut Env<'_>) -> (Flow, Step) {
+        match self.opened.server.auth {
+            Auth::None | Auth::Passthrough => return self.replace(&Rejection::UpstreamForbidden, env),
+            Auth::ClientCredentials | Auth::Header => {}
+        }
+        env.worker.credentials.remove_released(&self.key, &self.credential.use_handle);
+        let Some(token) = bearer(&self.opened.head).ok().and_then(|token| std::str::from_utf8(token).ok()) else {
+            return self.replace(&unavailable(), env);
+        };
+        self.deadline_ms = env.now_ms().saturating_add(env.worker.config.deadline_ms);
+        let request = proto::RejectCredentialRequest {
+            request: Some(proto::AcquireCredentialRequest {
+                token: token.to_owned(),
+                server: self.opened.server.name.clone(),
+                method: self.message.method.clone(),
+                target: self.message.target.clone(),
+                request_id: self.opened.request_id().to_owned(),
+                source_address: env.host.source_address(),
+                proxy: env.worker.proxy.clone(),
+                server_revision: self.opened.server.revision.clone(),
+                snapshot_version: self.opened.snapshot.version,
+                ..proto::AcquireCredentialRequest::default()
+            }),
+            use_handle: self.credential.use_handle.to_string(),
+            grant: self.credential.grant.clone(),
+            generation: self.credential.generation,
+            status,
+            error: challenge_error(head).unwrap_or_default(),
+        };
+        (Flow::AwaitRejection(self), Step::RejectCredential(Box::new(request)))
+    }
+
+    /// Answers in the upstream's place.
+    fn replace(self: Box<Self>, rejection: &Rejection, env: &mut Env<'_>) -> (Flow, Step) {
+        let reply = reject::reply(rejection, &self.context());
+        env.worker.reports.refused(proto::Refusal {
+            issuer: self.allowed.issuer().to_owned(),
+            subject: self.allowed.subject().to_owned(),
+            server: self.opened.server.name.clone(),
+            method: self.message.method.clone(),
+            target: self.message.target.clone(),
+            reason: rejection.code().to_owned(),
+            request_id: self.opened.request_id().to_owned(),
+            at_ms: env.now_ms(),
+            source_address: String::new(),
+        });
+        (Flow::Done, Step::Reply(reply))
+    }
+
+    /// What changes about a response that passes; `None` if it must not.
+    fn pass(&mut self, head: &Head, env: &Env<'_>) -> Option<Vec<ResponseEdit>> {
+        let mut edits = Vec::new();
+        for (name, _) in head.iter().filter(|(name, _)| headers::is_withheld(name)) {
+            edits.push(ResponseEdit::Remove(String::from_utf8_lossy(name).into_owned()));
+        }
+        match head.once(headers::MCP_SESSION_ID) {
+            crate::head::Once::Absent => {}
+            crate::head::Once::One(upstream_id) => {
+                edits.push(ResponseEdit::Set(headers::MCP_SESSION_ID, self.bind(upstream_id)?));
+            }
+            crate::head::Once::Repeated => return None,
+        }
+        if let Some(origin) = super::origin(&self.opened.head) {
+            edits.extend(metadata::cors(origin).map(|(name, value)| ResponseEdit::Set(name, value)));
+        }
+        edits.push(ResponseEdit::Set(headers::SERVER_TIMING, self.server_timing(env.host.now_ns())));
+        Some(edits)
+    }
+
+    fn bind(&self, upstream_id: &[u8]) -> Option<String> {
+        let owner = self.opened.session_owner(self.allowed.issuer(), self.allowed.subject());
+        let flags = match &self.opened.session {
+            Some(session) if !self.message.initialize => session.flags,
+            Some(_) | None => SessionFlags { elicits_by_url: self.message.elicits_by_url },
+        };
+        session::bind(upstream_id, flags, self.opened.session_keys(), &owner)
+    }
+
+    /// RFC-style `Server-Timing`, milliseconds.
+    fn server_timing(&self, now_ns: u64) -> String {
+        let timing = &self.timing;
+        let ms = |ns: u64| {
+            let us = ns / 1_000;
+            format!("{}.{:03}", us / 1_000, us % 1_000)
+        };
+        format!(
+            "auth;dur={}, policy;dur={}, credential;desc={};dur={}, upstream;dur={}",
+            ms(timing.auth_ns),
+            ms(timing.policy_ns),
+            timing.source.name(),
+            ms(timing.released_at_ns.saturating_sub(timing.asked_at_ns)),
+            ms(now_ns.saturating_sub(timing.released_at_ns)),
+        )
+    }
+}
+
+/// `error` of the upstream's Bearer challenge (RFC 6750 §3.1), if it is one of the codes of that section.
+fn challenge_error(head: &Head) -> Option<String> {
+    const CODES: [&str; 3] = ["insufficient_scope", "invalid_request", "invalid_token"];
+    let challenge: Cow<'_, str> = String::from_utf8_lossy(head.first(headers::WWW_AUTHENTICATE)?);
+    let (_, after) = challenge.split_once("error=")?;
+    let code: String =
+        after.trim_start_matches('"').chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+    CODES.contains(&code.as_str()).then_some(code)
+}

@@ -1,0 +1,292 @@
+//! The snapshot: policy and public keys as the broker last sent them, ready to be asked.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use sallyport_caller::{Algorithm, Issuer, Issuers, Policy, PublicKey, Revocations, Teams, TokenProfile};
+use sallyport_proto::broker as proto;
+
+use crate::metadata;
+
+/// How a server is authenticated to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auth {
+    /// A token the broker gets as itself.
+    ClientCredentials,
+    /// Headers that are the same for every caller.
+    Header,
+    /// Nothing at all.
+    None,
+    /// The caller's own token.
+    Passthrough,
+}
+
+/// A server, as far as the filter must know it.
+pub struct Server {
+    /// `<group>/<name>`.
+    pub name: String,
+    /// Every path it answers at; the first is canonical.
+    pub paths: Vec<String>,
+    /// Resource URI (RFC 8707).
+    pub resource: String,
+    /// Absolute URL of its protected-resource metadata (RFC 9728).
+    pub metadata_url: String,
+    /// The only cluster that may get its credential (I12).
+    pub cluster: String,
+    /// How it is authenticated to.
+    pub auth: Auth,
+    /// Who may use it.
+    pub policy: Policy,
+    /// For passthrough: what the caller's token must name.
+    pub passthrough_audience: Option<String>,
+    /// Changes with anything about it.
+    pub revision: String,
+}
+
+/// Teams that claims cannot give, by subject.
+#[derive(Clone, Default)]
+pub struct Memberships(HashMap<String, Vec<String>>);
+
+impl Teams for Memberships {
+    fn teams_of(&self, subject: &str) -> &[String] {
+        self.0.get(subject).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+/// One version of everything the broker told. A decision uses one snapshot from start to end.
+#[derive(Clone)]
+pub struct Snapshot {
+    /// Of the broker's counting.
+    pub version: u64,
+    /// Part of every cache key (I6).
+    pub tenant: Rc<str>,
+    /// Origin of the gateway.
+    pub public_url: Rc<str>,
+    /// How long it serves without hearing from the broker.
+    pub max_staleness_ms: u64,
+    /// Who may issue callers' tokens.
+    pub issuers: Rc<Issuers>,
+    /// Teams that claims cannot give.
+    pub memberships: Rc<Memberships>,
+    /// Tokens and identities that are not accepted any more.
+    pub revocations: Rc<Revocations>,
+    /// Bind session ids to callers; without any, sessions are refused.
+    pub session_keys: Rc<proto::SessionKeys>,
+    /// Values of `Origin` that are accepted besides the gateway's own.
+    pub allowed_origins: Rc<[String]>,
+    /// Hosts that are answered to besides the gateway's own.
+    pub allowed_hosts: Rc<[String]>,
+    servers: Rc<HashMap<String, Rc<Server>>>,
+    paths: Rc<HashMap<String, Rc<Server>>>,
+}
+
+/// What an update changed: which caches must be looked through.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Issuers, their keys or revocations: callers verified before may not be callers any more.
+    pub callers: bool,
+    /// Items that were not understood, and so do not exist for this filter (I8).
+    pub refused: u32,
+}
+
+/// A delta that does not continue the snapshot it met: a full one is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the delta starts at version {from}, the snapshot is at {at}")]
+pub struct OutOfStep {
+    /// Where the delta starts.
+    pub from: u64,
+    /// Where the snapshot is.
+    pub at: u64,
+}
+
+impl Snapshot {
+    /// The server that answers at a path.
+    pub fn server_at(&self, path: &str) -> Option<&Rc<Server>> {
+        self.paths.get(path)
+    }
+
+    /// Makes a snapshot of the broker's full message.
+    pub fn full(message: proto::Snapshot) -> (Self, Changed) {
+        let mut changed = Changed { callers: true, refused: 0 };
+        let issuers = message.issuers.into_iter().map(|issuer| read_issuer(issuer, &mut changed)).collect::<Vec<_>>();
+        let mut servers = HashMap::new();
+        for server in message.servers {
+            put_server(&mut servers, server, &message.public_url, &mut changed);
+        }
+        let memberships = message.memberships.into_iter().map(|m| (m.subject, m.teams)).collect();
+        let mut snapshot = Self {
+            version: message.version,
+            tenant: message.tenant.into(),
+            max_staleness_ms: message.max_staleness_ms,
+            issuers: Rc::new(Issuers::new(issuers)),
+            memberships: Rc::new(Memberships(memberships)),
+            revocations: Rc::new(read_revocations(message.revocations)),
+            session_keys: Rc::new(message.session_keys.unwrap_or_default()),
+            allowed_origins: message.allowed_origins.into(),
+            allowed_hosts: message.allowed_hosts.into(),
+            public_url: message.public_url.into(),
+            servers: Rc::new(servers),
+            paths: Rc::default(),
+        };
+        snapshot.index_paths();
+        (snapshot, changed)
+    }
+
+    /// Moves on by one delta. What streams hold of the old version stays as it is.
+    ///
+    /// # Errors
+    /// [`OutOfStep`] when the delta starts elsewhere; nothing has changed then.
+    pub fn apply(&mut self, delta: proto::Delta) -> Result<Changed, OutOfStep> {
+        if delta.from != self.version {
+            return Err(OutOfStep { from: delta.from, at: self.version });
+        }
+        let mut changed = Changed::default();
+        if !(delta.issuers.is_empty() && delta.removed_issuers.is_empty()) {
+            changed.callers = true;
+            let issuers = Rc::make_mut(&mut self.issuers);
+            delta.removed_issuers.iter().for_each(|name| issuers.remove(name));
+            for issuer in delta.issuers {
+                issuers.insert(read_issuer(issuer, &mut changed));
+            }
+        }
+        if !(delta.servers.is_empty() && delta.removed_servers.is_empty()) {
+            let servers = Rc::make_mut(&mut self.servers);
+            for name in &delta.removed_servers {
+                servers.remove(name);
+            }
+            for server in delta.servers {
+                put_server(servers, server, &self.public_url, &mut changed);
+            }
+            self.index_paths();
+        }
+        if !(delta.memberships.is_empty() && delta.removed_memberships.is_empty()) {
+            let memberships = &mut Rc::make_mut(&mut self.memberships).0;
+            for subject in &delta.removed_memberships {
+                memberships.remove(subject);
+            }
+            memberships.extend(delta.memberships.into_iter().map(|m| (m.subject, m.teams)));
+        }
+        if let Some(revocations) = delta.revocations {
+            changed.callers = true;
+            self.revocations = Rc::new(read_revocations(revocations.revocations));
+        }
+        if let Some(keys) = delta.session_keys {
+            self.session_keys = Rc::new(keys);
+        }
+        self.version = delta.to;
+        Ok(changed)
+    }
+
+    /// Adds a key that the broker resolved; the next update of that issuer brings it too.
+    pub fn add_key(&mut self, issuer: &str, key: proto::Key) -> bool {
+        match read_key(&key) {
+            Some(key) if self.issuers.get(issuer).is_some() => {
+                self.issuers = Rc::new(self.issuers.with_key(issuer, key));
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    fn index_paths(&mut self) {
+        let paths = self.servers.values().flat_map(|s| s.paths.iter().map(|p| (p.clone(), Rc::clone(s)))).collect();
+        self.paths = Rc::new(paths);
+    }
+}
+
+/// A server that is not understood is dropped, and with it the one it should have replaced (I8).
+fn put_server(
+    servers: &mut HashMap<String, Rc<Server>>,
+    message: proto::Server,
+    public_url: &str,
+    changed: &mut Changed,
+) {
+    let name = message.name.clone();
+    match read_server(message, public_url) {
+        Some(server) => {
+            servers.insert(name, Rc::new(server));
+        }
+        None => {
+            servers.remove(&name);
+            changed.refused = changed.refused.saturating_add(1);
+        }
+    }
+}
+
+fn read_server(message: proto::Server, public_url: &str) -> Option<Server> {
+    let auth = match message.auth() {
+        proto::AuthKind::ClientCredentials => Auth::ClientCredentials,
+        proto::AuthKind::Header => Auth::Header,
+        proto::AuthKind::None => Auth::None,
+        proto::AuthKind::Passthrough => Auth::Passthrough,
+        proto::AuthKind::Unspecified => return None,
+    };
+    let passthrough_audience = match (auth, message.passthrough_audience) {
+        (Auth::Passthrough, audience) if audience.is_empty() => return None,
+        (Auth::Passthrough, audience) => Some(audience),
+        (Auth::ClientCredentials | Auth::Header | Auth::None, _) => None,
+    };
+    let path = message.paths.first()?;
+    if message.cluster.is_empty() || message.resource.is_empty() {
+        return None;
+    }
+    Some(Server {
+        metadata_url: format!("{public_url}{}{path}", metadata::WELL_KNOWN),
+        name: message.name,
+        paths: message.paths,
+        resource: message.resource,
+        cluster: message.cluster,
+        auth,
+        policy: Policy::new(message.policy.map(|p| p.subjects).unwrap_or_default()),
+        passthrough_audience,
+        revision: message.revision,
+    })
+}
+
+fn read_issuer(message: proto::Issuer, changed: &mut Changed) -> Issuer {
+    let profile = match message.profile() {
+        proto::TokenProfile::PlainJwt => TokenProfile::PlainJwt,
+        // What is not named is held to the stricter rule.
+        proto::TokenProfile::AccessToken | proto::TokenProfile::Unspecified => TokenProfile::AccessToken,
+    };
+    let keys: Vec<_> = message.keys.iter().filter_map(read_key).collect();
+    let refused = message.keys.len().saturating_sub(keys.len());
+    changed.refused = changed.refused.saturating_add(u32::try_from(refused).unwrap_or(u32::MAX));
+    Issuer {
+        issuer: message.issuer,
+        keys,
+        audiences: message.audiences,
+        profile,
+        subject_claim: message.subject_claim,
+        email_claim: some_text(message.email_claim),
+        teams_claim: some_text(message.teams_claim),
+        max_lifetime_ms: message.max_lifetime_ms,
+        required_scopes: message.required_scopes,
+        self_issued: message.self_issued,
+        login: message.login,
+    }
+}
+
+fn read_key(message: &proto::Key) -> Option<Arc<PublicKey>> {
+    let algorithm = Algorithm::from_name(&message.algorithm)?;
+    PublicKey::new(&message.kid, algorithm, &message.spki).ok().map(Arc::new)
+}
+
+fn read_revocations(messages: Vec<proto::Revocation>) -> Revocations {
+    let mut revocations = Revocations::default();
+    for message in messages {
+        match message.what {
+            Some(proto::revocation::What::Token(token)) => revocations.revoke_token(&token.issuer, &token.jti),
+            Some(proto::revocation::What::Identity(identity)) => {
+                revocations.revoke_subject(&identity.issuer, &identity.subject, message.issued_before_ms);
+            }
+            None => {}
+        }
+    }
+    revocations
+}
+
+fn some_text(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
