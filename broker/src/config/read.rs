@@ -192,7 +192,7 @@ fn grpc(field: &Field<'_>, base: &Path, mode: Mode) -> Option<Grpc> {
     let uids = fields.optional("allowed_peer_uids");
     let allowed_peer_uids = match (&uids, mode) {
         (Some(uids), _) => uids.list().iter().filter_map(Field::number).collect(),
-        (None, Mode::Demonstration) => vec![rustix::process::geteuid().as_raw()],
+        (None, Mode::Demonstration) => vec![crate::harden::effective_uid()],
         (None, Mode::Standard) => {
             fields.report(Flaw::new(
                 "`allowed_peer_uids` is missing, so no proxy could connect",

@@ -13,6 +13,8 @@ mod template;
 
 pub use kind::Kind;
 pub use template::Reference;
+pub(crate) use subject::email;
+pub(crate) use template::is_word;
 
 use crate::config::name;
 use crate::model::{Server, Tenant};

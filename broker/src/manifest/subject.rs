@@ -31,7 +31,7 @@ fn read(text: &str) -> Result<String, Flaw> {
 }
 
 /// An e-mail address in lower case, as claims are compared.
-pub(super) fn email(text: &str) -> Result<String, Flaw> {
+pub(crate) fn email(text: &str) -> Result<String, Flaw> {
     let flaw = || {
         Flaw::new(format!("`{}` is no e-mail address", text.escape_debug()), "write for example `alice@example.com`")
     };

@@ -68,7 +68,7 @@ impl<'a> Context<'a> {
 }
 
 /// What may stand between the colons of a reference.
-pub(super) fn is_word(c: char) -> bool {
+pub(crate) fn is_word(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
 

@@ -1,0 +1,289 @@
+//! The registry: the manifests that hold now, in memory, and how they change.
+//!
+//! The store is their truth, and files enter through [`Registry::apply`] only: all of them, or none (I8).
+
+mod diff;
+mod effects;
+
+pub(crate) use effects::kind as auth_kind;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::{Mutex, watch};
+
+use crate::audit::{Actor, Audit, AuditError, Event};
+use crate::clock::Clock;
+use crate::manifest::{self, Kind, Manifest};
+use crate::model::{Servers, Tenant};
+use crate::store::{Store, StoreError, StoredManifest};
+use crate::yaml::Problem;
+
+/// How often an apply begins anew because another broker applied something meanwhile.
+const ATTEMPTS: u32 = 5;
+
+/// The manifests of one tenant.
+pub struct Registry {
+    store: Arc<dyn Store>,
+    audit: Audit,
+    clock: Arc<dyn Clock>,
+    tenant: Tenant,
+    servers: watch::Sender<Arc<Servers>>,
+    /// One apply at a time in this process; the store's revision excludes those of others.
+    applying: Mutex<()>,
+}
+
+/// A file with one or several manifests.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// As the operator names it.
+    pub file: String,
+    /// What is in it.
+    pub text: String,
+}
+
+/// How to apply.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Say what would happen, and change nothing.
+    pub dry_run: bool,
+    /// Make diffs.
+    pub show_diff: bool,
+}
+
+/// What became of one manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Its type.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// Whether it differs from the one there was.
+    pub changed: bool,
+    /// Unified diff, if asked for; empty for a new manifest.
+    pub diff: String,
+    /// In words: who gains or loses which server.
+    pub effects: Vec<String>,
+}
+
+/// What an apply did, or why it did nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// One for each manifest, in the order given; empty where there are problems.
+    pub applied: Vec<Applied>,
+    /// Where there is one, nothing was applied.
+    pub problems: Vec<Problem>,
+    /// What works, but not as the author may think.
+    pub warnings: Vec<Problem>,
+}
+
+/// Why manifests were not loaded or applied.
+#[derive(Debug, thiserror::Error)]
+pub enum RegistryError {
+    /// A manifest in the store is not one that this version reads.
+    #[error("{} problem(s) with stored manifests; start the version that applied them, and mend them there", problems.len())]
+    Stored {
+        /// What is wrong with them.
+        problems: Vec<Problem>,
+    },
+    /// A stored manifest is not JSON.
+    #[error("stored manifest {name} is not readable")]
+    NotJson {
+        /// Its name.
+        name: String,
+        /// Where it ends to be JSON.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The store did not do it.
+    #[error("manifests could not be read or stored")]
+    Store(#[from] StoreError),
+    /// The manifests are applied, but there is no record of it.
+    #[error("the manifests are applied, but the audit has no record of it")]
+    Audit(#[source] AuditError),
+}
+
+type ByName = BTreeMap<(Kind, String), Manifest>;
+
+impl Registry {
+    /// Loads what the store holds.
+    ///
+    /// # Errors
+    /// If the store cannot be read, or holds a manifest that this version cannot.
+    pub async fn load(
+        store: Arc<dyn Store>,
+        audit: Audit,
+        clock: Arc<dyn Clock>,
+        tenant: Tenant,
+    ) -> Result<Self, RegistryError> {
+        let (revision, manifests) = stored(store.as_ref(), &tenant).await?;
+        let (servers, _) = watch::channel(Arc::new(servers_of(revision, &manifests)));
+        Ok(Self { store, audit, clock, tenant, servers, applying: Mutex::new(()) })
+    }
+
+    /// The servers and memberships now.
+    pub fn servers(&self) -> Arc<Servers> {
+        Arc::clone(&self.servers.borrow())
+    }
+
+    /// The servers and memberships, now and at each change.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Servers>> {
+        self.servers.subscribe()
+    }
+
+    /// Applies all manifests of all documents, or none: where one has a problem, nothing changes.
+    ///
+    /// # Errors
+    /// If the store or the audit fails; what is wrong with the documents is in the report.
+    pub async fn apply(&self, documents: &[Document], options: Options, actor: Actor) -> Result<Report, RegistryError> {
+        let _one_at_a_time = self.applying.lock().await;
+        let mut report = Report::default();
+        let given = self.read(documents, &mut report);
+        for attempt in 1.. {
+            match self.attempt(&given, options, &actor, &mut report).await {
+                Err(RegistryError::Store(StoreError::Conflict)) if attempt < ATTEMPTS => {}
+                done => return done.map(|()| report),
+            }
+        }
+        unreachable!("the loop ends by its last attempt")
+    }
+
+    fn read(&self, documents: &[Document], report: &mut Report) -> Vec<Manifest> {
+        let mut given: Vec<Manifest> = Vec::new();
+        for document in documents {
+            let reading = manifest::read(&document.file, &document.text, &self.tenant);
+            report.problems.extend(reading.problems);
+            report.warnings.extend(reading.warnings);
+            for manifest in reading.manifests {
+                if let Some(other) =
+                    given.iter().find(|other| (other.kind, &other.name) == (manifest.kind, &manifest.name))
+                {
+                    report.problems.push(Problem {
+                        file: manifest.file.clone(),
+                        line: manifest.line,
+                        field: "name".to_owned(),
+                        message: format!("`{}` is also at {}:{}", manifest.name, other.file, other.line),
+                        hint: "keep one of the two, or give it another name".to_owned(),
+                    });
+                }
+                given.push(manifest);
+            }
+        }
+        given
+    }
+
+    async fn attempt(
+        &self,
+        given: &[Manifest],
+        options: Options,
+        actor: &Actor,
+        report: &mut Report,
+    ) -> Result<(), RegistryError> {
+        // An earlier attempt may have found what is mended by now.
+        report.applied.clear();
+        let (revision, before) = stored(self.store.as_ref(), &self.tenant).await?;
+        let mut after = before.clone();
+        for manifest in given {
+            report.problems.extend(self.unresolved(manifest).await?);
+            after.insert((manifest.kind, manifest.name.clone()), manifest.clone());
+        }
+        if !report.problems.is_empty() {
+            return Ok(());
+        }
+        let (was, becomes) = (servers_of(revision, &before), servers_of(revision + 1, &after));
+        for manifest in given {
+            let existing = before.get(&(manifest.kind, manifest.name.clone()));
+            report.applied.push(Applied {
+                kind: manifest.kind,
+                name: manifest.name.clone(),
+                changed: existing.is_none_or(|existing| existing.body != manifest.body),
+                diff: if options.show_diff { diff::unified(existing, manifest) } else { String::new() },
+                effects: effects::of(manifest, existing, &was, &becomes),
+            });
+        }
+        let changed: Vec<_> = given
+            .iter()
+            .zip(&report.applied)
+            .filter(|(_, applied)| applied.changed)
+            .map(|(manifest, _)| manifest)
+            .collect();
+        if options.dry_run || changed.is_empty() {
+            return Ok(());
+        }
+        let rows: Vec<_> = changed.iter().map(|manifest| row(manifest)).collect();
+        let revision = self.store.put_manifests(revision, &rows, &actor.key(), self.clock.now()).await?;
+        self.servers.send_replace(Arc::new(Servers { revision, ..becomes }));
+        let names: Vec<_> = changed.iter().map(|manifest| manifest.name.clone()).collect();
+        // The history in the store names the actor too; what fails here is told, and undoes nothing.
+        self.audit
+            .record(Event::manifest_apply(actor.clone(), revision, &names))
+            .await
+            .map_err(RegistryError::Audit)?;
+        Ok(())
+    }
+
+    /// References to secrets that are not there, or that this manifest may not use.
+    async fn unresolved(&self, manifest: &Manifest) -> Result<Vec<Problem>, StoreError> {
+        let mut problems = Vec::new();
+        for reference in &manifest.references {
+            let (group, key) = (&reference.secret.group, &reference.secret.key);
+            let message = match self.store.secret_owners(group).await? {
+                None => format!("there is no secret group `{group}`"),
+                Some(owners) if !owners.contains(&manifest.name) => {
+                    format!("`{}` is not an owner of secret group `{group}`", manifest.name)
+                }
+                Some(_) if self.store.secret(group, key).await?.is_none() => {
+                    format!("secret group `{group}` has no key `{key}`")
+                }
+                Some(_) => continue,
+            };
+            problems.push(Problem {
+                file: manifest.file.clone(),
+                line: reference.line,
+                field: reference.field.clone(),
+                message,
+                hint: format!("set it with `sallyport secret set {group}:{key} --owner {}`", manifest.name),
+            });
+        }
+        Ok(problems)
+    }
+}
+
+async fn stored(store: &dyn Store, tenant: &Tenant) -> Result<(u64, ByName), RegistryError> {
+    let (revision, rows) = store.manifests().await?;
+    let mut manifests = ByName::new();
+    let mut problems = Vec::new();
+    for row in rows {
+        let body: serde_json::Value = serde_json::from_str(&row.body)
+            .map_err(|source| RegistryError::NotJson { name: row.name.clone(), source })?;
+        let reading = manifest::stored(&row.name, &body, tenant);
+        problems.extend(reading.problems);
+        manifests
+            .extend(reading.manifests.into_iter().map(|manifest| ((manifest.kind, manifest.name.clone()), manifest)));
+    }
+    if problems.is_empty() { Ok((revision, manifests)) } else { Err(RegistryError::Stored { problems }) }
+}
+
+fn row(manifest: &Manifest) -> StoredManifest {
+    StoredManifest {
+        name: manifest.name.clone(),
+        kind: manifest.kind.name().to_owned(),
+        body: manifest.body.to_string(),
+    }
+}
+
+fn servers_of(revision: u64, manifests: &ByName) -> Servers {
+    let mut servers = Servers { revision, ..Servers::default() };
+    for manifest in manifests.values() {
+        for server in &manifest.servers {
+            servers.by_name.insert(server.name.clone(), Arc::new(server.clone()));
+        }
+        for member in &manifest.members {
+            servers.memberships.entry(format!("user:{member}")).or_default().push(manifest.name.clone());
+        }
+    }
+    servers
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,206 @@
+use super::*;
+use crate::clock::SystemClock;
+use crate::model::{SecretRef, ServerName};
+use crate::secret::Secret;
+use crate::secrets::Secrets;
+use crate::store::sqlite::SqliteStore;
+use crate::vault::Vault;
+
+const GROUP: &str = "type: provider-account/mcp-server-group
+name: demo
+integrations:
+  - type: integration/mcp-server/remote
+    name: echo
+    url: https://echo.example/mcp
+    authorized_subjects: ['team:platform', 'user:bob@example.com']
+    auth_data: { type: header, headers: { X-Api-Key: 'tfy-secret://t:keys:echo' } }
+";
+const TEAM: &str = "type: team\nname: platform\nmembers: [alice@example.com]\n";
+
+struct World {
+    _dir: tempfile::TempDir,
+    store: Arc<dyn Store>,
+    registry: Registry,
+    secrets: Secrets,
+}
+
+async fn world() -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.path().join("data")).await.unwrap());
+    let tenant = Tenant("t".to_owned());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let vault = Vault::open_or_create(dir.path().join("key/master.key"), &tenant).unwrap();
+    let audit = Audit::start(Arc::clone(&store), Arc::clone(&clock), tenant.clone());
+    let secrets = Secrets::new(Arc::clone(&store), vault, audit.clone(), Arc::clone(&clock), tenant.clone());
+    let registry = Registry::load(Arc::clone(&store), audit, clock, tenant).await.unwrap();
+    World { _dir: dir, store, registry, secrets }
+}
+
+impl World {
+    async fn with_secret(self) -> Self {
+        let secret = SecretRef { group: "keys".to_owned(), key: "echo".to_owned() };
+        self.secrets.set(&secret, &Secret::new("v"), &["demo".to_owned()], Actor::operator(0)).await.unwrap();
+        self
+    }
+
+    async fn apply(&self, texts: &[&str], options: Options) -> Report {
+        let file = |(index, text): (usize, &&str)| Document { file: format!("{index}.yaml"), text: (*text).to_owned() };
+        let documents: Vec<_> = texts.iter().enumerate().map(file).collect();
+        self.registry.apply(&documents, options, Actor::operator(7)).await.unwrap()
+    }
+
+    async fn applied(&self, texts: &[&str]) -> Report {
+        let report = self.apply(texts, Options::default()).await;
+        assert!(report.problems.is_empty(), "{:#?}", report.problems);
+        report
+    }
+}
+
+fn echo() -> ServerName {
+    ServerName("demo/echo".to_owned())
+}
+
+#[tokio::test]
+async fn what_is_applied_is_served_told_and_there_after_a_restart() {
+    let world = world().await.with_secret().await;
+    let mut servers = world.registry.subscribe();
+    let report = world.applied(&[GROUP, TEAM]).await;
+    assert!(report.applied.iter().all(|applied| applied.changed && applied.diff.is_empty()));
+    servers.changed().await.unwrap();
+    let now = servers.borrow().clone();
+    assert_eq!(now.revision, 1);
+    assert!(now.by_name.contains_key(&echo()));
+    assert_eq!(now.memberships["user:alice@example.com"], ["platform"]);
+    let audit = world.store.audit(0, "unix#7", "", "manifest.apply", 10).await.unwrap();
+    assert_eq!(audit.len(), 1);
+    let tenant = Tenant("t".to_owned());
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let again = Audit::start(Arc::clone(&world.store), Arc::clone(&clock), tenant.clone());
+    let again = Registry::load(Arc::clone(&world.store), again, clock, tenant).await.unwrap();
+    assert_eq!(again.servers(), now);
+}
+
+#[tokio::test]
+async fn one_bad_manifest_changes_nothing_of_the_others() {
+    let world = world().await.with_secret().await;
+    let report = world.apply(&[GROUP, "type: team\nname: platform\nmembrs: []\n", "::: {"], Options::default()).await;
+    assert!(report.applied.is_empty());
+    let files: Vec<_> = report.problems.iter().map(|problem| problem.file.as_str()).collect();
+    assert!(files.contains(&"1.yaml") && files.contains(&"2.yaml"), "{files:?}");
+    assert_eq!(world.registry.servers().revision, 0);
+    assert_eq!(world.store.manifests().await.unwrap(), (0, vec![]));
+}
+
+#[tokio::test]
+async fn refuses_secrets_that_are_not_there_or_not_for_this_manifest() {
+    let world = world().await;
+    let told = |report: Report| {
+        let [problem] = report.problems.as_slice() else { panic!("{:#?}", report.problems) };
+        assert_eq!((problem.line, problem.field.as_str()), (8, "integrations[0].auth_data.headers.X-Api-Key"));
+        assert_eq!(problem.hint, "set it with `sallyport secret set keys:echo --owner demo`");
+        problem.message.clone()
+    };
+    assert_eq!(told(world.apply(&[GROUP], Options::default()).await), "there is no secret group `keys`");
+    let set = async |key: &str, owner: &str| {
+        let secret = SecretRef { group: "keys".to_owned(), key: key.to_owned() };
+        world.secrets.set(&secret, &Secret::new("v"), &[owner.to_owned()], Actor::operator(0)).await.unwrap();
+    };
+    set("other", "elsewhere").await;
+    assert_eq!(told(world.apply(&[GROUP], Options::default()).await), "`demo` is not an owner of secret group `keys`");
+    set("other", "demo").await;
+    assert_eq!(told(world.apply(&[GROUP], Options::default()).await), "secret group `keys` has no key `echo`");
+    set("echo", "demo").await;
+    world.applied(&[GROUP]).await;
+}
+
+#[tokio::test]
+async fn refuses_one_name_twice() {
+    let world = world().await;
+    let report = world.apply(&[TEAM, TEAM], Options::default()).await;
+    assert_eq!(report.problems[0].message, "`platform` is also at 0.yaml:1");
+    assert_eq!(report.problems[0].file, "1.yaml");
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_everything_and_changes_nothing() {
+    let world = world().await.with_secret().await;
+    world.applied(&[GROUP]).await;
+    let changed = GROUP.replace("team:platform", "team:other").replace("https://echo", "https://echo2");
+    let report = world.apply(&[&changed], Options { dry_run: true, show_diff: true }).await;
+    let applied = &report.applied[0];
+    assert!(applied.changed);
+    let title = "(provider-account/mcp-server-group)";
+    assert!(applied.diff.contains(&format!("--- existing/demo {title}\n+++ new/demo {title}\n")), "{}", applied.diff);
+    assert!(applied.diff.contains("-  url: https://echo.example/mcp"), "{}", applied.diff);
+    let expected = [
+        "team:other gains demo/echo",
+        "team:platform loses demo/echo",
+        "demo/echo moves from https://echo.example/mcp to https://echo2.example/mcp",
+    ];
+    assert_eq!(applied.effects, expected);
+    assert_eq!(world.registry.servers().revision, 1);
+    assert_eq!(world.store.manifests().await.unwrap().0, 1);
+}
+
+#[tokio::test]
+async fn the_same_again_makes_no_revision() {
+    let world = world().await;
+    world.applied(&[TEAM]).await;
+    let report = world.applied(&[TEAM]).await;
+    assert!(!report.applied[0].changed && report.applied[0].effects.is_empty());
+    assert_eq!(world.registry.servers().revision, 1);
+}
+
+#[tokio::test]
+async fn a_membership_is_told_with_what_it_opens() {
+    let world = world().await.with_secret().await;
+    world.applied(&[GROUP, TEAM]).await;
+    let team = "type: team\nname: platform\nmembers: [bob@example.com, carol@example.com]\n";
+    let report = world.applied(&[team]).await;
+    let expected = [
+        "user:alice@example.com leaves team:platform and loses demo/echo",
+        "user:bob@example.com joins team:platform and gains no server",
+        "user:carol@example.com joins team:platform and gains demo/echo",
+    ];
+    assert_eq!(report.applied[0].effects, expected);
+}
+
+#[tokio::test]
+async fn a_server_left_out_of_its_group_is_gone() {
+    let world = world().await.with_secret().await;
+    world.applied(&[GROUP]).await;
+    let other = GROUP.replace("name: echo", "name: shout");
+    let report = world.applied(&[&other]).await;
+    let expected =
+        ["demo/shout is new: team:platform, user:bob@example.com may use it", "demo/echo is gone for everybody"];
+    assert_eq!(report.applied[0].effects, expected);
+    assert!(!world.registry.servers().by_name.contains_key(&echo()));
+}
+
+#[tokio::test]
+async fn an_apply_of_another_broker_is_seen_before_ours() {
+    let world = world().await.with_secret().await;
+    let row = StoredManifest {
+        name: "platform".to_owned(),
+        kind: "team".to_owned(),
+        body: r#"{"type":"team","name":"platform","members":["alice@example.com"]}"#.to_owned(),
+    };
+    world.store.put_manifests(0, &[row], "other", SystemClock.now()).await.unwrap();
+    world.applied(&[GROUP]).await;
+    let servers = world.registry.servers();
+    assert_eq!(servers.revision, 2);
+    assert_eq!(servers.memberships["user:alice@example.com"], ["platform"]);
+}
+
+#[tokio::test]
+async fn i8_a_stored_manifest_that_is_not_understood_stops_the_start() {
+    let world = world().await;
+    let row = StoredManifest {
+        name: "x".to_owned(),
+        kind: "team".to_owned(),
+        body: r#"{"type":"team","name":"x","members":[],"later":1}"#.to_owned(),
+    };
+    world.store.put_manifests(0, &[row], "later version", SystemClock.now()).await.unwrap();
+    let refused = world.registry.apply(&[], Options::default(), Actor::operator(0)).await;
+    assert!(matches!(refused, Err(RegistryError::Stored { problems }) if problems[0].field == "later"));
+}
