@@ -7,8 +7,10 @@
 pub mod audit;
 pub mod clock;
 pub mod config;
+pub mod fetch;
 pub mod harden;
 pub mod http;
+pub mod issuers;
 pub mod keys;
 pub mod manifest;
 pub mod model;

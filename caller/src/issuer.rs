@@ -42,7 +42,7 @@ pub struct Issuer {
 }
 
 /// All issuers. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Issuers(HashMap<String, Arc<Issuer>>);
 
 impl Issuers {

@@ -1,0 +1,120 @@
+//! One identity provider: where its keys are, and fetching them.
+
+use sallyport_caller::{Algorithm, TokenProfile};
+use serde::Deserialize;
+use url::Url;
+
+use super::jwks::{KeySet, KeySetError};
+use crate::config;
+use crate::fetch::{Answer, FetchError, Fetcher, Request};
+
+/// An identity provider whose tokens callers may show.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// The rules for its tokens; its keys are filled in from what it publishes.
+    pub rules: sallyport_caller::Issuer,
+    /// Where its keys are; found by OpenID Connect discovery if absent.
+    pub jwks_uri: Option<Url>,
+    /// The algorithms it may use.
+    pub algorithms: Vec<Algorithm>,
+}
+
+/// Why an identity provider's keys were not had.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderError {
+    /// `iss` is no URL that a discovery document could be at.
+    #[error("the issuer is not a URL; set jwks_uri")]
+    NotAUrl,
+    /// Nothing, or not enough, came back.
+    #[error("{what} was not fetched")]
+    Fetch {
+        /// `the discovery document` or `the key set`.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: FetchError,
+    },
+    /// Something else than 200.
+    #[error("{what} was answered with status {status}")]
+    Status {
+        /// `the discovery document` or `the key set`.
+        what: &'static str,
+        /// The status.
+        status: u16,
+    },
+    /// Not JSON, or without `issuer` and `jwks_uri`.
+    #[error("the discovery document cannot be read")]
+    Discovery,
+    /// The document at the issuer's address is somebody else's (OpenID Connect Discovery 1.0 §4.3).
+    #[error("the discovery document names another issuer")]
+    OtherIssuer,
+    /// The key set cannot be read.
+    #[error("the key set cannot be read")]
+    KeySet(#[from] KeySetError),
+}
+
+const DISCOVERY: &str = "the discovery document";
+const KEY_SET: &str = "the key set";
+
+#[derive(Deserialize)]
+struct Discovered {
+    issuer: String,
+    jwks_uri: String,
+}
+
+impl From<&config::Issuer> for Provider {
+    fn from(issuer: &config::Issuer) -> Self {
+        let rules = sallyport_caller::Issuer {
+            issuer: issuer.issuer.clone(),
+            keys: Vec::new(),
+            audiences: issuer.audiences.clone(),
+            profile: match issuer.profile {
+                config::Profile::AccessToken => TokenProfile::AccessToken,
+                config::Profile::PlainJwt => TokenProfile::PlainJwt,
+            },
+            subject_claim: issuer.subject_claim.clone(),
+            email_claim: issuer.email_claim.clone(),
+            teams_claim: issuer.teams_claim.clone(),
+            max_lifetime_ms: u64::try_from(issuer.max_lifetime.as_millis()).unwrap_or(u64::MAX),
+            required_scopes: issuer.required_scopes.clone(),
+            self_issued: false,
+            login: issuer.login,
+        };
+        let algorithms = issuer.algorithms.iter().filter_map(|name| Algorithm::from_name(name)).collect();
+        Self { rules, jwks_uri: issuer.jwks_uri.clone(), algorithms }
+    }
+}
+
+impl Provider {
+    /// Fetches the keys it publishes now.
+    pub(super) async fn fetch(&self, fetcher: &Fetcher) -> Result<KeySet, ProviderError> {
+        let jwks_uri = match &self.jwks_uri {
+            Some(uri) => uri.clone(),
+            None => self.discover(fetcher).await?,
+        };
+        let answer = get(fetcher, jwks_uri, KEY_SET).await?;
+        // Exposed to be read: public keys.
+        Ok(KeySet::read(answer.body.expose(), &self.algorithms)?)
+    }
+
+    async fn discover(&self, fetcher: &Fetcher) -> Result<Url, ProviderError> {
+        let address = format!("{}/.well-known/openid-configuration", self.rules.issuer.trim_end_matches('/'));
+        let address = Url::parse(&address).map_err(|_| ProviderError::NotAUrl)?;
+        let answer = get(fetcher, address, DISCOVERY).await?;
+        // Exposed to be read: public metadata.
+        let document: Discovered =
+            serde_json::from_slice(answer.body.expose()).map_err(|_| ProviderError::Discovery)?;
+        if document.issuer != self.rules.issuer {
+            return Err(ProviderError::OtherIssuer);
+        }
+        Url::parse(&document.jwks_uri).map_err(|_| ProviderError::Discovery)
+    }
+}
+
+async fn get(fetcher: &Fetcher, url: Url, what: &'static str) -> Result<Answer, ProviderError> {
+    let answer = fetcher.send(Request::get(url)).await.map_err(|source| ProviderError::Fetch { what, source })?;
+    if answer.status != reqwest::StatusCode::OK {
+        return Err(ProviderError::Status { what, status: answer.status.as_u16() });
+    }
+    Ok(answer)
+}
