@@ -62,7 +62,7 @@ pub fn document(resource: &Resource<'_>) -> Option<Reply> {
         ("cache-control", "public, max-age=60".to_owned()),
         ("access-control-allow-origin", "*".to_owned()),
     ];
-    Some(Reply { status: 200, headers, body: document.to_string().into_bytes() })
+    Some(Reply { code: "metadata", status: 200, headers, body: document.to_string().into_bytes() })
 }
 
 /// Answers OPTIONS on the metadata: anyone may read it.
@@ -73,7 +73,7 @@ pub fn document_preflight() -> Reply {
         ("access-control-allow-headers", "mcp-protocol-version, content-type, accept".to_owned()),
         ("access-control-max-age", "600".to_owned()),
     ];
-    Reply { status: 204, headers, body: Vec::new() }
+    Reply { code: "preflight", status: 204, headers, body: Vec::new() }
 }
 
 /// Answers OPTIONS on a server's path; `origin` has been found allowed, none without one.
@@ -88,7 +88,7 @@ pub fn preflight(origin: Option<&str>) -> Reply {
             ("vary", "origin".to_owned()),
         ]);
     }
-    Reply { status: 204, headers, body: Vec::new() }
+    Reply { code: "preflight", status: 204, headers, body: Vec::new() }
 }
 
 /// What every answer to a browser of an allowed origin carries, refusals included, or its code could not read them.

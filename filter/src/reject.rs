@@ -196,6 +196,8 @@ pub struct ReplyContext<'a> {
 /// A local answer, ready for Envoy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
+    /// One stable word for the access log.
+    pub code: &'static str,
     /// HTTP status.
     pub status: u16,
     /// Headers besides `content-length`.
@@ -289,10 +291,10 @@ pub fn reply(rejection: &Rejection, context: &ReplyContext<'_>) -> Reply {
     // Empty by definition: an accepted notification, and "no stream here" to a GET or DELETE behind missing consent.
     let empty = status == 202 || (status == 405 && matches!(rejection, Rejection::ConsentRequired { .. }));
     if empty {
-        return Reply { status, headers, body: Vec::new() };
+        return Reply { code: rejection.code(), status, headers, body: Vec::new() };
     }
     headers.push(("content-type", "application/json".to_owned()));
-    Reply { status, headers, body: body(rejection, context) }
+    Reply { code: rejection.code(), status, headers, body: body(rejection, context) }
 }
 
 fn body(rejection: &Rejection, context: &ReplyContext<'_>) -> Vec<u8> {

@@ -39,7 +39,12 @@ impl Flow {
         let snapshot = env.worker.snapshot(now_ms);
         if path == READY_PATH {
             let status = if snapshot.is_ok() { 200 } else { 503 };
-            return answer(Reply { status, headers: vec![("cache-control", "no-store".into())], body: Vec::new() });
+            return answer(Reply {
+                code: "ready",
+                status,
+                headers: vec![("cache-control", "no-store".into())],
+                body: Vec::new(),
+            });
         }
         let snapshot = match snapshot {
             Ok(snapshot) => snapshot,

@@ -396,6 +396,7 @@ impl Hub {
 
     fn forward(&mut self, mut grant: Grant) {
         self.counts.forwarded = self.counts.forwarded.saturating_add(1);
+        log_verdict("forwarded");
         self.renewals.extend(grant.renewal.take());
         for edit in grant.edits() {
             let edited = match edit {
@@ -456,7 +457,15 @@ fn edit_response(edits: Vec<ResponseEdit>) {
     }
 }
 
+/// The word for the access log, kept in the stream's filter state.
+fn log_verdict(code: &str) {
+    if let Err(status) = hostcalls::set_property(vec!["sallyport.verdict"], Some(code.as_bytes())) {
+        log::error!("the verdict could not be kept for the access log: {status:?}");
+    }
+}
+
 fn send(reply: &Reply) {
+    log_verdict(reply.code);
     let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let body = (!reply.body.is_empty()).then_some(reply.body.as_slice());
     if let Err(status) = hostcalls::send_http_response(u32::from(reply.status), headers, body) {
