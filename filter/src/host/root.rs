@@ -35,7 +35,8 @@ pub(crate) struct Root {
 /// The snapshot stream.
 enum Watch {
     Closed { again_at_ms: u64, backoff_ms: u64 },
-    Open { token: u32, heard_ms: u64 },
+    /// `backoff_ms` grows until the broker has said something.
+    Open { token: u32, heard_ms: u64, backoff_ms: u64 },
 }
 
 struct Metrics {
@@ -63,32 +64,38 @@ impl Root {
             filter_version: env!("CARGO_PKG_VERSION").into(),
         };
         self.watch = match calls::watch(&hub.worker.config.broker_cluster, &request) {
-            Ok(token) => Watch::Open { token, heard_ms: now_ms },
-            Err(calls::NotSent) => closed(&self.watch, now_ms),
+            Ok(token) => Watch::Open { token, heard_ms: now_ms, backoff_ms: self.watch.backoff_ms() },
+            Err(calls::NotSent) => self.watch.closed(now_ms),
         };
     }
 
     fn watch_on(&mut self, now_ms: u64) {
         match self.watch {
             Watch::Closed { again_at_ms, .. } if now_ms >= again_at_ms => self.open_watch(now_ms),
-            Watch::Open { token, heard_ms } if now_ms.saturating_sub(heard_ms) > SILENCE_MS => {
+            Watch::Open { token, heard_ms, .. } if now_ms.saturating_sub(heard_ms) > SILENCE_MS => {
                 log::warn!("the broker has been silent for {SILENCE_MS} ms: opening the snapshot stream anew");
                 let _ = hostcalls::cancel_grpc_stream(token);
-                self.watch = closed(&self.watch, now_ms);
+                self.watch = self.watch.closed(now_ms);
             }
             Watch::Closed { .. } | Watch::Open { .. } => {}
         }
     }
 }
 
-/// Closed now, to be opened after a while that doubles and has jitter, so that proxies do not come back all at once.
-fn closed(before: &Watch, now_ms: u64) -> Watch {
-    let backoff_ms = match before {
-        Watch::Open { .. } => BACKOFF_MS.0,
-        Watch::Closed { backoff_ms, .. } => backoff_ms.saturating_mul(2).min(BACKOFF_MS.1),
-    };
-    let jitter = random().checked_rem(backoff_ms.max(1)).unwrap_or_default() / 4;
-    Watch::Closed { again_at_ms: now_ms.saturating_add(backoff_ms).saturating_sub(jitter), backoff_ms }
+impl Watch {
+    fn backoff_ms(&self) -> u64 {
+        match self {
+            Self::Open { backoff_ms, .. } | Self::Closed { backoff_ms, .. } => *backoff_ms,
+        }
+    }
+
+    /// Closed now, to be opened after a while that doubles and has jitter, so that proxies do not come back at once.
+    fn closed(&self, now_ms: u64) -> Self {
+        let wait_ms = self.backoff_ms();
+        let jitter = random().checked_rem(wait_ms.max(1)).unwrap_or_default() / 4;
+        let again_at_ms = now_ms.saturating_add(wait_ms).saturating_sub(jitter);
+        Self::Closed { again_at_ms, backoff_ms: wait_ms.saturating_mul(2).min(BACKOFF_MS.1) }
+    }
 }
 
 /// From the host's generator, through the seed of the standard library's hasher.
@@ -145,12 +152,12 @@ impl RootContext for Root {
 
 impl Context for Root {
     fn on_grpc_stream_message(&mut self, token_id: u32, message_size: usize) {
-        let Watch::Open { token, heard_ms } = &mut self.watch else { return };
+        let Watch::Open { token, heard_ms, backoff_ms } = &mut self.watch else { return };
         if *token != token_id {
             return;
         }
         let now_ms = Envoy.now_ns() / 1_000_000;
-        *heard_ms = now_ms;
+        (*heard_ms, *backoff_ms) = (now_ms, BACKOFF_MS.0);
         let Some(hub) = &self.hub else { return };
         let update = calls::response(0, message_size).and_then(|bytes| proto::Update::decode(bytes.as_slice()).ok());
         let mut hub = hub.borrow_mut();
@@ -175,11 +182,14 @@ impl Context for Root {
     }
 
     fn on_grpc_stream_close(&mut self, token_id: u32, status_code: u32) {
-        if let Watch::Open { token, .. } = self.watch
+        if let Watch::Open { token, backoff_ms, .. } = self.watch
             && token == token_id
         {
-            log::warn!("the snapshot stream was closed (gRPC status {status_code})");
-            self.watch = closed(&self.watch, Envoy.now_ns() / 1_000_000);
+            // Once for each loss, not once for each attempt to mend it.
+            if backoff_ms == BACKOFF_MS.0 {
+                log::warn!("the snapshot stream was closed (gRPC status {status_code}): trying again until it opens");
+            }
+            self.watch = self.watch.closed(Envoy.now_ns() / 1_000_000);
         }
     }
 
