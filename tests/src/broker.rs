@@ -2,6 +2,7 @@
 
 use std::{
     net::SocketAddr,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -39,6 +40,11 @@ pub struct Output {
     pub stderr: String,
 }
 
+/// The Unix user that runs the tests.
+fn own_uid() -> u32 {
+    std::fs::metadata("/proc/self").expect("proc is mounted").uid()
+}
+
 impl Output {
     /// Standard output of a command that went well.
     ///
@@ -67,7 +73,7 @@ impl Broker {
             "data_dir": data,
             "key_file": dir.join("key/master.key"),
             // The owner of the key may be a peer only because this is a demonstration.
-            "grpc": {"socket": grpc, "allowed_peer_uids": []},
+            "grpc": {"socket": grpc, "allowed_peer_uids": [own_uid()]},
             "admin": {"socket": admin},
             "http": {"listen": http.to_string()},
             "network": {"allow": ["127.0.0.0/8", "::1/128"]},
@@ -86,6 +92,14 @@ impl Broker {
     /// Starts it and waits until it is ready.
     pub async fn start(&mut self) {
         self.spawn();
+        self.until_ready().await;
+    }
+
+    /// Waits until it is ready.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    pub async fn until_ready(&mut self) {
         let url = format!("http://{}/readyz", self.http);
         let client = reqwest::Client::new();
         eventually("the broker is ready", async || {

@@ -69,6 +69,12 @@ impl Call {
         self
     }
 
+    /// Another gateway's address; `Host` stays.
+    pub fn at(mut self, address: SocketAddr) -> Self {
+        self.address = address;
+        self
+    }
+
     /// `tools/call` of this tool.
     pub fn tool(self, name: &str) -> Self {
         self.rpc(&json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": {}}}))

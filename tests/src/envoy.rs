@@ -34,8 +34,15 @@ pub(crate) struct Options {
 
 impl Envoy {
     pub(crate) async fn start(dir: &Path, options: Options) -> Self {
+        let mut envoy = Self::spawned(dir, options);
+        envoy.until_ready().await;
+        envoy
+    }
+
+    /// Starts it and does not wait.
+    pub(crate) fn spawned(dir: &Path, options: Options) -> Self {
         let admin = ports::free();
-        let config = dir.join("envoy.json");
+        let config = dir.join(format!("envoy-{admin}.json"));
         let mut bootstrap = bootstrap(options.gateway, admin, &options.broker_socket);
         for change in options.change {
             change(&mut bootstrap);
@@ -45,13 +52,12 @@ impl Envoy {
             gateway: SocketAddr::from(([127, 0, 0, 1], options.gateway)),
             admin: SocketAddr::from(([127, 0, 0, 1], admin)),
             config,
-            log: dir.join("envoy.log"),
+            log: dir.join(format!("envoy-{admin}.log")),
             concurrency: options.concurrency,
             trace: options.trace,
             child: None,
         };
         envoy.spawn();
-        envoy.until_ready().await;
         envoy
     }
 
@@ -93,7 +99,13 @@ impl Envoy {
         values.filter_map(|(_, value)| value.parse::<u64>().ok()).sum()
     }
 
-    fn spawn(&mut self) {
+    /// Whether it has ended by itself.
+    pub fn ended(&mut self) -> bool {
+        self.child.as_mut().and_then(Child::ended).is_some()
+    }
+
+    /// Starts it and does not wait.
+    pub fn spawn(&mut self) {
         let mut command = Command::new(&setup().envoy);
         command.arg("-c").arg(&self.config).arg("--disable-hot-restart");
         command.arg("--concurrency").arg(self.concurrency.to_string());
@@ -113,6 +125,31 @@ impl Envoy {
     }
 }
 
+/// Where the filter stands in the bootstrap.
+const PLUGIN: &str =
+    "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config/config";
+
+/// Loads another module.
+pub fn set_module(config: &mut Value, module: &Path) {
+    replace(config, &format!("{PLUGIN}/vm_config/code/local/filename"), json!(module));
+}
+
+/// Gives the filter another configuration.
+pub fn set_plugin_configuration(config: &mut Value, text: &str) {
+    replace(config, &format!("{PLUGIN}/configuration/value"), json!(text));
+}
+
+/// Changes a field of the plugin.
+pub fn set_plugin(config: &mut Value, field: &str, value: Value) {
+    replace(config, &format!("{PLUGIN}/{field}"), value);
+}
+
+/// Changes a field of the connection manager.
+pub fn set_manager(config: &mut Value, field: &str, value: Value) {
+    let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
+    replace(config, &format!("{manager}/{field}"), value);
+}
+
 fn bootstrap(gateway: u16, admin: u16, broker_socket: &Path) -> Value {
     let file = root().join("envoy/envoy.yaml");
     let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
@@ -123,15 +160,13 @@ fn bootstrap(gateway: u16, admin: u16, broker_socket: &Path) -> Value {
     replace(&mut bootstrap, "/node/id", json!(crate::unique("gateway")));
     replace(&mut bootstrap, "/admin/address", admin_address);
     replace(&mut bootstrap, "/static_resources/listeners/0/address", gateway_address);
-    let plugin = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config";
-    let module = format!("{plugin}/config/vm_config/code/local/filename");
-    replace(&mut bootstrap, &module, json!(setup().wasm));
+    set_module(&mut bootstrap, &setup().wasm);
     let endpoint = "/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint";
     replace(&mut bootstrap, &format!("{endpoint}/address/pipe/path"), json!(broker_socket));
     bootstrap
 }
 
 /// Replaces what is there: a bootstrap of another shape is an error, not an addition.
-pub(crate) fn replace(config: &mut Value, pointer: &str, value: Value) {
+fn replace(config: &mut Value, pointer: &str, value: Value) {
     *config.pointer_mut(pointer).unwrap_or_else(|| panic!("envoy.yaml has no {pointer}")) = value;
 }

@@ -9,10 +9,12 @@
 //! A test starts from [`World::shared`] or, where it breaks a part, from a [`World`] of its own, registers the servers it
 //! needs through the real command line, and speaks to the gateway from outside only.
 
+mod api;
 mod broker;
 mod call;
 mod canary;
 mod child;
+mod clients;
 mod dir;
 mod envoy;
 mod h2;
@@ -28,14 +30,17 @@ mod setup;
 mod tls;
 mod token;
 mod token_endpoint;
+mod trap;
 mod upstream;
 mod world;
 
+pub use api::{acquire, broker_api};
 pub use broker::{Broker, Output};
 pub use call::{Call, Reply, RpcError};
 pub use canary::{Canary, spellings};
 pub use child::Child;
-pub use envoy::Envoy;
+pub use clients::{Client, ClientAnswer, Idp, McpServer};
+pub use envoy::{Envoy, set_manager, set_module, set_plugin, set_plugin_configuration};
 pub use h2::{Connection, Piece};
 pub use issuer::{Issuer, Jwks};
 pub use keys::{Algorithm, SigningKey};
@@ -48,6 +53,7 @@ pub use setup::setup;
 pub use tls::{Authority, Certificate};
 pub use token::{TokenBuilder, now_seconds};
 pub use token_endpoint::{TokenAnswer, TokenEndpoint};
+pub use trap::trapping_module;
 pub use upstream::{Answer, Recorded, Upstream};
 pub use world::{World, WorldBuilder};
 

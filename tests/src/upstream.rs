@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, Mutex},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use futures::{StreamExt, stream};
@@ -145,6 +145,7 @@ pub struct Upstream {
 }
 
 struct State {
+    first: Mutex<Option<Instant>>,
     requests: Mutex<Vec<Arc<Mutex<Recorded>>>>,
     rule: Mutex<Rule>,
 }
@@ -161,7 +162,11 @@ impl Upstream {
     }
 
     async fn start_with(certificate: Option<&Certificate>, host: &str) -> Self {
-        let state = Arc::new(State { requests: Mutex::default(), rule: Mutex::new(Arc::new(Answer::echo)) });
+        let state = Arc::new(State {
+            first: Mutex::default(),
+            requests: Mutex::default(),
+            rule: Mutex::new(Arc::new(Answer::echo)),
+        });
         let shared = state.clone();
         let acceptor = certificate.map(Certificate::acceptor);
         let listening = Listening::start(acceptor, move |request| record(shared.clone(), request)).await;
@@ -190,6 +195,11 @@ impl Upstream {
         requests.remove(0)
     }
 
+    /// How long ago the first request came since the last [`Upstream::forget`]; zero if none has.
+    pub fn since_first_request(&self) -> Duration {
+        self.state.first.lock().expect("no holder panics").map(|first| first.elapsed()).unwrap_or_default()
+    }
+
     /// Every byte so far, on all connections.
     pub fn received(&self) -> Vec<u8> {
         self.listening.received()
@@ -203,6 +213,7 @@ impl Upstream {
     /// Forgets requests and bytes so far.
     pub fn forget(&self) {
         self.state.requests.lock().expect("no holder panics").clear();
+        *self.state.first.lock().expect("no holder panics") = None;
         self.listening.forget();
     }
 
@@ -225,6 +236,7 @@ async fn record(state: Arc<State>, request: Request<Incoming>) -> HttpReply {
         headers: parts.headers,
         ..Recorded::default()
     };
+    state.first.lock().expect("no holder panics").get_or_insert_with(Instant::now);
     // Kept from the first byte on: a request that never ends has arrived, too.
     let kept = Arc::new(Mutex::new(recorded.clone()));
     state.requests.lock().expect("no holder panics").push(kept.clone());

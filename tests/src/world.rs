@@ -5,7 +5,9 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
-use crate::{Authority, Broker, Envoy, Issuer, Server, ServerBuilder, Upstream, dir::Dir, envoy::Options, ports};
+use crate::{
+    Authority, Broker, Envoy, Issuer, Server, ServerBuilder, Upstream, dir::Dir, envoy::Options, eventually, ports,
+};
 
 /// The gate and its issuer.
 pub struct World {
@@ -65,6 +67,28 @@ impl World {
     /// A server that is registered already, or by other means.
     pub fn server_at(&self, name: &str, upstream: Upstream) -> Server {
         Server::new(name, upstream, self.envoy.gateway, &self.public_url)
+    }
+
+    /// One more proxy beside the first, with a changed bootstrap; it answers.
+    pub async fn second_envoy(&self, change: impl FnOnce(&mut Value) + Send + 'static) -> Envoy {
+        let envoy = self.second_envoy_unready(change);
+        eventually("the second proxy answers", async || {
+            tokio::net::TcpStream::connect(envoy.gateway).await.ok().map(drop)
+        })
+        .await;
+        envoy
+    }
+
+    /// One more proxy, which may never answer.
+    pub fn second_envoy_unready(&self, change: impl FnOnce(&mut Value) + Send + 'static) -> Envoy {
+        let options = Options {
+            gateway: ports::free(),
+            broker_socket: self.broker.grpc.clone(),
+            concurrency: 1,
+            trace: false,
+            change: vec![Box::new(change)],
+        };
+        Envoy::spawned(self.dir.path(), options)
     }
 
     /// Where everything of this world is kept.

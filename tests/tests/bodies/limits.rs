@@ -86,12 +86,9 @@ fn h4_no_byte_leaves_while_the_body_is_not_all_there() {
 #[test]
 fn h5_a_body_of_one_byte_a_second_is_cut_off_and_leaves_no_byte() {
     run(async {
-        let manager = "/static_resources/listeners/0/filter_chains/0/filters/0/typed_config";
         // The shipped file says 30 s; the test has less patience.
-        let world = World::build()
-            .envoy(move |config| config.pointer_mut(manager).expect("it is there")["request_timeout"] = "3s".into())
-            .start()
-            .await;
+        let world =
+            World::build().envoy(|config| e2e::set_manager(config, "request_timeout", "3s".into())).start().await;
         let server = world.open_server().await;
         let token = world.issuer.token("alice", &server).mint();
         let body = sized(300);

@@ -1,0 +1,159 @@
+//! Counterparts that others wrote: fastmcp as client and server, oidc-provider as identity provider.
+
+use std::{path::Path, process::Command};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::{Child, World, eventually, setup, setup::root, unique};
+
+/// A released version of fastmcp, as agents have it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client(&'static str);
+
+/// What a client program saw.
+#[derive(Debug, Deserialize)]
+pub struct ClientAnswer {
+    /// It got an answer.
+    pub ok: bool,
+    /// The tool's answer, if it answered.
+    #[serde(default)]
+    pub result: Value,
+    /// The error as the library shows it: code, message, data.
+    #[serde(default)]
+    pub error: Value,
+    /// HTTP status, where the library tells it.
+    #[serde(default)]
+    pub status: Option<u16>,
+    /// Which library it was.
+    pub version: String,
+}
+
+impl Client {
+    /// Every version that is tested.
+    pub const ALL: [Self; 3] = [Self("fastmcp-2.14"), Self("fastmcp-3.4"), Self("fastmcp-4.1")];
+
+    /// Connects, calls one tool, disconnects.
+    ///
+    /// # Panics
+    /// When the program says nothing.
+    pub async fn call(self, url: &str, token: &str, tool: &str, arguments: &Value) -> ClientAnswer {
+        let mut command = tokio::process::Command::new(self.python());
+        command.arg(counterpart("client_call.py")).args([url, token, tool, &arguments.to_string()]);
+        let output = command.kill_on_drop(true).output().await.expect("the environment is there");
+        let text = String::from_utf8_lossy(&output.stdout);
+        let last = text.lines().last().unwrap_or_default();
+        serde_json::from_str(last)
+            .unwrap_or_else(|error| panic!("{self:?}: {error}: {text}{}", String::from_utf8_lossy(&output.stderr)))
+    }
+
+    fn python(self) -> &'static Path {
+        setup().python.get(self.0).unwrap_or_else(|| panic!("{} is not set up", self.0))
+    }
+}
+
+/// A fastmcp server.
+pub struct McpServer {
+    /// Its endpoint.
+    pub url: String,
+    /// The process.
+    pub child: Child,
+}
+
+impl McpServer {
+    /// Starts a server of the newest version with these arguments; `--name` is given.
+    pub async fn start(world: &World, arguments: &[&str]) -> Self {
+        let name = unique("mcp");
+        let mut command = Command::new(Client("fastmcp-4.1").python());
+        command.arg(counterpart("mcp_server.py")).args(["--name", &name]).args(arguments);
+        let child = Child::start(command, &world.dir().join(format!("{name}.log")));
+        let told = first_line(&child).await;
+        Self { url: told["url"].as_str().expect("its URL").to_owned(), child }
+    }
+
+    /// The requests it has seen, refused ones included: method, path, names of headers, tail of the credential.
+    pub async fn seen(&self) -> Vec<Value> {
+        let url = self.url.replace("/mcp", "/seen");
+        let answer = reqwest::get(&url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
+        answer.json().await.unwrap_or_else(|error| panic!("{url}: {error}"))
+    }
+}
+
+/// oidc-provider.
+pub struct Idp {
+    /// The exact `iss`.
+    pub issuer: String,
+    /// Its token endpoint.
+    pub token_endpoint: String,
+    login_grant: String,
+    /// The process.
+    pub child: Child,
+}
+
+impl Idp {
+    /// Starts one in this directory.
+    pub async fn start(directory: &Path) -> Self {
+        let mut command = Command::new(&setup().node);
+        command.arg(counterpart("idp.mjs")).env("SALLYPORT_NODE_MODULES", &setup().node_modules);
+        let child = Child::start(command, &directory.join("idp.log"));
+        let told = first_line(&child).await;
+        let text = |name: &str| told[name].as_str().unwrap_or_else(|| panic!("{name} in {told}")).to_owned();
+        Self { issuer: text("issuer"), token_endpoint: text("token_endpoint"), login_grant: text("login_grant"), child }
+    }
+
+    /// An access token of a user for this audience, signed with this algorithm.
+    pub async fn login(&self, login: &str, audience: &str, algorithm: &str) -> String {
+        let password = format!("{login}-password");
+        let form = [
+            ("grant_type", self.login_grant.as_str()),
+            ("client_id", "agent"),
+            ("login", login),
+            ("password", &password),
+            ("resource", audience),
+            ("alg", algorithm),
+        ];
+        let answer = reqwest::Client::new().post(&self.token_endpoint).form(&form).send().await.expect("it listens");
+        let answer: Value = answer.json().await.expect("JSON");
+        answer["access_token"].as_str().unwrap_or_else(|| panic!("a token: {answer}")).to_owned()
+    }
+
+    /// Registers a client that may ask for tokens of its own.
+    pub async fn register(&self, client_id: &str, client_secret: &str) {
+        self.control("clients", &json!({"client_id": client_id, "client_secret": client_secret})).await;
+    }
+
+    /// Sets the life of tokens for client credentials, in seconds.
+    pub async fn client_credentials_ttl(&self, seconds: u64) {
+        self.control("ttl", &json!({"client_credentials": seconds})).await;
+    }
+
+    /// Takes new keys in place of the old ones.
+    pub async fn rotate(&self) {
+        self.control("rotate", &json!({})).await;
+    }
+
+    /// How many token requests a client has made.
+    pub async fn token_requests(&self, client_id: &str) -> u64 {
+        let url = format!("{}/control/counters", self.issuer);
+        let counters: Value = reqwest::get(&url).await.expect("it listens").json().await.expect("JSON");
+        counters["token_requests_by_client"][client_id].as_u64().unwrap_or(0)
+    }
+
+    async fn control(&self, action: &str, body: &Value) {
+        let url = format!("{}/control/{action}", self.issuer);
+        let answer = reqwest::Client::new().post(&url).json(body).send().await.expect("it listens");
+        assert!(answer.status().is_success(), "{action}: {}", answer.status());
+    }
+}
+
+fn counterpart(file: &str) -> std::path::PathBuf {
+    root().join("tests/counterparts").join(file)
+}
+
+/// What a counterpart says when it serves.
+async fn first_line(child: &Child) -> Value {
+    eventually("a counterpart serves", async || {
+        child.log().lines().find_map(|line| serde_json::from_str::<Value>(line).ok().filter(Value::is_object))
+    })
+    .await
+}
