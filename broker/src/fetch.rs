@@ -260,3 +260,6 @@ fn tls(ca_pem: Option<&[u8]>) -> Result<rustls::ClientConfig, SetUpError> {
     let config = rustls::ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

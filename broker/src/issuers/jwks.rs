@@ -187,3 +187,6 @@ fn spki(algorithm: Algorithm, jwk: &Map<String, Value>) -> Result<Vec<u8>, LeftO
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

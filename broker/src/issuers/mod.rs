@@ -253,3 +253,6 @@ impl State {
         self.unknown.push_back((kid.to_owned(), now));
     }
 }
+
+#[cfg(test)]
+mod tests;

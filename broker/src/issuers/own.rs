@@ -240,3 +240,6 @@ fn random_name<const N: usize>() -> String {
     getrandom::fill(&mut bytes).expect("the operating system gives randomness");
     URL_SAFE_NO_PAD.encode(bytes)
 }
+
+#[cfg(test)]
+mod tests;
