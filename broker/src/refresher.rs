@@ -29,6 +29,9 @@ use crate::secret::Secret;
 use crate::store::{Store, StoreError};
 use crate::vault::{Vault, VaultError};
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 type Source = Arc<dyn std::error::Error + Send + Sync>;
 
 /// Where secret references are resolved.

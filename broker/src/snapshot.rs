@@ -1,0 +1,273 @@
+//! The snapshot: what every proxy of this broker knows, in versions, with what changed from one to the next.
+
+mod content;
+mod delta;
+pub mod session_keys;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use sallyport_caller as caller;
+use sallyport_proto::broker::{Heartbeat, Revocation, SessionKeys, Snapshot, Update, revocation, update};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+pub use content::{Settings, key, resource};
+pub use session_keys::SessionKeyError;
+
+use crate::clock::Clock;
+use crate::model::{Server, ServerName, Servers};
+use crate::store::{Store, StoreError};
+use crate::vault::Vault;
+
+#[cfg(test)]
+mod tests;
+
+/// How often a proxy hears from us at least (I11), and how often the store is asked for what other brokers did.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// How many versions before the current one a proxy may have and still get a delta.
+const DELTAS: usize = 2;
+
+/// Why the first snapshot could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// No session keys.
+    #[error(transparent)]
+    SessionKeys(#[from] SessionKeyError),
+    /// No revocations: serving without them would forget them.
+    #[error("revocations cannot be read")]
+    Revocations(#[source] StoreError),
+}
+
+/// What a [`Publisher`] is made of.
+pub struct Parts {
+    /// From the configuration.
+    pub settings: Settings,
+    /// Where revocations and session keys are.
+    pub store: Arc<dyn Store>,
+    /// Opens and seals session keys.
+    pub vault: Vault,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Issuers with their keys.
+    pub issuers: watch::Receiver<Arc<caller::Issuers>>,
+    /// Servers and memberships.
+    pub servers: watch::Receiver<Arc<Servers>>,
+}
+
+/// One version: as the proxies get it, and as the broker itself decides with.
+pub struct Published {
+    /// For the proxies.
+    pub snapshot: Arc<Snapshot>,
+    /// Issuers with their keys.
+    pub issuers: Arc<caller::Issuers>,
+    /// Servers and memberships.
+    pub servers: Arc<Servers>,
+    /// Who may use each server.
+    pub policies: HashMap<ServerName, caller::Policy>,
+    /// What is revoked.
+    pub revocations: caller::Revocations,
+    /// Versions before this one, newest first.
+    earlier: Vec<Arc<Snapshot>>,
+}
+
+impl Published {
+    /// What a proxy that holds `version` must be told.
+    fn update_from(&self, version: u64) -> Update {
+        let current = &self.snapshot;
+        if version == current.version {
+            return heartbeat(version);
+        }
+        let known = self.earlier.iter().find(|earlier| earlier.version == version);
+        let update = match known.and_then(|known| delta::between(known, current)) {
+            Some(delta) => update::Update::Delta(delta),
+            None => update::Update::Full(Snapshot::clone(current)),
+        };
+        Update { update: Some(update) }
+    }
+}
+
+fn heartbeat(version: u64) -> Update {
+    Update { update: Some(update::Update::Heartbeat(Heartbeat { version })) }
+}
+
+/// Publishes snapshots. Cheap to clone.
+#[derive(Clone)]
+pub struct Publisher(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    store: Arc<dyn Store>,
+    vault: Vault,
+    clock: Arc<dyn Clock>,
+    issuers: watch::Receiver<Arc<caller::Issuers>>,
+    servers: watch::Receiver<Arc<Servers>>,
+    published: watch::Sender<Arc<Published>>,
+    wake: Notify,
+}
+
+impl Publisher {
+    /// Makes the first version.
+    pub async fn start(parts: Parts) -> Result<Self, PublishError> {
+        let Parts { settings, store, vault, clock, issuers, servers } = parts;
+        let now = clock.now();
+        let session_keys = session_keys::current(&*store, &vault, now).await?;
+        let tokens = store.tokens(content::not_long_expired(now)).await.map_err(PublishError::Revocations)?;
+        let revocations = content::revocations(&settings.public_url, &tokens);
+        let known_issuers = Arc::clone(&issuers.borrow());
+        let known_servers = Arc::clone(&servers.borrow());
+        let mut snapshot = content::snapshot(&settings, &known_issuers, &known_servers, revocations, session_keys);
+        // Microseconds: a broker that starts again goes on above every version it gave before.
+        snapshot.version = now.0.saturating_mul(1000);
+        let published = watch::Sender::new(Arc::new(Published {
+            policies: policies(&known_servers),
+            revocations: as_caller_sees(&snapshot.revocations),
+            snapshot: Arc::new(snapshot),
+            issuers: known_issuers,
+            servers: known_servers,
+            earlier: Vec::new(),
+        }));
+        let wake = Notify::new();
+        Ok(Self(Arc::new(Inner { settings, store, vault, clock, issuers, servers, published, wake })))
+    }
+
+    /// The version in force.
+    pub fn current(&self) -> Arc<Published> {
+        Arc::clone(&self.0.published.borrow())
+    }
+
+    /// Sees every version from here on, or the latest of those missed.
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Published>> {
+        self.0.published.subscribe()
+    }
+
+    /// Has the store read again at once: a token was revoked.
+    pub fn wake(&self) {
+        self.0.wake.notify_one();
+    }
+
+    /// Publishes what changes, until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        let (mut issuers, mut servers) = (self.0.issuers.clone(), self.0.servers.clone());
+        issuers.mark_changed();
+        let mut ticks = tokio::time::interval(HEARTBEAT);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                // A source that is gone has nothing more to say; the others go on.
+                Ok(()) = issuers.changed() => {}
+                Ok(()) = servers.changed() => {}
+                () = self.0.wake.notified() => {}
+                _ = ticks.tick() => {}
+            }
+            self.publish().await;
+        }
+    }
+
+    /// Makes a new version if anything differs from the one in force; answers the version then in force.
+    pub async fn publish(&self) -> u64 {
+        let inner = &self.0;
+        let old = self.current();
+        let revocations = match inner.store.tokens(content::not_long_expired(inner.clock.now())).await {
+            Ok(tokens) => content::revocations(&inner.settings.public_url, &tokens),
+            Err(error) => {
+                tracing::warn!(%error, "revocations cannot be read; those known stay in force");
+                old.snapshot.revocations.clone()
+            }
+        };
+        let session_keys = match session_keys::current(&*inner.store, &inner.vault, inner.clock.now()).await {
+            Ok(keys) => keys,
+            Err(error) => {
+                tracing::warn!(%error, "session keys stay as they are");
+                old.snapshot.session_keys.clone().unwrap_or_default()
+            }
+        };
+        let (issuers, servers) = (Arc::clone(&inner.issuers.borrow()), Arc::clone(&inner.servers.borrow()));
+        let mut snapshot = content::snapshot(&inner.settings, &issuers, &servers, revocations, session_keys);
+        let version = inner.clock.now().0.saturating_mul(1000);
+        let mut in_force = 0;
+        inner.published.send_if_modified(|published| {
+            let last = &published.snapshot;
+            snapshot.version = last.version;
+            // `servers` may differ in what the snapshot does not say: the credential's own configuration.
+            if snapshot == **last && (Arc::ptr_eq(&servers, &published.servers) || servers == published.servers) {
+                in_force = last.version;
+                return false;
+            }
+            snapshot.version = version.max(last.version.saturating_add(1));
+            in_force = snapshot.version;
+            let mut earlier = vec![Arc::clone(last)];
+            earlier.extend(published.earlier.iter().take(DELTAS - 1).cloned());
+            *published = Arc::new(Published {
+                policies: policies(&servers),
+                revocations: as_caller_sees(&snapshot.revocations),
+                snapshot: Arc::new(std::mem::take(&mut snapshot)),
+                issuers,
+                servers,
+                earlier,
+            });
+            true
+        });
+        in_force
+    }
+
+    /// What one proxy is sent: what it lacks at once, then every change, and a heartbeat each second. Ends with the
+    /// publisher.
+    pub fn updates(&self, version: u64) -> impl Stream<Item = Update> + Send + use<> {
+        let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut published = self.0.published.subscribe();
+        published.mark_changed();
+        futures::stream::unfold((published, ticks, version), |(mut published, mut ticks, held)| async move {
+            let update = tokio::select! {
+                biased;
+                changed = published.changed() => {
+                    changed.ok()?;
+                    published.borrow_and_update().update_from(held)
+                }
+                _ = ticks.tick() => heartbeat(held),
+            };
+            let held = version_of(&update).unwrap_or(held);
+            Some((update, (published, ticks, held)))
+        })
+    }
+}
+
+/// The version a proxy holds after an update.
+fn version_of(update: &Update) -> Option<u64> {
+    match update.update.as_ref()? {
+        update::Update::Full(snapshot) => Some(snapshot.version),
+        update::Update::Delta(delta) => Some(delta.to),
+        update::Update::Heartbeat(heartbeat) => Some(heartbeat.version),
+        update::Update::Hold(_) => None,
+    }
+}
+
+fn policies(servers: &Servers) -> HashMap<ServerName, caller::Policy> {
+    let policy = |server: &Server| caller::Policy::new(server.subjects.iter().map(String::as_str));
+    servers.by_name.iter().map(|(name, server)| (name.clone(), policy(server))).collect()
+}
+
+fn as_caller_sees(revocations: &[Revocation]) -> caller::Revocations {
+    let mut all = caller::Revocations::default();
+    for revocation in revocations {
+        match &revocation.what {
+            Some(revocation::What::Token(token)) => all.revoke_token(&token.issuer, &token.jti),
+            Some(revocation::What::Identity(identity)) => {
+                all.revoke_subject(&identity.issuer, &identity.subject, revocation.issued_before_ms);
+            }
+            None => {}
+        }
+    }
+    all
+}
+
+impl caller::Teams for Servers {
+    fn teams_of(&self, subject: &str) -> &[String] {
+        self.memberships.get(subject).map_or(&[], Vec::as_slice)
+    }
+}

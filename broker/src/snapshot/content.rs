@@ -1,0 +1,135 @@
+//! What a snapshot says, made from issuers, servers, revocations and session keys. Sorted, so that equal is equal.
+
+use std::time::Duration;
+
+use sallyport_caller as caller;
+use sallyport_proto::broker::{
+    AuthKind, Issuer, Key, Membership, Policy, Revocation, Server, SessionKeys, Snapshot, TokenId, TokenProfile,
+    revocation,
+};
+
+use crate::clock::UnixTime;
+use crate::model::{self, Auth, Servers, Tenant};
+use crate::store::StoredToken;
+
+/// The parts of the configuration that the snapshot carries.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The one tenant.
+    pub tenant: Tenant,
+    /// Origin of the gateway, without a trailing slash; the `iss` of self-issued tokens.
+    pub public_url: String,
+    /// How long a proxy may serve without hearing from the broker.
+    pub max_staleness: Duration,
+    /// Values of `Origin` accepted besides the gateway's own.
+    pub allowed_origins: Vec<String>,
+    /// Authorities accepted besides that of `public_url`.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// A snapshot without its version.
+pub(super) fn snapshot(
+    settings: &Settings,
+    issuers: &caller::Issuers,
+    servers: &Servers,
+    revocations: Vec<Revocation>,
+    session_keys: SessionKeys,
+) -> Snapshot {
+    let mut issuers: Vec<Issuer> = issuers.iter().map(|known| issuer(known)).collect();
+    issuers.sort_unstable_by(|a, b| a.issuer.cmp(&b.issuer));
+    Snapshot {
+        version: 0,
+        tenant: settings.tenant.0.clone(),
+        public_url: settings.public_url.clone(),
+        max_staleness_ms: u64::try_from(settings.max_staleness.as_millis()).unwrap_or(u64::MAX),
+        issuers,
+        servers: servers.by_name.values().map(|known| server(settings, known)).collect(),
+        memberships: servers
+            .memberships
+            .iter()
+            .map(|(subject, teams)| Membership { subject: subject.clone(), teams: teams.clone() })
+            .collect(),
+        revocations,
+        session_keys: Some(session_keys),
+        allowed_origins: settings.allowed_origins.clone(),
+        allowed_hosts: settings.allowed_hosts.clone(),
+    }
+}
+
+/// The resource URI of a server (RFC 8707): what tokens for it name.
+pub fn resource(public_url: &str, server: &model::Server) -> String {
+    format!("{public_url}{}", server.path())
+}
+
+/// A revocation for each token of ours that was revoked before it expired.
+pub(super) fn revocations(public_url: &str, tokens: &[StoredToken]) -> Vec<Revocation> {
+    let mut revocations: Vec<Revocation> = tokens
+        .iter()
+        .filter(|token| token.revoked_at.is_some())
+        .map(|token| Revocation {
+            what: Some(revocation::What::Token(TokenId { issuer: public_url.to_owned(), jti: token.id.clone() })),
+            issued_before_ms: 0,
+            until_ms: token.expires_at.0.saturating_add(caller::LEEWAY_MS),
+        })
+        .collect();
+    revocations.sort_unstable_by(|a, b| jti(a).cmp(jti(b)));
+    revocations
+}
+
+/// Tokens are accepted a little longer than they live, so their revocations are kept as long.
+pub(super) fn not_long_expired(now: UnixTime) -> UnixTime {
+    UnixTime(now.0.saturating_sub(caller::LEEWAY_MS))
+}
+
+fn jti(revocation: &Revocation) -> &str {
+    match &revocation.what {
+        Some(revocation::What::Token(token)) => &token.jti,
+        Some(revocation::What::Identity(_)) | None => "",
+    }
+}
+
+fn issuer(known: &caller::Issuer) -> Issuer {
+    let mut keys: Vec<Key> = known.keys.iter().map(|known| key(known)).collect();
+    keys.sort_unstable_by(|a, b| a.kid.cmp(&b.kid));
+    let profile = match known.profile {
+        caller::TokenProfile::AccessToken => TokenProfile::AccessToken,
+        caller::TokenProfile::PlainJwt => TokenProfile::PlainJwt,
+    };
+    Issuer {
+        issuer: known.issuer.clone(),
+        keys,
+        audiences: known.audiences.clone(),
+        profile: profile.into(),
+        subject_claim: known.subject_claim.clone(),
+        email_claim: known.email_claim.clone().unwrap_or_default(),
+        teams_claim: known.teams_claim.clone().unwrap_or_default(),
+        max_lifetime_ms: known.max_lifetime_ms,
+        required_scopes: known.required_scopes.clone(),
+        self_issued: known.self_issued,
+        login: known.login,
+    }
+}
+
+/// A public key as the filter gets it.
+pub fn key(known: &caller::PublicKey) -> Key {
+    Key { kid: known.kid().to_owned(), algorithm: known.algorithm().name().to_owned(), spki: known.spki().to_vec() }
+}
+
+fn server(settings: &Settings, known: &model::Server) -> Server {
+    let (auth, passthrough_audience) = match &known.auth {
+        Auth::None => (AuthKind::None, ""),
+        Auth::Header(_) => (AuthKind::Header, ""),
+        Auth::ClientCredentials(_) => (AuthKind::ClientCredentials, ""),
+        Auth::Passthrough { audience } => (AuthKind::Passthrough, audience.as_str()),
+    };
+    Server {
+        name: known.name.0.clone(),
+        paths: known.paths(),
+        resource: resource(&settings.public_url, known),
+        cluster: known.cluster(),
+        auth: auth.into(),
+        policy: Some(Policy { subjects: known.subjects.clone() }),
+        passthrough_audience: passthrough_audience.to_owned(),
+        revision: known.revision.clone(),
+    }
+}

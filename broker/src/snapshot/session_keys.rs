@@ -1,0 +1,71 @@
+//! The keys that bind session ids to callers: the snapshot's only secret, made here, sealed, replaced daily.
+
+use std::time::Duration;
+
+use sallyport_proto::broker::SessionKeys;
+
+use crate::clock::UnixTime;
+use crate::model::Generation;
+use crate::secret::Secret;
+use crate::store::{Store, StoreError, StoredKey};
+use crate::vault::{Place, RecordKind, Vault, VaultError};
+
+/// Purpose under which they are stored.
+pub const PURPOSE: &str = "session-binding";
+
+/// How long one is the current one.
+const ROTATION: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How long one is kept: longer than it can be the previous one.
+const KEPT: Duration = Duration::from_secs(3 * 24 * 60 * 60);
+
+/// Why there is no key to bind sessions with.
+#[derive(Debug, thiserror::Error)]
+pub enum SessionKeyError {
+    /// The store does not answer.
+    #[error("session keys cannot be read or stored")]
+    Store(#[from] StoreError),
+    /// The vault does not open or seal them.
+    #[error("session keys cannot be opened or sealed")]
+    Vault(#[from] VaultError),
+    /// A key was made, and was not there afterwards.
+    #[error("the store holds no session key")]
+    Missing,
+}
+
+/// The current and the previous key; makes a new one if the newest has served its day.
+pub(super) async fn current(store: &dyn Store, vault: &Vault, now: UnixTime) -> Result<SessionKeys, SessionKeyError> {
+    let mut keys = store.keys(PURPOSE).await?;
+    if keys.first().is_none_or(|newest| newest.created_at.after(ROTATION) <= now) {
+        add(store, vault, now).await?;
+        keys = store.keys(PURPOSE).await?;
+        store.drop_keys(PURPOSE, UnixTime(now.0.saturating_sub(UnixTime(0).after(KEPT).0))).await?;
+    }
+    let mut newest_first = keys.iter();
+    let current = open(vault, newest_first.next().ok_or(SessionKeyError::Missing)?).await?;
+    let previous = match newest_first.next() {
+        Some(key) => open(vault, key).await?,
+        None => Vec::new(),
+    };
+    Ok(SessionKeys { current, previous })
+}
+
+async fn add(store: &dyn Store, vault: &Vault, now: UnixTime) -> Result<(), SessionKeyError> {
+    // Named by the day, so that of two brokers that find it missing one only adds it.
+    let id = format!("session-{}", now.0 / UnixTime(0).after(ROTATION).0);
+    let value = vault.data_key().await?.seal(&place(&id), &Secret::random::<32>());
+    match store.add_key(&StoredKey { id, purpose: PURPOSE.to_owned(), created_at: now, value }).await {
+        Ok(()) | Err(StoreError::Conflict) => Ok(()),
+        Err(error @ (StoreError::Corrupt { .. } | StoreError::Unavailable(_))) => Err(error.into()),
+    }
+}
+
+async fn open(vault: &Vault, key: &StoredKey) -> Result<Vec<u8>, VaultError> {
+    let opened = vault.open(&place(&key.id), &key.value).await?;
+    // Exposed because the filter computes the MACs: it is what the snapshot carries it for.
+    Ok(opened.expose().to_vec())
+}
+
+fn place(id: &str) -> Place<'_> {
+    Place { kind: RecordKind::Key, record: id, field: "value", generation: Generation(1) }
+}

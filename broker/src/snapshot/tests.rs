@@ -1,0 +1,241 @@
+use std::collections::BTreeMap;
+
+use futures::StreamExt as _;
+use sallyport_proto::broker::AuthKind;
+
+use super::*;
+use crate::clock::{FixedClock, UnixTime};
+use crate::model::{Auth, PrincipalKind, Server, ServerName, Tenant};
+use crate::store::StoredToken;
+use crate::store::sqlite::SqliteStore;
+use crate::store::sqlite::tests::open_in;
+
+const START: UnixTime = UnixTime(1_800_000_000_000);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+struct Fixture {
+    publisher: Publisher,
+    store: Arc<SqliteStore>,
+    clock: Arc<FixedClock>,
+    servers: watch::Sender<Arc<Servers>>,
+    issuers: watch::Sender<Arc<caller::Issuers>>,
+    _dir: tempfile::TempDir,
+}
+
+impl Fixture {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(open_in(dir.path()).await);
+        let tenant = Tenant("t".into());
+        let clock = Arc::new(FixedClock::at(START));
+        let servers = watch::Sender::new(Arc::new(servers(&["a/echo"])));
+        let issuers = watch::Sender::new(Arc::new(caller::Issuers::default()));
+        let publisher = Publisher::start(Parts {
+            settings: Settings {
+                tenant: tenant.clone(),
+                public_url: "http://127.0.0.1:10000".into(),
+                max_staleness: Duration::from_secs(60),
+                allowed_origins: vec![],
+                allowed_hosts: vec![],
+            },
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            vault: Vault::open_or_create(dir.path().join("key").join("master.key"), &tenant).unwrap(),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            issuers: issuers.subscribe(),
+            servers: servers.subscribe(),
+        })
+        .await
+        .unwrap();
+        Self { publisher, store, clock, servers, issuers, _dir: dir }
+    }
+
+    fn keys(&self) -> SessionKeys {
+        self.publisher.current().snapshot.session_keys.clone().unwrap()
+    }
+
+    async fn add_token(&self, id: &str) {
+        let kind = PrincipalKind::VirtualAccount { name: "runtime".into() };
+        let principal = self.store.ensure_principal(&kind, None, START).await.unwrap().id;
+        let token = StoredToken {
+            id: id.to_owned(),
+            hash: [id.as_bytes()[1]; 32],
+            principal,
+            issued_at: START,
+            expires_at: START.after(DAY),
+            revoked_at: None,
+        };
+        self.store.add_token(&token).await.unwrap();
+    }
+}
+
+fn servers(names: &[&str]) -> Servers {
+    let by_name: BTreeMap<_, _> = names
+        .iter()
+        .map(|name| {
+            let name = ServerName((*name).to_owned());
+            let server = Server {
+                name: name.clone(),
+                url: "https://mcp.example.com/mcp".parse().unwrap(),
+                auth: Auth::Passthrough { audience: "https://mcp.example.com".into() },
+                subjects: vec!["team:everyone".into()],
+                allow_plaintext: false,
+                revision: "r".into(),
+            };
+            (name, Arc::new(server))
+        })
+        .collect();
+    Servers { revision: 1, by_name, memberships: BTreeMap::new() }
+}
+
+fn kind(update: &Update) -> &'static str {
+    match update.update.as_ref().unwrap() {
+        update::Update::Full(_) => "full",
+        update::Update::Delta(_) => "delta",
+        update::Update::Heartbeat(_) => "heartbeat",
+        update::Update::Hold(_) => "hold",
+    }
+}
+
+#[tokio::test]
+async fn says_what_a_proxy_needs() {
+    let fixture = Fixture::new().await;
+    let current = fixture.publisher.current();
+    let server = &current.snapshot.servers[0];
+    assert_eq!(server.paths, ["/mcp-server/a/echo/server"]);
+    assert_eq!(server.resource, "http://127.0.0.1:10000/mcp-server/a/echo/server");
+    assert_eq!(server.cluster, "mcp:a/echo");
+    assert_eq!(server.auth(), AuthKind::Passthrough);
+    assert_eq!(server.passthrough_audience, "https://mcp.example.com");
+    assert_eq!(current.snapshot.version, START.0 * 1000);
+}
+
+#[tokio::test]
+async fn publishes_only_what_differs() {
+    let fixture = Fixture::new().await;
+    let first = fixture.publisher.publish().await;
+    assert_eq!(first, START.0 * 1000);
+    fixture.servers.send_replace(Arc::new(servers(&["a/echo"])));
+    assert_eq!(fixture.publisher.publish().await, first);
+    fixture.servers.send_replace(Arc::new(servers(&["a/echo", "a/files"])));
+    assert_eq!(fixture.publisher.publish().await, first + 1);
+}
+
+#[tokio::test]
+async fn a_clock_set_back_takes_no_version_back() {
+    let fixture = Fixture::new().await;
+    fixture.clock.advance(Duration::from_secs(1));
+    fixture.servers.send_replace(Arc::new(servers(&["b/echo"])));
+    let second = fixture.publisher.publish().await;
+    assert_eq!(second, (START.0 + 1000) * 1000);
+    fixture.servers.send_replace(Arc::new(servers(&["c/echo"])));
+    assert_eq!(fixture.publisher.publish().await, second + 1);
+}
+
+#[tokio::test]
+async fn deltas_for_the_last_two_versions_and_all_for_others() {
+    let fixture = Fixture::new().await;
+    let mut versions = vec![fixture.publisher.current().snapshot.version];
+    for name in ["a/one", "a/two", "a/three"] {
+        fixture.servers.send_replace(Arc::new(servers(&[name])));
+        versions.push(fixture.publisher.publish().await);
+    }
+    let current = fixture.publisher.current();
+    let kinds: Vec<_> = versions.iter().map(|version| kind(&current.update_from(*version))).collect();
+    assert_eq!(kinds, ["full", "delta", "delta", "heartbeat"]);
+    assert_eq!(kind(&current.update_from(0)), "full");
+    assert_eq!(kind(&current.update_from(u64::MAX)), "full");
+    let Some(update::Update::Delta(delta)) = current.update_from(versions[1]).update else { panic!("a delta") };
+    assert_eq!((delta.from, delta.to), (versions[1], versions[3]));
+    assert_eq!(delta.removed_servers, ["a/one"]);
+    assert_eq!(delta.servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>(), ["a/three"]);
+    assert_eq!(delta.revocations, None);
+    assert_eq!(delta.session_keys, None);
+}
+
+#[tokio::test]
+async fn i11_a_heartbeat_each_second_and_changes_at_once() {
+    let fixture = Fixture::new().await;
+    let mut updates = Box::pin(fixture.publisher.updates(0));
+    assert_eq!(kind(&updates.next().await.unwrap()), "full");
+    let before = tokio::time::Instant::now();
+    assert_eq!(kind(&updates.next().await.unwrap()), "heartbeat");
+    assert!(before.elapsed() < HEARTBEAT * 2);
+    fixture.servers.send_replace(Arc::new(servers(&["b/echo"])));
+    fixture.publisher.publish().await;
+    assert_eq!(kind(&updates.next().await.unwrap()), "delta");
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_up_to_date_gets_a_heartbeat_first() {
+    let fixture = Fixture::new().await;
+    let version = fixture.publisher.current().snapshot.version;
+    let mut updates = Box::pin(fixture.publisher.updates(version));
+    assert_eq!(kind(&updates.next().await.unwrap()), "heartbeat");
+}
+
+#[tokio::test]
+async fn i11_a_revoked_token_is_told_until_it_has_expired() {
+    let fixture = Fixture::new().await;
+    fixture.add_token("t1").await;
+    fixture.add_token("t2").await;
+    let first = fixture.publisher.publish().await;
+    assert!(fixture.publisher.current().snapshot.revocations.is_empty());
+    fixture.store.revoke_token("t1", START).await.unwrap();
+    assert!(fixture.publisher.publish().await > first);
+    assert_eq!(fixture.publisher.current().snapshot.revocations.len(), 1);
+    // Its expiry has its leeway, in which a revoked token must not come back to life.
+    fixture.clock.advance(DAY + Duration::from_secs(59));
+    fixture.publisher.publish().await;
+    assert_eq!(fixture.publisher.current().snapshot.revocations.len(), 1);
+    fixture.clock.advance(Duration::from_secs(2));
+    fixture.publisher.publish().await;
+    assert!(fixture.publisher.current().snapshot.revocations.is_empty());
+}
+
+#[tokio::test]
+async fn session_keys_change_daily_and_the_previous_one_stays() {
+    let fixture = Fixture::new().await;
+    let first = fixture.keys();
+    assert_eq!((first.current.len(), first.previous.len()), (32, 0));
+    fixture.clock.advance(DAY / 2);
+    fixture.publisher.publish().await;
+    assert!(fixture.keys() == first);
+    fixture.clock.advance(DAY / 2);
+    fixture.publisher.publish().await;
+    let second = fixture.keys();
+    assert!(second.current != first.current && second.previous == first.current);
+    fixture.clock.advance(DAY * 5);
+    fixture.publisher.publish().await;
+    assert!(fixture.keys().current != second.current);
+    assert_eq!(fixture.store.keys(session_keys::PURPOSE).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn runs_until_it_is_stopped() {
+    let fixture = Fixture::new().await;
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(fixture.publisher.clone().run(stop.clone()));
+    let mut published = fixture.publisher.subscribe();
+    fixture.servers.send_replace(Arc::new(servers(&["b/echo"])));
+    published.wait_for(|published| published.snapshot.servers[0].name == "b/echo").await.unwrap();
+    fixture.issuers.send_replace(Arc::new(caller::Issuers::new([issuer("https://id.example.com")])));
+    published.wait_for(|published| published.snapshot.issuers.len() == 1).await.unwrap();
+    stop.cancel();
+    running.await.unwrap();
+}
+
+fn issuer(name: &str) -> caller::Issuer {
+    caller::Issuer {
+        issuer: name.into(),
+        keys: vec![],
+        audiences: vec![],
+        profile: caller::TokenProfile::AccessToken,
+        subject_claim: "sub".into(),
+        email_claim: None,
+        teams_claim: None,
+        max_lifetime_ms: 1000,
+        required_scopes: vec![],
+        self_issued: false,
+        login: true,
+    }
+}
