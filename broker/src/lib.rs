@@ -19,6 +19,7 @@ pub mod refresher;
 pub mod registry;
 pub mod secret;
 pub mod secrets;
+pub mod service;
 pub mod snapshot;
 pub mod store;
 pub mod vault;

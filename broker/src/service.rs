@@ -1,0 +1,375 @@
+//! What a proxy may ask of the broker, as use cases: no transport here.
+//!
+//! Nothing a proxy says about a caller is believed. It hands over the caller's token, and what it gets is what that
+//! token, policy and the grant say, once the release is on record (I3, I7).
+
+mod callers;
+mod credential;
+mod refused;
+mod reports;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use moka::sync::Cache;
+use sallyport_caller::{Caller, Door, PublicKey, TokenError};
+use sallyport_proto::broker::acquire_credential_response::Answer;
+use sallyport_proto::broker::{
+    AcquireCredentialRequest, AcquireCredentialResponse, Credential, RejectCredentialRequest, ResolveKeyRequest,
+    ResolveKeyResponse, Timings,
+};
+
+pub use refused::Refused;
+pub use reports::{MAX_REPORTS, ReportError};
+
+use self::callers::{Callers, Verified};
+use self::reports::clip;
+use crate::audit::{Actor, Audit, Call, Event, PolicyDecision, Release};
+use crate::clock::Clock;
+use crate::keys::{self, Key, Purpose};
+use crate::model::{Auth, ClientCredentials, Generation, Server, ServerName, Servers, Tenant};
+use crate::refresher::{Need, Refresher, ResolveTemplate};
+use crate::secret::Secret;
+use crate::snapshot::{self, Published, Publisher};
+use crate::store::Store;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+/// How long the rejection of a grant's token is remembered: one renewal in that time.
+const REJECTION_AGE: Duration = Duration::from_secs(60);
+
+/// Rejections remembered.
+const MAX_REJECTIONS: u64 = 100_000;
+
+/// Where keys that the snapshot does not hold may be found.
+#[async_trait]
+pub trait KeySource: Send + Sync + 'static {
+    /// A key, by exact issuer and `kid`; rate-limited, and `None` for what is not there now.
+    async fn resolve_key(&self, issuer: &str, kid: &str) -> Option<Arc<PublicKey>>;
+}
+
+/// What a [`Service`] is made of.
+pub struct Parts {
+    /// Part of every key.
+    pub tenant: Tenant,
+    /// Principals, tokens, reports.
+    pub store: Arc<dyn Store>,
+    /// What the proxies know.
+    pub publisher: Publisher,
+    /// Finds keys.
+    pub keys: Arc<dyn KeySource>,
+    /// Tokens of grants.
+    pub refresher: Refresher,
+    /// Resolves headers.
+    pub secrets: Arc<dyn ResolveTemplate>,
+    /// Remembers every release.
+    pub audit: Audit,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// The use cases. Cheap to clone.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    tenant: Tenant,
+    store: Arc<dyn Store>,
+    publisher: Publisher,
+    keys: Arc<dyn KeySource>,
+    refresher: Refresher,
+    secrets: Arc<dyn ResolveTemplate>,
+    audit: Audit,
+    clock: Arc<dyn Clock>,
+    callers: Callers,
+    /// The latest generation of each grant that an upstream refused.
+    rejections: Cache<Key, Arc<Mutex<Generation>>>,
+}
+
+/// A call that may go on: verified, meant for this server, allowed by policy.
+struct Admitted {
+    verified: Arc<Verified>,
+    server: Arc<Server>,
+    rule: String,
+}
+
+impl Service {
+    /// Over its parts.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { tenant, store, publisher, keys, refresher, secrets, audit, clock } = parts;
+        let callers = Callers::new(tenant.clone(), Arc::clone(&store), Arc::clone(&keys), Arc::clone(&clock));
+        let rejections = Cache::builder().max_capacity(MAX_REJECTIONS).time_to_live(REJECTION_AGE).build();
+        Self(Arc::new(Inner { tenant, store, publisher, keys, refresher, secrets, audit, clock, callers, rejections }))
+    }
+
+    fn inner(&self) -> &Inner {
+        &self.0
+    }
+
+    /// The publisher whose snapshots proxies watch.
+    pub fn publisher(&self) -> &Publisher {
+        &self.0.publisher
+    }
+
+    /// Releases the credential for one caller at one server, or says why not.
+    pub async fn acquire(&self, request: &AcquireCredentialRequest) -> AcquireCredentialResponse {
+        self.answer(request, None).await
+    }
+
+    /// An upstream refused what was released: says what to do next, renewing a grant's token at most once a minute.
+    pub async fn reject(&self, request: &RejectCredentialRequest) -> AcquireCredentialResponse {
+        let Some(original) = &request.request else {
+            return AcquireCredentialResponse {
+                answer: Some(Refused::Token(TokenError::NotBearer).answer()),
+                timings: None,
+            };
+        };
+        self.answer(original, Some(request)).await
+    }
+
+    /// Finds a key of an issuer that the snapshot names.
+    pub async fn resolve_key(&self, request: &ResolveKeyRequest) -> ResolveKeyResponse {
+        let key = match self.0.publisher.current().issuers.get(&request.issuer) {
+            Some(_) => self.0.keys.resolve_key(&request.issuer, &request.kid).await,
+            None => None,
+        };
+        ResolveKeyResponse { key: key.map(|key| snapshot::key(&key)) }
+    }
+
+    async fn answer(
+        &self,
+        request: &AcquireCredentialRequest,
+        rejection: Option<&RejectCredentialRequest>,
+    ) -> AcquireCredentialResponse {
+        let inner = &self.0;
+        let published = inner.publisher.current();
+        let mut timings = Timings::default();
+        let started = Instant::now();
+        let verified = inner.callers.verify(&request.token, &published).await;
+        timings.verify_us = micros(started.elapsed());
+        let verified = match verified {
+            Ok(verified) => verified,
+            // Nobody is known to have been refused: counted, not recorded.
+            Err(refused) => return refusal(&refused, timings),
+        };
+        let started = Instant::now();
+        let admitted = inner.admit(request, &published, Arc::clone(&verified));
+        timings.policy_us = micros(started.elapsed());
+        let result = match admitted {
+            Ok(admitted) => inner.serve(request, rejection, &admitted, &mut timings).await,
+            Err(refused) => Err(refused),
+        };
+        let refused = match result {
+            Ok(credential) => {
+                return AcquireCredentialResponse {
+                    answer: Some(Answer::Credential(credential)),
+                    timings: Some(timings),
+                };
+            }
+            Err(refused) => refused,
+        };
+        inner.record_refusal(request, &published, &verified.caller, &refused).await;
+        refusal(&refused, timings)
+    }
+}
+
+impl Inner {
+    /// Server, revision, audience, scopes, policy: each again, with what the broker itself knows.
+    fn admit(
+        &self,
+        request: &AcquireCredentialRequest,
+        published: &Published,
+        verified: Arc<Verified>,
+    ) -> Result<Admitted, Refused> {
+        let name = ServerName(request.server.clone());
+        let server = published.servers.by_name.get(&name).ok_or(Refused::Server)?;
+        if !may_serve(&request.proxy, server) {
+            return Err(Refused::Server);
+        }
+        // The proxy's route is that of another revision: it may lead to another origin (I12).
+        if request.server_revision != server.revision {
+            return Err(Refused::ServerChanged);
+        }
+        let caller = &verified.caller;
+        let issuer = published.issuers.get(caller.issuer()).ok_or(TokenError::Issuer)?;
+        let resource = snapshot::resource(&published.snapshot.public_url, server);
+        let passthrough_audience = match &server.auth {
+            Auth::Passthrough { audience } => Some(audience.as_str()),
+            Auth::None | Auth::Header(_) | Auth::ClientCredentials(_) => None,
+        };
+        let door = Door { resource: &resource, passthrough_audience };
+        let entered = caller.enter(&door, issuer, self.clock.now().0)?;
+        let policy = published.policies.get(&name).ok_or(Refused::Server)?;
+        let _allowed = entered.authorize(policy, &*published.servers)?;
+        let rule = matching_subject(caller, server, &published.servers).to_owned();
+        Ok(Admitted { server: Arc::clone(server), rule, verified })
+    }
+
+    async fn serve(
+        &self,
+        request: &AcquireCredentialRequest,
+        rejection: Option<&RejectCredentialRequest>,
+        admitted: &Admitted,
+        timings: &mut Timings,
+    ) -> Result<Credential, Refused> {
+        let need = match rejection {
+            Some(rejection) => self.rejected(rejection, request, admitted).await?,
+            None if request.background => Need::NotDue,
+            None => Need::Live,
+        };
+        self.release(request, admitted, need, timings).await
+    }
+
+    /// Prepares a credential, records its release durably, and only then lets go of it (I7).
+    async fn release(
+        &self,
+        request: &AcquireCredentialRequest,
+        admitted: &Admitted,
+        need: Need,
+        timings: &mut Timings,
+    ) -> Result<Credential, Refused> {
+        let started = Instant::now();
+        let caller = &admitted.verified.caller;
+        let prepared = self.prepare(&admitted.server, caller, need, timings).await?;
+        // Random, so that no handle can be guessed; no secret: it names a record.
+        let use_handle = keys::hex(Secret::random::<16>().expose());
+        let release = Release {
+            use_handle: use_handle.clone(),
+            grant: prepared.grant.as_ref().map(|(id, _)| id.clone()),
+            generation: prepared.grant.as_ref().map(|(_, generation)| *generation),
+            provider_account: prepared.provider_account,
+        };
+        let policy = PolicyDecision { version: self.publisher.current().servers.revision, rule: admitted.rule.clone() };
+        let event = Event::credential_release(
+            actor(caller),
+            Some(admitted.verified.principal.clone()),
+            call(request),
+            policy,
+            release,
+            started.elapsed(),
+        );
+        let recording = Instant::now();
+        self.audit.record(event).await?;
+        timings.store_us += micros(recording.elapsed());
+        let (grant, generation) = prepared.grant.unwrap_or((String::new(), Generation(0)));
+        Ok(Credential {
+            headers: prepared.headers,
+            use_handle,
+            grant,
+            generation: generation.0,
+            issued_at_ms: prepared.issued_at.0,
+            expires_at_ms: prepared.expires_at.0,
+            refresh_after_ms: prepared.refresh_after.0,
+            source: prepared.source.to_owned(),
+        })
+    }
+
+    /// What follows from a rejection: a later generation once, and the operator's attention if that is refused too.
+    async fn rejected(
+        &self,
+        request: &RejectCredentialRequest,
+        original: &AcquireCredentialRequest,
+        admitted: &Admitted,
+    ) -> Result<Need, Refused> {
+        let caller = &admitted.verified.caller;
+        let (need, is_news) = match &admitted.server.auth {
+            Auth::ClientCredentials(client) => self.rejected_generation(client, Generation(request.generation)),
+            // There is no other: only the operator (or, passed through, the caller's own provider) can mend it.
+            Auth::Header(_) | Auth::None | Auth::Passthrough { .. } => (Err(Refused::Upstream), true),
+        };
+        if is_news {
+            let release = Release {
+                use_handle: clip(request.use_handle.clone()),
+                grant: Some(clip(request.grant.clone())).filter(|grant| !grant.is_empty()),
+                generation: Some(Generation(request.generation)),
+                provider_account: None,
+            };
+            let reason = format!("http_{}", request.status);
+            self.audit.record(Event::credential_reject(actor(caller), call(original), release, &reason)).await?;
+        }
+        need
+    }
+
+    /// Also answers whether this generation was not known to be refused.
+    fn rejected_generation(&self, client: &ClientCredentials, refused: Generation) -> (Result<Need, Refused>, bool) {
+        let key = Key::of_grant(&self.tenant, Purpose::Rejection, &keys::service_grant(client));
+        let mut is_first = false;
+        let last = self.rejections.get_with(key, || {
+            is_first = true;
+            Arc::new(Mutex::new(refused))
+        });
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused <= *last {
+            return (Ok(Need::LaterThan(refused)), is_first);
+        }
+        // What replaced a refused token within this minute is refused as well: another one would be, too.
+        *last = refused;
+        (Err(Refused::Upstream), true)
+    }
+
+    async fn record_refusal(
+        &self,
+        request: &AcquireCredentialRequest,
+        published: &Published,
+        caller: &Caller,
+        refused: &Refused,
+    ) {
+        let policy = PolicyDecision { version: published.servers.revision, rule: refused.code().to_owned() };
+        let event = Event::call_refused(Some(actor(caller)), call(request), Some(policy), refused.code(), None);
+        if let Err(error) = self.audit.record(event).await {
+            // Nothing is released, so nothing depends on the record.
+            tracing::error!(%error, "a refusal was not recorded");
+        }
+    }
+}
+
+/// Whether a proxy may serve a server. Every proxy that reaches the socket serves every server, but must have a name.
+fn may_serve(proxy: &str, _server: &Server) -> bool {
+    !proxy.is_empty()
+}
+
+/// The subject by which policy let the caller through; for the record only.
+fn matching_subject<'a>(caller: &Caller, server: &'a Server, servers: &Servers) -> &'a str {
+    let is_of = |named: &str| {
+        caller.subjects().iter().any(|subject| {
+            subject == named
+                || named.strip_prefix("team:").is_some_and(|team| {
+                    servers.memberships.get(subject).is_some_and(|teams| teams.iter().any(|t| t == team))
+                })
+        })
+    };
+    server.subjects.iter().map(String::as_str).find(|named| is_of(named)).unwrap_or_default()
+}
+
+fn actor(caller: &Caller) -> Actor {
+    Actor {
+        issuer: caller.issuer().to_owned(),
+        subject: caller.subject().to_owned(),
+        client_id: caller.client_id().map(str::to_owned),
+    }
+}
+
+fn call(request: &AcquireCredentialRequest) -> Call {
+    Call {
+        proxy: clip(request.proxy.clone()),
+        filter_version: String::new(),
+        source_address: clip(request.source_address.clone()),
+        request_id: clip(request.request_id.clone()),
+        traceparent: clip(request.traceparent.clone()),
+        server: clip(request.server.clone()),
+        method: clip(request.method.clone()),
+        target: clip(request.target.clone()),
+    }
+}
+
+fn refusal(refused: &Refused, timings: Timings) -> AcquireCredentialResponse {
+    tracing::debug!(code = refused.code(), "no credential");
+    metrics::counter!("sallyport_refusals_total", "code" => refused.code()).increment(1);
+    AcquireCredentialResponse { answer: Some(refused.answer()), timings: Some(timings) }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

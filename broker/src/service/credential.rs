@@ -1,0 +1,108 @@
+//! From a server's configuration to the headers that are set upstream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sallyport_caller::Caller;
+use sallyport_proto::broker::{Header, Timings};
+
+use super::{Inner, Refused, micros};
+use crate::clock::UnixTime;
+use crate::keys::SERVICE_HOLDER;
+use crate::model::{Auth, ClientCredentials, Generation, Server};
+use crate::refresher::due::{Chance, refresh_after};
+use crate::refresher::{Need, Served};
+
+/// How long a proxy may keep what does not expire by itself: then the broker looks at everything again.
+const MAX_AGE: Duration = Duration::from_secs(5 * 60);
+
+/// A credential that nobody but us has seen yet.
+pub(super) struct Prepared {
+    pub(super) headers: Vec<Header>,
+    pub(super) grant: Option<(String, Generation)>,
+    pub(super) provider_account: Option<String>,
+    pub(super) issued_at: UnixTime,
+    pub(super) expires_at: UnixTime,
+    pub(super) refresh_after: UnixTime,
+    pub(super) source: &'static str,
+}
+
+impl Inner {
+    /// Prepares what `server` is to be sent on behalf of `caller`, whom policy has let through.
+    pub(super) async fn prepare(
+        &self,
+        server: &Server,
+        caller: &Caller,
+        need: Need,
+        timings: &mut Timings,
+    ) -> Result<Prepared, Refused> {
+        match &server.auth {
+            Auth::None | Auth::Passthrough { .. } => Ok(self.lasting(Vec::new(), caller)),
+            Auth::Header(headers) => {
+                let mut resolved = Vec::with_capacity(headers.len());
+                let started = std::time::Instant::now();
+                for (name, template) in headers {
+                    let secret = self.secrets.resolve(template).await.map_err(Refused::Secret)?;
+                    // Exposed to be sent to the proxy, over the socket only it may open.
+                    resolved.push(header(name, secret.expose())?);
+                }
+                timings.store_us += micros(started.elapsed());
+                Ok(self.lasting(resolved, caller))
+            }
+            Auth::ClientCredentials(client) => self.of_grant(client, need, timings).await,
+        }
+    }
+
+    async fn of_grant(
+        &self,
+        client: &ClientCredentials,
+        need: Need,
+        timings: &mut Timings,
+    ) -> Result<Prepared, Refused> {
+        let served = self.refresher.token(&Arc::new(client.clone()), need).await?;
+        let Served { token, renewed, store, waited, at_token_endpoint } = served;
+        timings.store_us += micros(store);
+        timings.lock_wait_us += micros(waited);
+        timings.token_endpoint_us += micros(at_token_endpoint);
+        let now = self.clock.now();
+        // A token that is due already is being renewed: asked for again soon, not at once and by all.
+        let refresh_after = match token.refresh_after > now {
+            true => token.refresh_after,
+            false => refresh_after(now, token.expires_at.min(now.after(Duration::from_secs(5))), Chance::draw()),
+        };
+        // Exposed to be sent to the proxy, over the socket only it may open.
+        let value = [b"Bearer ", token.access_token.expose()].concat();
+        Ok(Prepared {
+            headers: vec![header("authorization", &value)?],
+            grant: Some((token.grant.clone(), token.generation)),
+            provider_account: Some(SERVICE_HOLDER.to_owned()),
+            issued_at: token.issued_at,
+            expires_at: token.expires_at,
+            refresh_after,
+            source: if renewed { "refresh" } else { "stored" },
+        })
+    }
+
+    fn lasting(&self, headers: Vec<Header>, caller: &Caller) -> Prepared {
+        let issued_at = self.clock.now();
+        let expires_at = UnixTime(caller.expires_at_ms().max(issued_at.0)).min(issued_at.after(MAX_AGE));
+        Prepared {
+            headers,
+            grant: None,
+            provider_account: None,
+            issued_at,
+            expires_at,
+            refresh_after: refresh_after(issued_at, expires_at, Chance::draw()),
+            source: "stored",
+        }
+    }
+}
+
+/// A header that splits into no other: visible bytes, spaces and tabs only (RFC 9110 §5.5, without obsolete text).
+fn header(name: &str, value: &[u8]) -> Result<Header, Refused> {
+    let is_sendable = !value.is_empty() && value.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'));
+    match is_sendable {
+        true => Ok(Header { name: name.to_ascii_lowercase(), value: value.to_vec() }),
+        false => Err(Refused::HeaderValue),
+    }
+}

@@ -1,0 +1,94 @@
+//! What proxies report: uses of credentials and refusals, recorded once, with a row for what is missing.
+
+use sallyport_proto::broker::{RecordCallsRequest, RecordCallsResponse, Refusal, Use};
+
+use super::Service;
+use crate::audit::{Actor, AuditError, Call, Event};
+use crate::clock::UnixTime;
+use crate::store::{Recorded, ReportNumber, StoreError};
+
+/// Reports in one batch at most.
+pub const MAX_REPORTS: usize = 10_000;
+
+/// Bytes kept of any text in a report: it may come from a caller.
+const MAX_TEXT: usize = 1024;
+
+/// Why a batch was not recorded; the proxy sends it again, or drops it if it is malformed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// No number, no proxy, no worker, or too many reports.
+    #[error("the batch is not numbered, or is too large")]
+    Malformed,
+    /// The store does not answer.
+    #[error("the store is not available")]
+    Store(#[from] StoreError),
+    /// The gap cannot be recorded.
+    #[error("the audit log is not available")]
+    Audit(#[from] AuditError),
+}
+
+impl Service {
+    /// Records a batch; a repeated one changes nothing.
+    pub async fn record_calls(&self, request: RecordCallsRequest) -> Result<RecordCallsResponse, ReportError> {
+        let RecordCallsRequest { proxy, worker, epoch_ms, sequence, uses, refusals, anonymous_refusals, dropped } =
+            request;
+        let is_numbered = sequence > 0 && !proxy.is_empty() && proxy.len() <= MAX_TEXT && worker.len() <= MAX_TEXT;
+        if !is_numbered || uses.len() + refusals.len() > MAX_REPORTS {
+            return Err(ReportError::Malformed);
+        }
+        let number = ReportNumber { proxy, worker, epoch: UnixTime(epoch_ms), sequence };
+        let audit = &self.inner().audit;
+        let mut entries = Vec::with_capacity(uses.len() + refusals.len() + 1);
+        entries.extend(uses.into_iter().map(|used| audit.entry(used_event(&number.proxy, used))));
+        entries.extend(refusals.into_iter().map(|refused| audit.entry(refused_event(&number.proxy, refused))));
+        if dropped > 0 {
+            // What was dropped was between the batch before and this one; how many, the proxy counted.
+            let reason = format!("dropped {dropped} reports");
+            entries.push(audit.entry(Event::calls_gap(&number, sequence, sequence, &reason)));
+        }
+        match self.inner().store.record_calls(&number, &entries).await? {
+            Recorded::Stored => {
+                let anonymous = anonymous_refusals.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
+                metrics::counter!("sallyport_anonymous_refusals_total").increment(anonymous);
+            }
+            Recorded::Repeated => {}
+            Recorded::Gap(first, last) => {
+                audit.record(Event::calls_gap(&number, first, last, "missing")).await?;
+            }
+        }
+        Ok(RecordCallsResponse { sequence })
+    }
+}
+
+fn used_event(proxy: &str, used: Use) -> Event {
+    let call = Call {
+        proxy: proxy.to_owned(),
+        request_id: clip(used.request_id),
+        server: clip(used.server),
+        method: clip(used.method),
+        target: clip(used.target),
+        ..Call::default()
+    };
+    Event::call_used(None, call, &clip(used.use_handle), UnixTime(used.at_ms))
+}
+
+fn refused_event(proxy: &str, refused: Refusal) -> Event {
+    let actor = Actor { issuer: clip(refused.issuer), subject: clip(refused.subject), client_id: None };
+    let call = Call {
+        proxy: proxy.to_owned(),
+        source_address: clip(refused.source_address),
+        request_id: clip(refused.request_id),
+        server: clip(refused.server),
+        method: clip(refused.method),
+        target: clip(refused.target),
+        ..Call::default()
+    };
+    Event::call_refused(Some(actor), call, None, &clip(refused.reason), Some(UnixTime(refused.at_ms)))
+}
+
+/// At most [`MAX_TEXT`] bytes, cut between characters.
+pub(super) fn clip(mut text: String) -> String {
+    let end = (0..=MAX_TEXT.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text.truncate(end);
+    text
+}
