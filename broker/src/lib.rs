@@ -8,6 +8,7 @@ pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod fetch;
+pub mod grpc;
 pub mod harden;
 pub mod http;
 pub mod issuers;

@@ -27,6 +27,7 @@ use self::callers::{Callers, Verified};
 use self::reports::clip;
 use crate::audit::{Actor, Audit, Call, Event, PolicyDecision, Release};
 use crate::clock::Clock;
+use crate::issuers::Issuers;
 use crate::keys::{self, Key, Purpose};
 use crate::model::{Auth, ClientCredentials, Generation, Server, ServerName, Servers, Tenant};
 use crate::refresher::{Need, Refresher, ResolveTemplate};
@@ -48,6 +49,13 @@ const MAX_REJECTIONS: u64 = 100_000;
 pub trait KeySource: Send + Sync + 'static {
     /// A key, by exact issuer and `kid`; rate-limited, and `None` for what is not there now.
     async fn resolve_key(&self, issuer: &str, kid: &str) -> Option<Arc<PublicKey>>;
+}
+
+#[async_trait]
+impl KeySource for Arc<Issuers> {
+    async fn resolve_key(&self, issuer: &str, kid: &str) -> Option<Arc<PublicKey>> {
+        Issuers::resolve_key(self, issuer, kid).await
+    }
 }
 
 /// What a [`Service`] is made of.

@@ -12,8 +12,8 @@ mod team;
 mod template;
 
 pub use kind::Kind;
-pub use template::Reference;
 pub(crate) use subject::email;
+pub use template::Reference;
 pub(crate) use template::is_word;
 
 use crate::config::name;

@@ -5,11 +5,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use url::Url;
 use url::form_urlencoded::Serializer;
 use zeroize::Zeroizing;
 
 use super::token_response::{self, Malformed, Token, TokenEndpointError};
+use crate::fetch::{self, FetchError, Fetcher};
 use crate::model::ClientAuthentication;
 use crate::secret::Secret;
 
@@ -85,6 +88,45 @@ pub trait TokenEndpoint: Send + Sync + 'static {
     ) -> Result<Answer, NoAnswer>;
 }
 
+#[async_trait]
+impl TokenEndpoint for Fetcher {
+    async fn post_form(
+        &self,
+        url: &Url,
+        headers: Vec<(&'static str, Secret)>,
+        form: Secret,
+        max_answer: usize,
+        deadline: Duration,
+    ) -> Result<Answer, NoAnswer> {
+        let mut map = HeaderMap::new();
+        map.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        for (name, value) in headers {
+            // Exposed to be sent to the provider it is for; marked, so that no log of the client shows it.
+            let mut value = HeaderValue::from_bytes(value.expose()).map_err(|error| NoAnswer::Failed(error.into()))?;
+            value.set_sensitive(true);
+            map.insert(name, value);
+        }
+        let request = fetch::Request { method: Method::POST, url: url.clone(), headers: map, body: Some(form) };
+        let answer = match tokio::time::timeout(deadline, self.send(request)).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(FetchError::TooLarge)) => return Err(NoAnswer::TooLarge),
+            Ok(Err(error)) => return Err(NoAnswer::Failed(error.into())),
+            Err(elapsed) => return Err(NoAnswer::Failed(elapsed.into())),
+        };
+        if answer.body.expose().len() > max_answer {
+            return Err(NoAnswer::TooLarge);
+        }
+        let text = |name| answer.headers.get(name).and_then(|value| value.to_str().ok());
+        Ok(Answer {
+            status: answer.status.as_u16(),
+            content_type: text(CONTENT_TYPE).map(str::to_owned),
+            // In seconds (RFC 9110 §10.2.3); a date is not believed, since clocks differ.
+            retry_after: text(RETRY_AFTER).and_then(|value| value.trim().parse().ok()).map(Duration::from_secs),
+            body: answer.body,
+        })
+    }
+}
+
 /// Asks once. Errors hold nothing of the answer.
 pub async fn client_credentials(
     endpoint: &dyn TokenEndpoint,
@@ -98,7 +140,7 @@ pub async fn client_credentials(
         }
         Err(NoAnswer::TooLarge) => Err(TokenEndpointError::Malformed(Malformed::TooLarge)),
         Err(NoAnswer::Failed(error)) => {
-            tracing::warn!(host = request.token_url.host_str(), error, "the token endpoint gives no answer");
+            tracing::warn!(host = request.token_url.host_str(), %error, "the token endpoint gives no answer");
             Err(TokenEndpointError::Transient { retry_after: None })
         }
     }

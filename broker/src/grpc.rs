@@ -1,0 +1,132 @@
+//! The filter's API over gRPC: limits, and the mapping of use cases to messages. Decides nothing.
+
+mod socket;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt as _};
+use sallyport_proto::broker::broker_server::{Broker, BrokerServer};
+use sallyport_proto::broker::{
+    AcquireCredentialRequest, AcquireCredentialResponse, RecordCallsRequest, RecordCallsResponse,
+    RejectCredentialRequest, ResolveKeyRequest, ResolveKeyResponse, Update, WatchSnapshotRequest,
+};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::Router;
+use tonic::{Request, Response, Status};
+
+pub use socket::{Listener, SocketError, listener};
+
+use crate::service::{ReportError, Service};
+
+/// Largest message taken; the largest that is sent by a well-behaved filter is a batch of reports.
+const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+
+/// Calls at work at once, over all connections; more are told to come back.
+const MAX_CALLS: usize = 2048;
+
+/// Snapshot streams open at once: one for each worker of each proxy.
+const MAX_WATCHERS: usize = 1024;
+
+/// Streams of one connection.
+const MAX_STREAMS: u32 = 1024;
+
+/// Longest name of a proxy.
+const MAX_NAME: usize = 256;
+
+/// How often a silent connection is asked whether it lives.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+
+/// The gRPC service.
+pub struct Grpc {
+    service: Service,
+    calls: Arc<Semaphore>,
+    watchers: Arc<Semaphore>,
+    stop: CancellationToken,
+}
+
+/// A router with the filter's API on it, to which Envoy's own may be added. Its streams end with `stop`.
+pub fn router(service: Service, stop: CancellationToken) -> Router {
+    let grpc = Grpc {
+        service,
+        calls: Arc::new(Semaphore::new(MAX_CALLS)),
+        watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
+        stop,
+    };
+    Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_service(BrokerServer::new(grpc).max_decoding_message_size(MAX_MESSAGE))
+}
+
+impl Grpc {
+    fn call(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Status> {
+        self.calls.try_acquire().map_err(|_| Status::resource_exhausted("too many calls at once"))
+    }
+}
+
+#[tonic::async_trait]
+impl Broker for Grpc {
+    type WatchSnapshotStream = Pin<Box<dyn Stream<Item = Result<Update, Status>> + Send>>;
+
+    async fn watch_snapshot(
+        &self,
+        request: Request<WatchSnapshotRequest>,
+    ) -> Result<Response<Self::WatchSnapshotStream>, Status> {
+        let WatchSnapshotRequest { proxy, version, filter_version } = request.into_inner();
+        if proxy.is_empty() || proxy.len() > MAX_NAME {
+            return Err(Status::invalid_argument("the proxy must say its node id"));
+        }
+        let watcher = Arc::clone(&self.watchers).try_acquire_owned();
+        let watcher = watcher.map_err(|_| Status::resource_exhausted("too many snapshot streams"))?;
+        tracing::info!(proxy = proxy.escape_debug().to_string(), version, filter_version, "a proxy watches");
+        let updates = self.service.publisher().updates(version).map(move |update| {
+            let _watching = &watcher;
+            Ok(update)
+        });
+        Ok(Response::new(Box::pin(updates.take_until(self.stop.clone().cancelled_owned()))))
+    }
+
+    async fn acquire_credential(
+        &self,
+        request: Request<AcquireCredentialRequest>,
+    ) -> Result<Response<AcquireCredentialResponse>, Status> {
+        let _call = self.call()?;
+        Ok(Response::new(self.service.acquire(request.get_ref()).await))
+    }
+
+    async fn resolve_key(&self, request: Request<ResolveKeyRequest>) -> Result<Response<ResolveKeyResponse>, Status> {
+        let _call = self.call()?;
+        Ok(Response::new(self.service.resolve_key(request.get_ref()).await))
+    }
+
+    async fn reject_credential(
+        &self,
+        request: Request<RejectCredentialRequest>,
+    ) -> Result<Response<AcquireCredentialResponse>, Status> {
+        let _call = self.call()?;
+        Ok(Response::new(self.service.reject(request.get_ref()).await))
+    }
+
+    async fn record_calls(
+        &self,
+        request: Request<RecordCallsRequest>,
+    ) -> Result<Response<RecordCallsResponse>, Status> {
+        let _call = self.call()?;
+        let service = self.service.clone();
+        // Detached: a proxy that hangs up must not come between a batch and the row that says what it lacks.
+        let recording = tokio::spawn(async move { service.record_calls(request.into_inner()).await });
+        match recording.await {
+            Ok(Ok(recorded)) => Ok(Response::new(recorded)),
+            Ok(Err(ReportError::Malformed)) => Err(Status::invalid_argument(ReportError::Malformed.to_string())),
+            Ok(Err(error @ (ReportError::Store(_) | ReportError::Audit(_)))) => {
+                Err(Status::unavailable(error.to_string()))
+            }
+            Err(_) => Err(Status::internal("the broker failed")),
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The Unix socket that proxies reach the broker by: who may open it, and who is behind a connection.
+
+use std::fs::{DirBuilder, Permissions};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use tokio::net::{UnixListener, UnixStream};
+
+use crate::config::{Config, Mode};
+
+/// Of the directory: its group may go through.
+const DIRECTORY_MODE: u32 = 0o750;
+
+/// Of the socket: its group may connect.
+const SOCKET_MODE: u32 = 0o660;
+
+/// Pause after a failed accept, for example when there are no file descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the broker does not listen.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    /// A proxy could read the master key itself.
+    #[error(
+        "grpc.allowed_peer_uids lists {uid}, which owns the key file; run proxy and broker under different users, or set `mode: demonstration`"
+    )]
+    PeerOwnsKey {
+        /// The user.
+        uid: u32,
+    },
+    /// Nobody could connect.
+    #[error("grpc.allowed_peer_uids is empty; list the user that the proxy runs under")]
+    NoPeers,
+    /// Another process answers there.
+    #[error("{} is in use by another process; stop it first", path.display())]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// Something that is no socket is there; it is left alone.
+    #[error("{} exists and is no socket; remove it or choose another path", path.display())]
+    NoSocket {
+        /// What is in the way.
+        path: PathBuf,
+    },
+    /// The system refused.
+    #[error("{} cannot be {action}", path.display())]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// The socket, bound. Connections of anybody who is not listed are closed before a byte is read.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixListener,
+    peers: Arc<[u32]>,
+}
+
+/// Binds the socket of the configuration. Needs a running `tokio`, and the key file in its place.
+pub fn listener(config: &Config) -> Result<Listener, SocketError> {
+    let peers = &config.grpc.allowed_peer_uids;
+    if peers.is_empty() {
+        return Err(SocketError::NoPeers);
+    }
+    let key_owner = std::fs::metadata(&config.key_file).map_err(at(&config.key_file, "read"))?.uid();
+    match config.mode {
+        Mode::Standard if peers.contains(&key_owner) => return Err(SocketError::PeerOwnsKey { uid: key_owner }),
+        Mode::Standard | Mode::Demonstration => {}
+    }
+    bind(&config.grpc.socket, peers)
+}
+
+/// Binds a socket for these users.
+fn bind(path: &Path, peers: &[u32]) -> Result<Listener, SocketError> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(at(directory, "made"))?;
+    std::fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE)).map_err(at(directory, "protected"))?;
+    remove_stale(path)?;
+    // Between these two lines the directory is what keeps others out, and the check of each peer.
+    let socket = UnixListener::bind(path).map_err(at(path, "bound"))?;
+    std::fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE)).map_err(at(path, "protected"))?;
+    Ok(Listener { socket, peers: peers.into() })
+}
+
+/// Removes the socket of a broker that is gone.
+fn remove_stale(path: &Path) -> Result<(), SocketError> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(at(path, "read")(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(SocketError::NoSocket { path: path.to_owned() });
+        }
+        Ok(_) => {}
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(SocketError::InUse { path: path.to_owned() }),
+        Err(_) => std::fs::remove_file(path).map_err(at(path, "removed")),
+    }
+}
+
+fn at(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> SocketError {
+    move |source| SocketError::Io { path: path.to_owned(), action, source }
+}
+
+impl Listener {
+    /// Connections of listed users, for ever.
+    pub fn incoming(self) -> impl Stream<Item = io::Result<UnixStream>> + Send {
+        futures::stream::unfold(self, |listener| async move {
+            loop {
+                match listener.socket.accept().await {
+                    Ok((connection, _)) if listener.is_peer(&connection) => return Some((Ok(connection), listener)),
+                    Ok(_) => {}
+                    Err(error) => {
+                        tracing::warn!(%error, "a connection was not accepted");
+                        tokio::time::sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        })
+    }
+
+    /// Asks the kernel who connected (SO_PEERCRED): permissions of a file alone are no identity.
+    fn is_peer(&self, connection: &UnixStream) -> bool {
+        let uid = connection.peer_cred().map(|peer| peer.uid());
+        match uid {
+            Ok(uid) if self.peers.contains(&uid) => true,
+            Ok(uid) => {
+                metrics::counter!("sallyport_peers_refused_total").increment(1);
+                tracing::warn!(uid, "a user that grpc.allowed_peer_uids does not list was refused");
+                false
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a peer without credentials was refused");
+                false
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::StreamExt as _;
+
+    use super::*;
+    use crate::harden::effective_uid;
+
+    fn config(dir: &Path, mode: &str, uid: u32) -> Config {
+        std::fs::write(dir.join("master.key"), b"").unwrap();
+        let text = format!(
+            "mode: {mode}\ntenant: t\npublic_url: http://127.0.0.1:10000\ndata_dir: data\nkey_file: master.key\n\
+             grpc: {{ socket: run/broker.sock, allowed_peer_uids: [{uid}] }}\nadmin: {{ socket: adm/admin.sock }}\n\
+             http: {{ listen: \"127.0.0.1:10001\" }}\nissuers: []\n"
+        );
+        Config::from_text(&dir.join("sallyport.yaml"), &text).unwrap()
+    }
+
+    fn mode(path: &Path) -> u32 {
+        std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[tokio::test]
+    async fn h16_directory_and_socket_are_closed_to_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/broker.sock");
+        let _listener = bind(&path, &[1]).unwrap();
+        assert_eq!(mode(path.parent().unwrap()), 0o750);
+        assert_eq!(mode(&path), 0o660);
+    }
+
+    #[tokio::test]
+    async fn h16_a_user_that_is_not_listed_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/broker.sock");
+        let listener = bind(&path, &[effective_uid() + 1]).unwrap();
+        let mut connection = UnixStream::connect(&path).await.unwrap();
+        let mut incoming = Box::pin(listener.incoming());
+        let mut byte = [0];
+        tokio::select! {
+            _ = incoming.next() => panic!("accepted"),
+            read = tokio::io::AsyncReadExt::read(&mut connection, &mut byte) => assert!(matches!(read, Ok(0) | Err(_))),
+        }
+    }
+
+    #[tokio::test]
+    async fn h16_the_owner_of_the_key_is_no_peer_but_in_a_demonstration() {
+        let dir = tempfile::tempdir().unwrap();
+        let uid = effective_uid();
+        let refused = listener(&config(dir.path(), "standard", uid)).unwrap_err();
+        assert!(matches!(refused, SocketError::PeerOwnsKey { uid: owner } if owner == uid));
+        listener(&config(dir.path(), "standard", uid + 1)).unwrap();
+        listener(&config(dir.path(), "demonstration", uid)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn takes_over_from_a_broker_that_is_gone_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("broker.sock");
+        let first = bind(&path, &[1]).unwrap();
+        assert!(matches!(bind(&path, &[1]), Err(SocketError::InUse { .. })));
+        drop(first);
+        bind(&path, &[1]).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, b"precious").unwrap();
+        assert!(matches!(bind(&path, &[1]), Err(SocketError::NoSocket { .. })));
+        assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+    }
+}
