@@ -1,1 +1,52 @@
-fn main() {}
+//! `cargo xtask`: set-up, build, demo, lints, tests and benchmarks.
+
+mod bench;
+mod build;
+mod lint;
+mod run;
+mod setup;
+mod test;
+mod tools;
+mod version;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use workspace::Workspace;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Set-up, build, demo, lints, tests and benchmarks.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what is missing: wasm standard library, Envoy, counterparts of the tests.
+    Setup(setup::Options),
+    /// Build the filter and the broker (sets up first).
+    Build(setup::Options),
+    /// Check formatting, lints, licences and sources.
+    Lint,
+    /// Lints and every test; ends with `N passed, N failed`.
+    Test(test::Options),
+    /// Measure the gate beside Envoy's own filters, in one run.
+    Bench(bench::Options),
+}
+
+fn main() -> ExitCode {
+    let workspace = Workspace::find();
+    let outcome = match Arguments::parse().command {
+        Command::Setup(options) => setup::run(&workspace, &options).map(|_| ExitCode::SUCCESS),
+        Command::Build(options) => build::run(&workspace, &options).map(|_| ExitCode::SUCCESS),
+        Command::Lint => lint::run(&workspace),
+        Command::Test(options) => test::run(&workspace, &options),
+        Command::Bench(options) => bench::run(&workspace, &options),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("\nerror: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,84 @@
+//! Installs what is missing, once: every part remembers what it was installed from.
+
+mod apt;
+mod cargo_deny;
+mod envoy;
+mod node;
+mod python;
+mod stamp;
+pub(crate) mod wasm;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde::{Deserialize, Serialize};
+
+use crate::tools;
+use crate::workspace::Workspace;
+
+pub(crate) use cargo_deny::cargo_deny;
+pub(crate) use stamp::replace;
+
+/// What `setup` and the commands that begin with it can be told.
+#[derive(Args, Clone, Default)]
+pub(crate) struct Options {
+    /// Where the wasm standard library comes from; without it, whichever works.
+    #[arg(long, value_enum)]
+    pub(crate) wasm: Option<wasm::Source>,
+}
+
+/// What is where: `target/setup/setup.json`, read by the tests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Installed {
+    /// Envoy 1.40.
+    pub(crate) envoy: PathBuf,
+    /// The filter, once built.
+    pub(crate) wasm: PathBuf,
+    /// The broker, once built.
+    pub(crate) broker: PathBuf,
+    /// Interpreters that have fastmcp, by `fastmcp-<major>.<minor>`.
+    pub(crate) python: BTreeMap<String, PathBuf>,
+    /// Packages of the Node.js counterparts.
+    pub(crate) node_modules: PathBuf,
+    /// Node.js.
+    pub(crate) node: PathBuf,
+    /// Where the wasm standard library comes from.
+    pub(crate) wasm_source: wasm::Source,
+}
+
+/// Checks the tools and installs the rest. Several at once wait for each other.
+///
+/// # Errors
+/// What is missing and how to get it.
+pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Installed> {
+    println!("set-up");
+    tools::check()?;
+    let directory = workspace.setup();
+    fs::create_dir_all(&directory).with_context(|| format!("cannot write {}", directory.display()))?;
+    let _lock = exclusive(&directory)?;
+    let installed = Installed {
+        wasm_source: wasm::install(workspace, options.wasm)?,
+        envoy: envoy::install(workspace)?,
+        python: python::install(workspace)?,
+        node_modules: node::install(workspace)?,
+        node: node::program()?,
+        wasm: workspace.wasm(),
+        broker: workspace.broker(),
+    };
+    stamp::replace(&directory.join("setup.json"), &serde_json::to_vec_pretty(&installed)?)?;
+    Ok(installed)
+}
+
+/// Held until dropped, or until this process ends in whatever way.
+fn exclusive(directory: &std::path::Path) -> Result<File> {
+    let path = directory.join("lock");
+    let file = File::create(&path).with_context(|| format!("cannot write {}", path.display()))?;
+    if file.try_lock().is_err() {
+        println!("  another set-up is running; waiting for it ...");
+        file.lock()?;
+    }
+    Ok(file)
+}
