@@ -37,7 +37,8 @@ fn filter(workspace: &Workspace, source: Source) -> Result<()> {
 
 fn broker(workspace: &Workspace) -> Result<()> {
     let mut cargo = run::cargo();
-    cargo.args(["build", "--package", "sallyport-broker", "--bin", "sallyport"]).current_dir(&workspace.root);
+    // With the features of the whole workspace, so that `cargo test --workspace` finds its dependencies built.
+    cargo.args(["build", "--workspace", "--bin", "sallyport"]).current_dir(&workspace.root);
     if !run::shown(&mut cargo)?.success() {
         bail!("the broker does not build");
     }
