@@ -7,6 +7,7 @@ mod run;
 mod setup;
 mod test;
 mod tools;
+mod up;
 mod version;
 mod workspace;
 
@@ -28,6 +29,8 @@ enum Command {
     Setup(setup::Options),
     /// Build the filter and the broker (sets up first).
     Build(setup::Options),
+    /// Start the gateway with demo servers on loopback, until Ctrl-C.
+    Up(up::Options),
     /// Check formatting, lints, licences and sources.
     Lint,
     /// Lints and every test; ends with `N passed, N failed`.
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Setup(options) => setup::run(&workspace, &options).map(|_| ExitCode::SUCCESS),
         Command::Build(options) => build::run(&workspace, &options).map(|_| ExitCode::SUCCESS),
+        Command::Up(options) => up::run(&workspace, &options),
         Command::Lint => lint::run(&workspace),
         Command::Test(options) => test::run(&workspace, &options),
         Command::Bench(options) => bench::run(&workspace, &options),

@@ -1,0 +1,201 @@
+//! What the demo consists of: servers of each kind, callers, manifests.
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+use crate::up::http;
+use crate::up::ports::Ports;
+use crate::up::site::Site;
+
+/// The environment that the demo servers run in.
+pub(crate) const PYTHON: &str = "fastmcp-3.4";
+/// The group of all demo servers.
+pub(crate) const GROUP: &str = "demo";
+/// The secret group that its manifests refer to.
+pub(crate) const SECRETS: &str = "demo";
+/// Key of what demo/weather wants to see.
+pub(crate) const WEATHER_KEY: &str = "weather-key";
+/// Key of the client secret for demo/analytics.
+pub(crate) const ANALYTICS_SECRET: &str = "analytics-client-secret";
+/// The server of the example that `up` prints.
+pub(crate) const SHOWN: &str = "demo/analytics";
+/// How long the printed tokens live.
+pub(crate) const TOKEN_LIFE: &str = "12h";
+/// Name, option and subject of each caller that gets a token.
+pub(crate) const CALLERS: [(&str, &str, &str); 3] = [
+    ("alice", "--user", "alice@example.com"),
+    ("bob", "--user", "bob@example.com"),
+    ("runtime", "--virtual-account", "demo-runtime"),
+];
+/// A call that the demo servers answer without a session.
+pub(crate) const WHOAMI: &str =
+    r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoami","arguments":{}}}"#;
+
+/// One demo server.
+pub(crate) struct Server {
+    /// `demo/<name>`
+    pub(crate) name: String,
+    /// How the gate authenticates to it.
+    pub(crate) auth: &'static str,
+    /// Arguments of `mcp_server.py`.
+    pub(crate) arguments: Vec<String>,
+}
+
+/// All of them.
+pub(crate) fn servers(ports: &Ports, site: &Site) -> Vec<Server> {
+    let idp = format!("http://127.0.0.1:{}", ports.idp);
+    let server = |name: &str, auth: &'static str, port: u16, arguments: &[&str]| Server {
+        name: format!("{GROUP}/{name}"),
+        auth,
+        arguments: ["--stateless", "--name", name, "--port", &port.to_string()]
+            .iter()
+            .chain(arguments)
+            .map(|each| (*each).to_owned())
+            .collect(),
+    };
+    let [echo, weather, analytics] = ports.servers;
+    let key = site.weather_key.to_string_lossy();
+    vec![
+        server("echo", "none", echo, &["--auth", "none"]),
+        server("weather", "header", weather, &["--auth", "header", "--header", "X-Api-Key", "--value-file", &key]),
+        server(
+            "analytics",
+            "client_credentials",
+            analytics,
+            &[
+                "--auth",
+                "bearer",
+                "--issuer",
+                &idp,
+                "--jwks-uri",
+                &format!("{idp}/jwks"),
+                "--audience",
+                &format!("{idp}/resource"),
+            ],
+        ),
+    ]
+}
+
+/// Clients of the identity provider besides the agent's.
+pub(crate) fn clients(secret: &str) -> Value {
+    json!([{ "client_id": "analytics", "client_secret": secret }])
+}
+
+/// `sallyport.yaml` of the demo.
+pub(crate) fn configuration(ports: &Ports, uid: &str, broker_socket: &str, admin_socket: &str) -> String {
+    let Ports { gateway, broker, idp, .. } = ports;
+    format!(
+        "# Written by `cargo xtask up`. Paths are relative to the root of the checkout.
+mode: demonstration
+tenant: demo
+public_url: http://127.0.0.1:{gateway}
+data_dir: var/data
+key_file: var/key/master.key
+grpc: {{ socket: {broker_socket}, allowed_peer_uids: [{uid}] }}
+admin: {{ socket: {admin_socket} }}
+http: {{ listen: \"127.0.0.1:{broker}\" }}
+network: {{ allow: [\"127.0.0.0/8\"] }}
+issuers:
+  - issuer: http://127.0.0.1:{idp}
+    login: true
+    profile: access_token
+    algorithms: [RS256, ES256, EdDSA]
+    email_claim: email
+log: {{ level: info, format: json }}
+"
+    )
+}
+
+/// The manifests of the demo servers.
+pub(crate) fn manifests(ports: &Ports) -> String {
+    let [echo, weather, analytics] = ports.servers;
+    let idp = ports.idp;
+    format!(
+        "# Written by `cargo xtask up`.
+type: provider-account/mcp-server-group
+name: {GROUP}
+collaborators:
+  - {{ subject: \"user:alice@example.com\", role_id: mcp-server-manager }}
+integrations:
+  - type: integration/mcp-server/remote
+    name: echo
+    description: Needs no credential; everyone may use it.
+    transport: streamable-http
+    url: http://127.0.0.1:{echo}/mcp
+    authorized_subjects: [\"team:everyone\"]
+  - type: integration/mcp-server/remote
+    name: weather
+    description: Wants an API key that no caller ever sees.
+    transport: streamable-http
+    url: http://127.0.0.1:{weather}/mcp
+    auth_data:
+      type: header
+      headers: {{ X-Api-Key: \"tfy-secret://demo:{SECRETS}:{WEATHER_KEY}\" }}
+    authorized_subjects: [\"user:bob@example.com\", \"virtualaccount:demo-runtime\"]
+  - type: integration/mcp-server/remote
+    name: analytics
+    description: Wants a token that the gate fetches as a client of its own; bob may not use it.
+    transport: streamable-http
+    url: http://127.0.0.1:{analytics}/mcp
+    auth_data:
+      type: oauth2
+      grant_type: client_credentials
+      token_url: http://127.0.0.1:{idp}/token
+      client_id: analytics
+      client_secret: \"tfy-secret://demo:{SECRETS}:{ANALYTICS_SECRET}\"
+    authorized_subjects: [\"virtualaccount:demo-runtime\"]
+"
+    )
+}
+
+/// What a server says about who called it.
+///
+/// # Errors
+/// When it does not answer with a result.
+pub(crate) fn whoami(url: &str, token: &str) -> Result<Value> {
+    let (status, body) = http::call(url, token, WHOAMI)?;
+    let message = http::message(&body).with_context(|| format!("{url} answered {status}: {body}"))?;
+    let result = &message["result"];
+    match &result["structuredContent"] {
+        Value::Object(_) if status == 200 => Ok(result["structuredContent"].clone()),
+        _ => bail!("{url} answered {status}: {body}"),
+    }
+}
+
+/// In a line: the credential that arrived.
+///
+/// # Errors
+/// When the caller's own token arrived (I1).
+pub(crate) fn describe(answer: &Value, token: &str) -> Result<String> {
+    let credential = &answer["credential"];
+    let inbound: String = token.chars().skip(token.chars().count().saturating_sub(6)).collect();
+    if credential.to_string().contains(&inbound) {
+        bail!("the caller's own token reached the server: {answer}");
+    }
+    let Some((header, seen)) = credential.as_object().and_then(|each| each.iter().next()) else {
+        return Ok("nobody: no credential arrived".to_owned());
+    };
+    let tail = seen["tail"].as_str().unwrap_or_default();
+    Ok(match seen["claims"]["sub"].as_str() {
+        Some(subject) => format!("`{subject}`: {header} with a token that ends in {tail}"),
+        None => format!("the holder of a key: {header} ends in {tail}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn i1_finds_the_callers_token_in_what_a_server_saw() {
+        let leaked =
+            json!({ "credential": { "authorization": { "scheme": "Bearer", "tail": "abcdef", "claims": null } } });
+        assert!(describe(&leaked, "eyJ.payload.123abcdef").is_err());
+        assert!(describe(&leaked, "eyJ.payload.123ABCDEF").unwrap().contains("abcdef"));
+    }
+
+    #[test]
+    fn says_when_no_credential_arrived() {
+        assert!(describe(&json!({ "credential": {} }), "eyJ.a.b").unwrap().contains("no credential"));
+    }
+}
