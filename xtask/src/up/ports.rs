@@ -87,6 +87,10 @@ fn owner(port: u16) -> Option<String> {
     let inodes: Vec<String> =
         tables.lines().filter_map(|line| listening(line, port)).map(|inode| format!("socket:[{inode}]")).collect();
     for process in fs::read_dir("/proc").ok()?.flatten() {
+        // `self` and `thread-self` are the same processes once more.
+        if process.file_name().to_string_lossy().parse::<u32>().is_err() {
+            continue;
+        }
         let Ok(files) = fs::read_dir(process.path().join("fd")) else { continue };
         let has = |file: fs::DirEntry| {
             fs::read_link(file.path()).is_ok_and(|link| inodes.iter().any(|inode| link.as_os_str() == inode.as_str()))
