@@ -4,7 +4,10 @@
 //! cli, grpc, http ─▶ service ─▶ refresher ─▶ { vault, oauth, store } ─▶ model ─▶ { secret, clock }
 //! ```
 
+pub mod admin;
 pub mod audit;
+mod causes;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod fetch;
@@ -22,6 +25,7 @@ pub mod secret;
 pub mod secrets;
 pub mod service;
 pub mod snapshot;
+pub mod serve;
 pub mod store;
 pub mod vault;
 pub mod xds;

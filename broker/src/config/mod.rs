@@ -5,7 +5,7 @@ mod read;
 mod value;
 
 pub use issuer::{Issuer, Profile};
-pub(crate) use value::{http_url, name, one_of, safe_url};
+pub(crate) use value::{duration, http_url, name, one_of, safe_url};
 pub use value::{is_loopback, origin};
 
 use std::net::SocketAddr;
@@ -64,7 +64,7 @@ pub enum Mode {
 pub struct Grpc {
     /// Unix socket; its directory gets 0750 and itself 0660.
     pub socket: PathBuf,
-    /// Unix users that proxies run under; anybody else is refused.
+    /// Unix users that proxies run under; anybody else is refused. In a demonstration the broker's own is among them.
     pub allowed_peer_uids: Vec<u32>,
 }
 

@@ -190,17 +190,18 @@ fn grpc(field: &Field<'_>, base: &Path, mode: Mode) -> Option<Grpc> {
     let fields = field.fields()?;
     let socket = socket(&fields, base, "var/run/broker.sock");
     let uids = fields.optional("allowed_peer_uids");
-    let allowed_peer_uids = match (&uids, mode) {
-        (Some(uids), _) => uids.list().iter().filter_map(Field::number).collect(),
-        (None, Mode::Demonstration) => vec![crate::harden::effective_uid()],
-        (None, Mode::Standard) => {
+    let mut allowed_peer_uids: Vec<u32> =
+        uids.iter().flat_map(|uids| uids.list()).filter_map(|uid| uid.number()).collect();
+    match mode {
+        Mode::Demonstration => allowed_peer_uids.push(crate::harden::effective_uid()),
+        Mode::Standard if uids.is_none() => {
             fields.report(Flaw::new(
                 "`allowed_peer_uids` is missing, so no proxy could connect",
                 "list the Unix user ids that Envoy runs under",
             ));
-            Vec::new()
         }
-    };
+        Mode::Standard => {}
+    }
     fields.finish();
     Some(Grpc { socket: socket?, allowed_peer_uids })
 }

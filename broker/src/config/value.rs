@@ -8,7 +8,7 @@ use url::{Host, Url};
 use crate::yaml::Flaw;
 
 /// `500ms`, `60s`, `5m`, `24h`, `7d`.
-pub(super) fn duration(text: &str) -> Result<Duration, Flaw> {
+pub(crate) fn duration(text: &str) -> Result<Duration, Flaw> {
     let flaw = || {
         Flaw::new(
             format!("`{text}` is not a duration"),

@@ -1,0 +1,273 @@
+//! The operator's API over its own Unix socket: whoever runs the broker may operate it, and every change is recorded with
+//! the Unix user who made it.
+
+mod socket;
+mod status;
+
+pub use socket::{SocketError, bind};
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sallyport_proto::admin as proto;
+use sallyport_proto::admin::admin_server::{Admin as Service, AdminServer};
+use tokio::net::UnixListener;
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::UdsConnectInfo;
+use tonic::{Request, Response, Status};
+
+use crate::audit::{self, Actor, Audit, Event};
+use crate::clock::{Clock, UnixTime};
+use crate::harden::effective_uid;
+use crate::issuers::own::OwnIssuer;
+use crate::model::{Principal, PrincipalKind, SecretRef, Server};
+use crate::registry::{Applied, Document, Options, Registry, auth_kind};
+use crate::secret::Secret;
+use crate::secrets::Secrets;
+use crate::store::Store;
+use crate::yaml::Problem;
+
+/// Records read from the store at a time.
+const PAGE: u32 = 500;
+/// A directory of manifests is one message.
+const MAX_MESSAGE: usize = 16 * 1024 * 1024;
+
+/// What the operator's API works on.
+pub struct Admin {
+    /// Manifests.
+    pub registry: Arc<Registry>,
+    /// The broker's own secrets.
+    pub secrets: Secrets,
+    /// Issues tokens.
+    pub own: Arc<OwnIssuer>,
+    /// Tokens, principals and audit.
+    pub store: Arc<dyn Store>,
+    /// Where what operators do is recorded.
+    pub audit: Audit,
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Origin of the gateway, without a trailing slash.
+    pub public_url: String,
+    /// Called once a token is revoked, so that proxies hear of it at once (I11).
+    pub revoked: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Admin {
+    /// Answers operators until `stop`, and then those it is answering.
+    ///
+    /// # Errors
+    /// If the transport fails.
+    pub async fn serve(self, listener: UnixListener, stop: CancellationToken) -> Result<(), tonic::transport::Error> {
+        let service = AdminServer::new(self).max_decoding_message_size(MAX_MESSAGE);
+        tonic::transport::Server::builder()
+            .add_service(service)
+            .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
+            .await
+    }
+}
+
+/// The operator at the other end. The socket's permissions keep others out; this holds where they were loosened.
+fn operator<T>(request: &Request<T>) -> Result<Actor, Status> {
+    let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+    match peer.map(|peer| peer.uid()) {
+        Some(uid) if uid == effective_uid() => Ok(Actor::operator(uid)),
+        Some(_) | None => Err(Status::permission_denied("only the Unix user that runs the broker may operate it")),
+    }
+}
+
+#[tonic::async_trait]
+impl Service for Admin {
+    type QueryAuditStream = ReceiverStream<Result<proto::AuditRecord, Status>>;
+
+    async fn apply(&self, request: Request<proto::ApplyRequest>) -> Result<Response<proto::ApplyResponse>, Status> {
+        let actor = operator(&request)?;
+        let request = request.into_inner();
+        let options = Options { dry_run: request.dry_run, show_diff: request.show_diff };
+        let documents: Vec<_> =
+            request.documents.into_iter().map(|given| Document { file: given.file, text: given.text }).collect();
+        let report =
+            self.registry.apply(&documents, options, actor).await.map_err(|error| status::of_registry(&error))?;
+        Ok(Response::new(proto::ApplyResponse {
+            applied: report.applied.into_iter().map(applied).collect(),
+            problems: report.problems.into_iter().map(problem).collect(),
+            warnings: report.warnings.into_iter().map(problem).collect(),
+        }))
+    }
+
+    async fn list_servers(
+        &self,
+        request: Request<proto::ListServersRequest>,
+    ) -> Result<Response<proto::ListServersResponse>, Status> {
+        operator(&request)?;
+        let servers = self.registry.servers();
+        let servers = servers.by_name.values().map(|server| summary(&self.public_url, server)).collect();
+        Ok(Response::new(proto::ListServersResponse { servers }))
+    }
+
+    async fn set_secret(
+        &self,
+        request: Request<proto::SetSecretRequest>,
+    ) -> Result<Response<proto::SetSecretResponse>, Status> {
+        let actor = operator(&request)?;
+        let request = request.into_inner();
+        let value = Secret::new(request.value);
+        let name = SecretRef { group: request.group, key: request.key };
+        let reference = self.secrets.set(&name, &value, &request.owners, actor).await;
+        let reference = reference.map_err(|error| status::of_secrets(&error))?;
+        Ok(Response::new(proto::SetSecretResponse { reference }))
+    }
+
+    async fn list_secrets(
+        &self,
+        request: Request<proto::ListSecretsRequest>,
+    ) -> Result<Response<proto::ListSecretsResponse>, Status> {
+        operator(&request)?;
+        let listed = self.secrets.list().await.map_err(|error| status::of_secrets(&error))?;
+        let secrets = listed
+            .into_iter()
+            .map(|secret| proto::SecretSummary { reference: secret.reference, owners: secret.owners });
+        Ok(Response::new(proto::ListSecretsResponse { secrets: secrets.collect() }))
+    }
+
+    async fn issue_token(
+        &self,
+        request: Request<proto::IssueTokenRequest>,
+    ) -> Result<Response<proto::IssueTokenResponse>, Status> {
+        let actor = operator(&request)?;
+        let request = request.into_inner();
+        let kind = whom(request.whom)?;
+        let principal = self.store.ensure_principal(&kind, None, self.clock.now()).await;
+        let principal = principal.map_err(|error| status::of_store(&error))?;
+        let issued = self.own.issue(&principal, Duration::from_millis(request.ttl_ms)).await;
+        let issued = issued.map_err(|error| status::of_own_issuer(&error))?;
+        let event = Event::token_issue(actor, principal.id, &issued.id);
+        self.audit.record(event).await.map_err(|error| status::of_audit(&error))?;
+        // Exposed to be handed to the operator, who asked for it; nothing else shows it again.
+        let token = issued.token.expose_str().unwrap_or_default().to_owned();
+        Ok(Response::new(proto::IssueTokenResponse { token, id: issued.id, expires_at_ms: issued.expires_at.0 }))
+    }
+
+    async fn list_tokens(
+        &self,
+        request: Request<proto::ListTokensRequest>,
+    ) -> Result<Response<proto::ListTokensResponse>, Status> {
+        operator(&request)?;
+        let mut tokens = Vec::new();
+        for token in self.store.tokens(self.clock.now()).await.map_err(|error| status::of_store(&error))? {
+            let principal =
+                self.store.principal_by_id(&token.principal).await.map_err(|error| status::of_store(&error))?;
+            tokens.push(proto::TokenSummary {
+                id: token.id,
+                whom: principal.as_ref().map_or_else(|| token.principal.0.clone(), shown),
+                issued_at_ms: token.issued_at.0,
+                expires_at_ms: token.expires_at.0,
+                revoked: token.revoked_at.is_some(),
+            });
+        }
+        Ok(Response::new(proto::ListTokensResponse { tokens }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<proto::RevokeTokenRequest>,
+    ) -> Result<Response<proto::RevokeTokenResponse>, Status> {
+        let actor = operator(&request)?;
+        let id = request.into_inner().id;
+        let now: UnixTime = self.clock.now();
+        if !self.store.revoke_token(&id, now).await.map_err(|error| status::of_store(&error))? {
+            return Err(Status::not_found(format!("there is no token with the id `{}`", id.escape_debug())));
+        }
+        // Before the record of it: a revocation is never held up.
+        (self.revoked)();
+        self.audit.record(Event::token_revoke(actor, &id)).await.map_err(|error| status::of_audit(&error))?;
+        Ok(Response::new(proto::RevokeTokenResponse {}))
+    }
+
+    async fn query_audit(
+        &self,
+        request: Request<proto::QueryAuditRequest>,
+    ) -> Result<Response<Self::QueryAuditStream>, Status> {
+        operator(&request)?;
+        let query = request.into_inner();
+        let store = Arc::clone(&self.store);
+        let (records, stream) = tokio::sync::mpsc::channel(PAGE as usize);
+        tokio::spawn(async move {
+            let mut after = query.after_sequence;
+            let mut left = if query.limit == 0 { u32::MAX } else { query.limit };
+            while left > 0 {
+                let page = store.audit(after, &query.actor, &query.server, &query.event, left.min(PAGE)).await;
+                let page = match page {
+                    Ok(page) => page,
+                    Err(error) => {
+                        // Whoever asked may be gone.
+                        let _ = records.send(Err(status::of_store(&error))).await;
+                        return;
+                    }
+                };
+                let Some(last) = page.last() else { return };
+                after = last.sequence;
+                left -= u32::try_from(page.len()).unwrap_or(u32::MAX).min(left);
+                for record in &page {
+                    if records.send(Ok(proto::AuditRecord { json: audit::line(record) })).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+fn whom(whom: Option<proto::issue_token_request::Whom>) -> Result<PrincipalKind, Status> {
+    use proto::issue_token_request::Whom;
+
+    let flaw = |flaw: crate::yaml::Flaw| Status::invalid_argument(flaw.message);
+    match whom {
+        Some(Whom::User(email)) => {
+            crate::manifest::email(&email).map(|email| PrincipalKind::User { email }).map_err(flaw)
+        }
+        Some(Whom::VirtualAccount(name)) => {
+            crate::config::name(&name).map(|name| PrincipalKind::VirtualAccount { name }).map_err(flaw)
+        }
+        None => Err(Status::invalid_argument("a token is for a user or a virtual account")),
+    }
+}
+
+fn shown(principal: &Principal) -> String {
+    match &principal.kind {
+        PrincipalKind::External => format!("external:{}", principal.id.0),
+        PrincipalKind::User { email } => format!("user:{email}"),
+        PrincipalKind::VirtualAccount { name } => format!("virtualaccount:{name}"),
+    }
+}
+
+fn summary(public_url: &str, server: &Server) -> proto::ServerSummary {
+    proto::ServerSummary {
+        name: server.name.0.clone(),
+        url: format!("{public_url}{}", server.path()),
+        upstream: server.url.to_string(),
+        auth: auth_kind(&server.auth).to_owned(),
+        subjects: server.subjects.clone(),
+    }
+}
+
+fn applied(applied: Applied) -> proto::Applied {
+    proto::Applied {
+        name: applied.name,
+        r#type: applied.kind.name().to_owned(),
+        changed: applied.changed,
+        diff: applied.diff,
+        effects: applied.effects,
+    }
+}
+
+fn problem(problem: Problem) -> proto::Problem {
+    proto::Problem {
+        file: problem.file,
+        line: problem.line,
+        field: problem.field,
+        message: problem.message,
+        hint: problem.hint,
+    }
+}

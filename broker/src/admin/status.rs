@@ -1,0 +1,56 @@
+//! Errors as operators get them: what is wrong and why, each under the code that says whether to try again.
+
+use tonic::Status;
+
+use crate::audit::AuditError;
+use crate::causes::told;
+use crate::issuers::own::OwnIssuerError;
+use crate::registry::RegistryError;
+use crate::secrets::SecretsError;
+use crate::store::StoreError;
+
+pub(super) fn of_registry(error: &RegistryError) -> Status {
+    match error {
+        RegistryError::Stored { .. } => Status::failed_precondition(told(error)),
+        RegistryError::NotJson { .. } => Status::data_loss(told(error)),
+        RegistryError::Store(_) | RegistryError::Audit(_) => Status::unavailable(told(error)),
+    }
+}
+
+pub(super) fn of_secrets(error: &SecretsError) -> Status {
+    match error {
+        SecretsError::Name { .. }
+        | SecretsError::Owner { .. }
+        | SecretsError::NoOwner { .. }
+        | SecretsError::Empty
+        | SecretsError::TooLarge => Status::invalid_argument(told(error)),
+        SecretsError::Missing(_) => Status::not_found(told(error)),
+        SecretsError::Vault(_) => Status::failed_precondition(told(error)),
+        SecretsError::Store(_) | SecretsError::Audit(_) => Status::unavailable(told(error)),
+    }
+}
+
+pub(super) fn of_own_issuer(error: &OwnIssuerError) -> Status {
+    match error {
+        OwnIssuerError::Lifetime => Status::invalid_argument(told(error)),
+        OwnIssuerError::Store(_) => Status::unavailable(told(error)),
+        OwnIssuerError::Vault(_)
+        | OwnIssuerError::NotAKey { .. }
+        | OwnIssuerError::Unfit(_)
+        | OwnIssuerError::Sign(_) => Status::failed_precondition(told(error)),
+    }
+}
+
+pub(super) fn of_store(error: &StoreError) -> Status {
+    match error {
+        StoreError::Conflict => Status::aborted(told(error)),
+        StoreError::Corrupt { .. } => Status::data_loss(told(error)),
+        StoreError::Unavailable(_) => Status::unavailable(told(error)),
+    }
+}
+
+pub(super) fn of_audit(error: &AuditError) -> Status {
+    match error {
+        AuditError::Stopped | AuditError::Store(_) => Status::unavailable(told(error)),
+    }
+}

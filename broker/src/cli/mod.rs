@@ -1,0 +1,107 @@
+//! Every command of `sallyport`: one file each, and one tree of arguments.
+
+mod apply;
+mod audit;
+mod client;
+mod config;
+mod failure;
+mod secret;
+mod serve;
+mod servers;
+mod token;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+pub use failure::Failure;
+
+/// The gate for agents' credentials: runs the broker, and operates one that runs.
+#[derive(Debug, Parser)]
+#[command(name = "sallyport", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+struct Global {
+    /// The broker's configuration.
+    #[arg(short, long, global = true, default_value = "sallyport.yaml", value_name = "FILE")]
+    config: PathBuf,
+    /// The broker's admin socket, where the configuration cannot be read.
+    #[arg(long, global = true, value_name = "SOCKET")]
+    admin_socket: Option<PathBuf>,
+    /// Print JSON, for scripts.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker until it is asked to end.
+    #[command(after_help = "Example:\n  sallyport serve -c sallyport.yaml")]
+    Serve,
+    /// Apply manifests: all of them, or none.
+    Apply(apply::Arguments),
+    /// Keep secrets that manifests refer to.
+    #[command(subcommand)]
+    Secret(secret::Command),
+    /// Issue and revoke the broker's own tokens.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// List the servers that are registered.
+    #[command(after_help = "Example:\n  sallyport servers --json")]
+    Servers,
+    /// Find out who did what.
+    #[command(subcommand)]
+    Audit(audit::Command),
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(config::Command),
+}
+
+impl Global {
+    /// The configuration's path as it is typed in the commands that hints propose.
+    fn config(&self) -> &Path {
+        &self.config
+    }
+}
+
+/// Parses the arguments of this process and does what they say.
+pub fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(source) => return Failure::new(format!("cannot start threads: {source}"), "").exit(),
+    };
+    let done = runtime.block_on(async {
+        match command {
+            Command::Serve => serve::run(&global).await,
+            Command::Apply(arguments) => apply::run(&global, arguments).await,
+            Command::Secret(command) => secret::run(&global, command).await,
+            Command::Token(command) => token::run(&global, command).await,
+            Command::Servers => servers::run(&global).await,
+            Command::Audit(command) => audit::run(&global, command).await,
+            Command::Config(command) => config::run(&global, &command),
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.exit(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_of_arguments_holds_together() {
+        super::Cli::command().debug_assert();
+    }
+}
