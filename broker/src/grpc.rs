@@ -18,6 +18,9 @@ use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tonic::{Request, Response, Status};
 
+#[cfg(test)]
+mod tests;
+
 pub use socket::{Listener, SocketError, listener};
 
 use crate::service::{ReportError, Service};

@@ -21,6 +21,7 @@ use self::backoff::Backoffs;
 use self::flight::Flights;
 use self::recent::Recent;
 use self::renewal::{Renewed, host, renew};
+use crate::audit::Audit;
 use crate::clock::{Clock, UnixTime};
 use crate::keys::{self, Key, Purpose};
 use crate::model::{ClientCredentials, Generation, Template, Tenant};
@@ -206,6 +207,8 @@ pub struct Parts {
     pub endpoint: Arc<dyn TokenEndpoint>,
     /// Resolves client ids and secrets.
     pub secrets: Arc<dyn ResolveTemplate>,
+    /// Remembers every renewal.
+    pub audit: Audit,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
     /// How long things may take.
@@ -218,6 +221,7 @@ struct Inner {
     vault: Vault,
     endpoint: Arc<dyn TokenEndpoint>,
     secrets: Arc<dyn ResolveTemplate>,
+    audit: Audit,
     clock: Arc<dyn Clock>,
     limits: Limits,
     opened: Cache<Key, Arc<OpenedToken>>,
@@ -229,7 +233,7 @@ struct Inner {
 impl Refresher {
     /// Starts with nothing in memory.
     pub fn new(parts: Parts) -> Self {
-        let Parts { tenant, store, vault, endpoint, secrets, clock, limits } = parts;
+        let Parts { tenant, store, vault, endpoint, secrets, audit, clock, limits } = parts;
         let opened = Cache::builder().max_capacity(limits.opened).time_to_live(limits.opened_age).build();
         Self(Arc::new(Inner {
             tenant,
@@ -237,6 +241,7 @@ impl Refresher {
             vault,
             endpoint,
             secrets,
+            audit,
             clock,
             limits,
             opened,

@@ -100,7 +100,7 @@ struct Inner {
 struct Admitted {
     verified: Arc<Verified>,
     server: Arc<Server>,
-    rule: String,
+    policy: PolicyDecision,
 }
 
 impl Service {
@@ -211,8 +211,11 @@ impl Inner {
         let entered = caller.enter(&door, issuer, self.clock.now().0)?;
         let policy = published.policies.get(&name).ok_or(Refused::Server)?;
         let _allowed = entered.authorize(policy, &*published.servers)?;
-        let rule = matching_subject(caller, server, &published.servers).to_owned();
-        Ok(Admitted { server: Arc::clone(server), rule, verified })
+        let policy = PolicyDecision {
+            version: published.servers.revision,
+            rule: matching_subject(caller, server, &published.servers).to_owned(),
+        };
+        Ok(Admitted { server: Arc::clone(server), policy, verified })
     }
 
     async fn serve(
@@ -249,12 +252,11 @@ impl Inner {
             generation: prepared.grant.as_ref().map(|(_, generation)| *generation),
             provider_account: prepared.provider_account,
         };
-        let policy = PolicyDecision { version: self.publisher.current().servers.revision, rule: admitted.rule.clone() };
         let event = Event::credential_release(
             actor(caller),
             Some(admitted.verified.principal.clone()),
             call(request),
-            policy,
+            admitted.policy.clone(),
             release,
             started.elapsed(),
         );

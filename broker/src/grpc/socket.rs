@@ -41,6 +41,12 @@ pub enum SocketError {
         /// The socket.
         path: PathBuf,
     },
+    /// Its directory is everybody's, such as `/tmp`.
+    #[error("{} is a directory that everybody may write to; give the socket a directory of its own", path.display())]
+    SharedDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
     /// Something that is no socket is there; it is left alone.
     #[error("{} exists and is no socket; remove it or choose another path", path.display())]
     NoSocket {
@@ -82,15 +88,27 @@ pub fn listener(config: &Config) -> Result<Listener, SocketError> {
 }
 
 /// Binds a socket for these users.
-fn bind(path: &Path, peers: &[u32]) -> Result<Listener, SocketError> {
+pub(super) fn bind(path: &Path, peers: &[u32]) -> Result<Listener, SocketError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(at(directory, "made"))?;
-    std::fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE)).map_err(at(directory, "protected"))?;
+    close_to_others(directory)?;
     remove_stale(path)?;
     // Between these two lines the directory is what keeps others out, and the check of each peer.
     let socket = UnixListener::bind(path).map_err(at(path, "bound"))?;
     std::fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE)).map_err(at(path, "protected"))?;
     Ok(Listener { socket, peers: peers.into() })
+}
+
+/// A directory that everybody uses is not closed to them: it is the wrong one.
+fn close_to_others(directory: &Path) -> Result<(), SocketError> {
+    let mode = std::fs::metadata(directory).map_err(at(directory, "read"))?.permissions().mode();
+    if mode & 0o1000 != 0 {
+        return Err(SocketError::SharedDirectory { path: directory.to_owned() });
+    }
+    if mode & 0o777 == DIRECTORY_MODE {
+        return Ok(());
+    }
+    std::fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE)).map_err(at(directory, "protected"))
 }
 
 /// Removes the socket of a broker that is gone.
@@ -205,7 +223,8 @@ mod tests {
     #[tokio::test]
     async fn takes_over_from_a_broker_that_is_gone_only() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("broker.sock");
+        let path = dir.path().join("run/broker.sock");
+        assert!(matches!(bind(Path::new("/tmp/broker.sock"), &[1]), Err(SocketError::SharedDirectory { .. })));
         let first = bind(&path, &[1]).unwrap();
         assert!(matches!(bind(&path, &[1]), Err(SocketError::InUse { .. })));
         drop(first);

@@ -49,6 +49,18 @@ pub enum TokenEndpointError {
     Malformed(Malformed),
 }
 
+impl TokenEndpointError {
+    /// A code for records.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Refused { code: RefusalCode::Unlisted } => "refused",
+            Self::Refused { code } => code.name(),
+            Self::Transient { .. } => "unavailable",
+            Self::Malformed(_) => "malformed",
+        }
+    }
+}
+
 /// `error` of a token endpoint's answer: only codes of RFC 6749 §5.2 and RFC 8707 §2 are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RefusalCode {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::due::{Chance, DEFAULT_LIFETIME, refresh_after};
 use super::{Inner, OpenedToken, RefreshError};
+use crate::audit::Event;
 use crate::keys::{self, Key};
 use crate::model::{ClientCredentials, Generation, GrantKey};
 use crate::oauth::{self, ClientCredentialsRequest, Token, TokenEndpointError};
@@ -60,7 +61,16 @@ pub(super) async fn renew(
     let issued_at = inner.clock.now();
     let answer = ask(&inner, &client).await?;
     let at_token_endpoint = started.elapsed();
-    let token = answer.map_err(|error| inner.provider_failed(&key, &client, error))?;
+    let token = match answer {
+        Ok(token) => token,
+        Err(error) => {
+            let held = Generation(generation.0.saturating_sub(1));
+            let failed = Event::refresh_failed(&id, held, keys::SERVICE_HOLDER, error.code(), at_token_endpoint);
+            let why = inner.provider_failed(&key, &client, error);
+            inner.remember(failed).await;
+            return Err(why);
+        }
+    };
 
     let expires_at = issued_at.after(token.expires_in.unwrap_or(DEFAULT_LIFETIME));
     let renewed = OpenedToken {
@@ -84,6 +94,8 @@ pub(super) async fn renew(
     };
     inner.opened.insert(key, Arc::clone(&token));
     metrics::counter!("sallyport_tokens_renewed_total").increment(1);
+    let done = Event::refresh_done(&token.grant, token.generation, keys::SERVICE_HOLDER, at_token_endpoint);
+    inner.remember(done).await;
     Ok(Renewed { token, at_token_endpoint })
 }
 
@@ -179,6 +191,13 @@ impl Inner {
                 Ok(None)
             }
             Err(error @ VaultError::OtherMasterKey { .. }) => Err(RefreshError::vault(error)),
+        }
+    }
+
+    /// Records a renewal. What is released is recorded again by whoever releases it, so this one may fail.
+    async fn remember(&self, event: Event) {
+        if let Err(error) = self.audit.record(event).await {
+            tracing::error!(%error, "a renewal was not recorded");
         }
     }
 

@@ -144,6 +144,11 @@ impl Fixture {
             vault: vault.clone(),
             endpoint: loopback(),
             secrets: Arc::new(PlainText),
+            audit: Audit::start(
+                Arc::clone(store) as Arc<dyn Store>,
+                Arc::clone(clock) as Arc<dyn Clock>,
+                Tenant("t".into()),
+            ),
             clock: Arc::clone(clock) as Arc<dyn Clock>,
             limits,
         })
@@ -280,6 +285,11 @@ async fn a_failing_provider_costs_nothing_until_the_old_token_expires() {
     );
     assert!(!format!("{error} {error:?}").contains("canary"));
     assert_eq!(fixture.stored().await.unwrap().generation, Generation(1));
+    let rows = fixture.store.audit(0, "", "", "", 100).await.unwrap();
+    let rows: Vec<_> = rows.into_iter().map(|row| row.entry).collect();
+    assert_eq!(rows.iter().filter(|row| row.event == "refresh.done").count(), 1);
+    assert_eq!(rows.iter().filter(|row| row.event == "refresh.failed").count(), 6);
+    assert!(rows.iter().all(|row| !row.json.contains("canary")));
 }
 
 #[tokio::test]

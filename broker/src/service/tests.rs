@@ -158,6 +158,7 @@ impl Fixture {
             vault,
             endpoint: loopback(),
             secrets: Arc::clone(&secrets) as Arc<dyn ResolveTemplate>,
+            audit: audit.clone(),
             clock: Arc::clone(&clock),
             limits: Limits { wait: Duration::from_secs(20), ..Limits::default() },
         });
