@@ -3,7 +3,11 @@
 use std::path::Path;
 
 use hyper_util::rt::TokioIo;
-use sallyport_proto::broker::{AcquireCredentialRequest, broker_client::BrokerClient};
+use prost::Message;
+use sallyport_proto::{
+    admin::{QueryAuditRequest, admin_client::AdminClient},
+    broker::{AcquireCredentialRequest, WatchSnapshotRequest, broker_client::BrokerClient, update::Update},
+};
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint, Uri};
 
@@ -33,4 +37,40 @@ pub fn acquire(token: &str, server: &Server) -> AcquireCredentialRequest {
         proxy: "intruder".to_owned(),
         ..AcquireCredentialRequest::default()
     }
+}
+
+/// Every audit record so far, oldest first, as the operator's API tells them.
+///
+/// # Panics
+/// When the socket does not answer.
+pub async fn audit_records(admin_socket: &Path) -> Vec<serde_json::Value> {
+    let socket = admin_socket.to_path_buf();
+    let connect = tower::service_fn(move |_: Uri| {
+        let socket = socket.clone();
+        async move { Ok::<_, std::io::Error>(TokioIo::new(UnixStream::connect(socket).await?)) }
+    });
+    let channel = Endpoint::from_static("http://admin").connect_with_connector(connect).await.expect("it listens");
+    let request = QueryAuditRequest { limit: 100_000, ..QueryAuditRequest::default() };
+    let mut stream = AdminClient::new(channel).query_audit(request).await.expect("it answers").into_inner();
+    let mut records = Vec::new();
+    while let Some(record) = stream.message().await.expect("it goes on") {
+        records.push(serde_json::from_str(&record.json).expect("one JSON object a record"));
+    }
+    records
+}
+
+/// The first snapshot a proxy is sent, encoded.
+///
+/// # Panics
+/// When none comes.
+pub async fn snapshot(socket: &Path) -> Vec<u8> {
+    let mut api = broker_api(socket).await.expect("the same user may connect");
+    let request = WatchSnapshotRequest { proxy: crate::unique("gateway"), version: 0, filter_version: String::new() };
+    let mut updates = api.watch_snapshot(request).await.expect("it answers").into_inner();
+    while let Some(update) = updates.message().await.expect("it goes on") {
+        if let Some(Update::Full(snapshot)) = update.update {
+            return snapshot.encode_to_vec();
+        }
+    }
+    panic!("the stream ended without a snapshot");
 }

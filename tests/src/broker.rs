@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use crate::{Child, eventually, ports, setup};
@@ -43,6 +44,16 @@ pub struct Output {
 /// The Unix user that runs the tests.
 fn own_uid() -> u32 {
     std::fs::metadata("/proc/self").expect("proc is mounted").uid()
+}
+
+impl From<std::process::Output> for Output {
+    fn from(output: std::process::Output) -> Self {
+        Self {
+            success: output.status.success(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
 }
 
 impl Output {
@@ -110,6 +121,16 @@ impl Broker {
         .await;
     }
 
+    /// Whether it has ended by itself.
+    pub fn ended(&mut self) -> bool {
+        self.child.as_mut().and_then(Child::ended).is_some()
+    }
+
+    /// Whether it says that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        reqwest::get(format!("http://{}/readyz", self.http)).await.is_ok_and(|answer| answer.status() == 200)
+    }
+
     /// Starts it and does not wait.
     pub fn spawn(&mut self) {
         let mut command = Command::new(&setup().broker);
@@ -150,11 +171,20 @@ impl Broker {
     pub async fn command(&self, arguments: &[&str]) -> Output {
         let mut command = tokio::process::Command::new(&setup().broker);
         command.args(arguments).arg("-c").arg(&self.config).current_dir(&self.dir).kill_on_drop(true);
-        let output = command.output().await.expect("the binary is there");
-        Output {
-            success: output.status.success(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        Output::from(command.output().await.expect("the binary is there"))
+    }
+
+    /// `sallyport serve` with another configuration, which is expected to refuse; cut off after ten seconds.
+    pub async fn serve_with(&self, config: &Value) -> Output {
+        let file = self.dir.join(format!("{}.yaml", crate::unique("sallyport")));
+        std::fs::write(&file, format!("{config:#}")).expect("the directory is writable");
+        let mut command = tokio::process::Command::new(&setup().broker);
+        command.args(["serve", "-c"]).arg(&file).current_dir(&self.dir).kill_on_drop(true);
+        let output = tokio::time::timeout(Duration::from_secs(10), command.output()).await;
+        std::fs::remove_file(&file).expect("just written");
+        match output {
+            Ok(output) => Output::from(output.expect("the binary is there")),
+            Err(_) => Output { success: true, stdout: String::new(), stderr: "it serves".to_owned() },
         }
     }
 
@@ -188,5 +218,12 @@ impl Broker {
     pub async fn issue_token(&self, whom: &str, name: &str, ttl: &str) -> String {
         let output = self.command(&["token", "issue", whom, name, "--ttl", ttl]).await.ok();
         output.split_whitespace().find(|word| word.starts_with("ey")).expect("a token").to_owned()
+    }
+
+    /// `sallyport token revoke` of a token the broker issued.
+    pub async fn revoke_token(&self, token: &str) {
+        let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok()).expect("a token");
+        let claims: Value = serde_json::from_slice(&claims).expect("claims");
+        self.command(&["token", "revoke", claims["jti"].as_str().expect("an id")]).await.ok();
     }
 }

@@ -25,6 +25,9 @@ pub struct ClientAnswer {
     /// HTTP status, where the library tells it.
     #[serde(default)]
     pub status: Option<u16>,
+    /// How many notes of progress came before it.
+    #[serde(default)]
+    pub progress: u64,
     /// Which library it was.
     pub version: String,
 }

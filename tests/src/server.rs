@@ -129,6 +129,11 @@ impl<'w> ServerBuilder<'w> {
         Self { world, group, auth: Auth::None, subjects, upstream: None, url: None, change: None }
     }
 
+    /// The group that its manifest will have.
+    pub fn group_name(&self) -> String {
+        self.group.clone()
+    }
+
     /// How the gate authenticates to it; not at all, if not said.
     pub fn auth(mut self, auth: Auth) -> Self {
         self.auth = auth;
