@@ -70,7 +70,7 @@ pub(crate) fn loopback() -> Vec<IpNet> {
     vec!["127.0.0.0/8".parse().unwrap()]
 }
 
-/// A certificate authority that signs nothing: the tests on loopback speak plain http.
+/// A client for servers on loopback, which speak plain http.
 pub(crate) fn fetcher(allow: &[IpNet]) -> Fetcher {
     Fetcher::new(allow, None).unwrap()
 }
@@ -254,5 +254,61 @@ async fn an_error_shows_no_url() {
 fn refuses_a_ca_file_without_certificates() {
     for pem in ["", "not a certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
         assert!(matches!(Fetcher::new(&[], Some(pem.as_bytes())), Err(SetUpError::CaFile)), "{pem:?}");
+    }
+}
+
+/// Answers look-ups with loopback, whatever the name.
+struct Here;
+
+#[async_trait]
+impl Lookup for Here {
+    async fn lookup(&self, _: &str) -> std::io::Result<Vec<SocketAddr>> {
+        Ok(vec!["127.0.0.1:0".parse().unwrap()])
+    }
+}
+
+/// An https server that is called `idp.example`; answers its port and its self-signed certificate.
+async fn secure_server() -> (u16, String) {
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(vec!["idp.example".to_owned()]).unwrap();
+    let private = rustls::pki_types::PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![cert.der().clone()], private).unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // A client that does not trust us hangs up here.
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut head = [0; 4096];
+                if stream.read(&mut head).await.is_ok() {
+                    let _ = stream.write_all(&http(200, "trusted")).await;
+                    let _ = stream.shutdown().await;
+                }
+            });
+        }
+    });
+    (port, cert.pem())
+}
+
+#[tokio::test]
+async fn https_trusts_the_named_server_under_the_given_authority_only() {
+    let (port, certificate) = secure_server().await;
+    let (_, stranger) = secure_server().await;
+    let fetcher = |ca: Option<&str>| Fetcher::with_lookup(&loopback(), ca.map(str::as_bytes), Arc::new(Here)).unwrap();
+    let trusting = fetcher(Some(&certificate));
+    let answer = get(&trusting, &format!("https://idp.example:{port}/")).await.unwrap();
+    assert_eq!(answer.body.expose(), b"trusted");
+    for name in ["other.example", "idp.example.evil.example", "127.0.0.1"] {
+        let refused = get(&trusting, &format!("https://{name}:{port}/")).await;
+        assert!(matches!(refused, Err(FetchError::Exchange(_))), "{name}");
+    }
+    for ca in [Some(stranger.as_str()), None] {
+        let refused = get(&fetcher(ca), &format!("https://idp.example:{port}/")).await;
+        assert!(matches!(refused, Err(FetchError::Exchange(_))));
     }
 }
