@@ -3,12 +3,14 @@
 /// What the filter asks of the broker.
 pub mod broker {
     #![expect(missing_docs, reason = "prost carries the comments of the proto over, but not to every item it makes")]
+    #![cfg_attr(feature = "grpc", expect(clippy::allow_attributes, reason = "tonic writes them"))]
     include!(concat!(env!("OUT_DIR"), "/sallyport.broker.v1.rs"));
 }
 
 /// What operators do.
 pub mod admin {
     #![expect(missing_docs, reason = "prost carries the comments of the proto over, but not to every item it makes")]
+    #![cfg_attr(feature = "grpc", expect(clippy::allow_attributes, reason = "tonic writes them"))]
     include!(concat!(env!("OUT_DIR"), "/sallyport.admin.v1.rs"));
 }
 

@@ -66,10 +66,8 @@ fn integration(field: &Field<'_>, group: &str, collaborators: &[String], context
     let known = kind.and_then(|field| field.parse(remote));
     let name = fields.required("name", "name it, for example `name: github`").and_then(|field| field.parse(name));
     fields.optional("description").and_then(|field| field.text());
-    if known.is_none() {
-        // What another type needs is not known here, so its fields are not judged.
-        return None;
-    }
+    // What another type needs is not known here, so its fields are not judged.
+    known?;
     if let Some(transport) = fields.optional("transport") {
         transport.parse(transport_of);
     }

@@ -129,7 +129,7 @@ mod tests {
     fn a_reference_may_stand_inside_other_text() {
         let secret = TemplatePart::Secret(SecretRef { group: "g".into(), key: "k.1".into() });
         let text = |text: &str| TemplatePart::Text(text.into());
-        assert_eq!(read("tfy-secret://t:g:k.1").unwrap().0, [secret.clone()]);
+        assert_eq!(read("tfy-secret://t:g:k.1").unwrap().0, std::slice::from_ref(&secret));
         assert_eq!(read("Bearer tfy-secret://t:g:k.1").unwrap().0, [text("Bearer "), secret.clone()]);
         assert_eq!(
             read("a=tfy-secret://t:g:k.1;tfy-secret://t:g:k.1").unwrap().0,

@@ -54,7 +54,7 @@ pub fn parse(file: &str, text: &str) -> Result<Vec<Node>, Problem> {
         })
         .map_err(|error| Problem {
             file: file.to_owned(),
-            line: error.location().map_or(0, |at| line(at)),
+            line: error.location().map_or(0, line),
             field: String::new(),
             message: format!("not readable as YAML: {}", problem::without_place(&error.to_string())),
             hint: "check indentation, quotes and colons on this line and the one above it".to_owned(),
