@@ -1,22 +1,37 @@
 //! Assembly: makes the parts of a broker from its configuration, and runs them until it is asked to end.
 
+mod ready;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::admin::{self, Admin, SocketError};
+use crate::admin::{self, Admin};
 use crate::audit::Audit;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Log, LogFormat, Mode};
+use crate::fetch::{self, Fetcher};
+use crate::grpc;
 use crate::harden;
+use crate::http;
 use crate::issuers::own::{OwnIssuer, OwnIssuerError};
+use crate::issuers::{Issuers, Provider};
+use crate::refresher::{self, Limits, Refresher};
 use crate::registry::{Registry, RegistryError};
 use crate::secrets::Secrets;
+use crate::service::{self, Service};
+use crate::snapshot::{self, PublishError, Publisher, Settings};
 use crate::store::Store;
 use crate::store::sqlite::{OpenError, SqliteStore};
 use crate::vault::{KeyFile, KeyFileError, Vault};
+use crate::xds;
+
+/// How long renewals that are under way may go on once the broker is asked to end.
+const DRAIN: Duration = Duration::from_secs(20);
 
 /// Why a broker did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -36,51 +51,174 @@ pub enum ServeError {
     /// The manifests cannot be loaded.
     #[error("the manifests cannot be loaded")]
     Registry(#[from] RegistryError),
+    /// There is no first snapshot.
+    #[error("the first snapshot cannot be made")]
+    Publish(#[from] PublishError),
+    /// Nothing could be fetched.
+    #[error("the client for providers cannot be made")]
+    Fetch(#[from] fetch::SetUpError),
+    /// There are no metrics.
+    #[error("metrics cannot be recorded")]
+    Metrics(#[from] metrics_exporter_prometheus::BuildError),
     /// There is no admin socket.
     #[error("operators cannot be answered")]
-    AdminSocket(#[from] SocketError),
+    AdminSocket(#[from] admin::SocketError),
+    /// There is no socket for proxies.
+    #[error("proxies cannot be answered")]
+    GrpcSocket(#[from] grpc::SocketError),
+    /// There is no HTTP listener.
+    #[error("http.listen: {address} cannot be listened on")]
+    Http {
+        /// As configured.
+        address: std::net::SocketAddr,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A listener failed.
     #[error("a listener failed")]
     Transport(#[from] tonic::transport::Error),
 }
 
-/// Runs a broker until SIGTERM or SIGINT.
+/// Runs a broker until SIGTERM or SIGINT, then drains what is under way.
 ///
 /// # Errors
 /// If one of its parts cannot start, or fails.
 pub async fn run(config: Config) -> Result<(), ServeError> {
     log(&config.log);
-    if config.mode == Mode::Demonstration {
-        tracing::warn!(
-            "mode: demonstration. Proxy and broker share one Unix user, who can read every secret; never serve real accounts like this"
-        );
-    }
+    warn_of_demonstration(config.mode);
     harden::forbid_memory_dumps()?;
+    let recorded = http::record_metrics()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let vault = Vault::open_or_create(KeyFile::at(&config.key_file).outside(&config.data_dir), &config.tenant)?;
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir).await?);
-    let audit = Audit::start(Arc::clone(&store), Arc::clone(&clock), config.tenant.clone());
-    let secrets =
-        Secrets::new(Arc::clone(&store), vault.clone(), audit.clone(), Arc::clone(&clock), config.tenant.clone());
-    let registry = Registry::load(Arc::clone(&store), audit.clone(), Arc::clone(&clock), config.tenant.clone()).await?;
-    let own = OwnIssuer::open(&config.public_url, Arc::clone(&store), &vault, Arc::clone(&clock)).await?;
-    let listener = admin::bind(&config.admin.socket)?;
-    let admin = Admin {
-        registry: Arc::new(registry),
-        secrets,
-        own: Arc::new(own),
-        store,
-        audit,
-        clock,
-        public_url: config.public_url.clone(),
-        revoked: Box::new(|| {}),
+    let tenant = config.tenant.clone();
+
+    // The vault before the store: a key file that was lost is named, never silently replaced beside sealed records.
+    let vault = match SqliteStore::exists(&config.data_dir) {
+        true => Vault::open_existing(key_file(&config), &tenant)?,
+        false => Vault::open_or_create(key_file(&config), &tenant)?,
     };
+    let sqlite = Arc::new(SqliteStore::open(&config.data_dir).await?);
+    let store: Arc<dyn Store> = Arc::clone(&sqlite) as Arc<dyn Store>;
+    let audit = Audit::start(Arc::clone(&store), Arc::clone(&clock), tenant.clone());
+    let secrets = Secrets::new(Arc::clone(&store), vault.clone(), audit.clone(), Arc::clone(&clock), tenant.clone());
+    let registry = Registry::load(Arc::clone(&store), audit.clone(), Arc::clone(&clock), tenant.clone()).await?;
+    let own = OwnIssuer::open(&config.public_url, Arc::clone(&store), &vault, Arc::clone(&clock)).await?;
+    let (registry, own) = (Arc::new(registry), Arc::new(own));
+    let fetcher = fetcher(&config)?;
+    let providers = config.issuers.iter().map(Provider::from).collect();
+    let issuers = Issuers::new(providers, own.issuer(), fetcher.clone(), Arc::clone(&clock));
+    let publisher = Publisher::start(snapshot::Parts {
+        settings: settings(&config),
+        store: Arc::clone(&store),
+        vault: vault.clone(),
+        clock: Arc::clone(&clock),
+        issuers: issuers.subscribe(),
+        servers: registry.subscribe(),
+    })
+    .await?;
+    let refresher = Refresher::new(refresher::Parts {
+        tenant: tenant.clone(),
+        store: Arc::clone(&store),
+        vault,
+        endpoint: Arc::new(fetcher),
+        secrets: Arc::new(secrets.clone()),
+        audit: audit.clone(),
+        clock: Arc::clone(&clock),
+        limits: Limits::default(),
+    });
+    let service = Service::new(service::Parts {
+        tenant,
+        store: Arc::clone(&store),
+        publisher: publisher.clone(),
+        keys: Arc::new(Arc::clone(&issuers)),
+        refresher: refresher.clone(),
+        secrets: Arc::new(secrets.clone()),
+        audit: audit.clone(),
+        clock: Arc::clone(&clock),
+    });
+
+    // Every socket is bound before anything is served: a start either comes to all of it or to nothing.
+    let proxies = grpc::listener(&config)?;
+    let operators = admin::bind(&config.admin.socket)?;
+    let address = config.http.listen;
+    let bound = tokio::net::TcpListener::bind(address).await;
+    let web = bound.map_err(|source| ServeError::Http { address, source })?;
+
     let stop = CancellationToken::new();
-    let asked = ends(&stop)?;
-    tracing::info!(admin = %config.admin.socket.display(), "serving");
-    let served = admin.serve(listener, stop).await;
-    asked.abort();
-    Ok(served?)
+    let _signals = ends(&stop)?;
+    let mut background = JoinSet::new();
+    background.spawn(Arc::clone(&issuers).run(stop.clone()));
+    background.spawn(publisher.clone().run(stop.clone()));
+    background.spawn(refresher.clone().run(stop.clone()));
+    background.spawn(reconsider(refresher.clone(), registry.subscribe(), stop.clone()));
+
+    let endpoints = http::Endpoints {
+        readiness: Arc::new(ready::Broker { store: Arc::clone(&store), issuers }),
+        keys: Arc::new(ready::OwnKeys(Arc::clone(&own))),
+        metrics: recorded,
+    };
+    let web = axum::serve(web, http::router(endpoints)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    background.spawn(async move {
+        if let Err(error) = web.await {
+            tracing::error!(%error, "the HTTP listener failed");
+        }
+    });
+
+    let resources = xds::follow(registry.subscribe(), xds::Upstream::new(config.upstream.ca_file.clone()));
+    let gate = grpc::router(service, stop.clone())
+        .add_service(xds::Ads::new(resources, stop.clone()).service())
+        .serve_with_incoming_shutdown(proxies.incoming(), stop.clone().cancelled_owned());
+    let revoked = Box::new(move || publisher.wake());
+    let admin = Admin { registry, secrets, own, store, audit, clock, public_url: config.public_url.clone(), revoked };
+    tracing::info!(
+        grpc = %config.grpc.socket.display(), admin = %config.admin.socket.display(), http = %address, "serving"
+    );
+    let served = tokio::try_join!(gate, admin.serve(operators, stop.clone()));
+    stop.cancel();
+    let left = refresher.drain(DRAIN).await;
+    if left > 0 {
+        tracing::error!(left, "ended before every renewal had");
+    }
+    while background.join_next().await.is_some() {}
+    sqlite.close().await;
+    served?;
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// In a demonstration the key may lie anywhere; else never beside the data it opens.
+fn key_file(config: &Config) -> KeyFile {
+    let file = KeyFile::at(&config.key_file);
+    match config.mode {
+        Mode::Demonstration => file,
+        Mode::Standard => file.outside(&config.data_dir),
+    }
+}
+
+fn fetcher(config: &Config) -> Result<Fetcher, ServeError> {
+    let ca_pem = config.network.ca_file.as_ref().map(std::fs::read).transpose()?;
+    Ok(Fetcher::new(&config.network.allow, ca_pem.as_deref())?)
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        tenant: config.tenant.clone(),
+        public_url: config.public_url.clone(),
+        max_staleness: config.snapshot.max_staleness,
+        allowed_origins: config.snapshot.allowed_origins.clone(),
+        allowed_hosts: config.snapshot.allowed_hosts.clone(),
+    }
+}
+
+/// Whenever an operator has changed something, providers that failed are asked again at once.
+async fn reconsider(
+    refresher: Refresher,
+    mut servers: tokio::sync::watch::Receiver<Arc<crate::model::Servers>>,
+    stop: CancellationToken,
+) {
+    while let Some(Ok(())) = stop.run_until_cancelled(servers.changed()).await {
+        refresher.reconsider();
+    }
 }
 
 /// Cancels `stop` on SIGTERM and SIGINT.
@@ -96,6 +234,15 @@ fn ends(stop: &CancellationToken) -> Result<tokio::task::JoinHandle<()>, std::io
         tracing::info!("asked to end");
         stop.cancel();
     }))
+}
+
+fn warn_of_demonstration(mode: Mode) {
+    match mode {
+        Mode::Standard => {}
+        Mode::Demonstration => tracing::warn!(
+            "mode: demonstration. Proxy and broker share one Unix user, who can read every secret; never serve real accounts like this"
+        ),
+    }
 }
 
 fn log(log: &Log) {
