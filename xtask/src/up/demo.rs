@@ -97,6 +97,7 @@ http: {{ listen: \"127.0.0.1:{broker}\" }}
 network: {{ allow: [\"127.0.0.0/8\"] }}
 issuers:
   - issuer: http://127.0.0.1:{idp}
+    audiences: [\"http://127.0.0.1:{gateway}\"]
     login: true
     profile: access_token
     algorithms: [RS256, ES256, EdDSA]

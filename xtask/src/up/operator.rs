@@ -26,7 +26,7 @@ impl Operator {
     /// # Errors
     /// What the command said.
     pub(crate) fn set_secret(&self, group: &str, key: &str, value: &str, owner: &str) -> Result<()> {
-        self.run(&["secret", "set", group, key, "--owner", owner], value).map(drop)
+        self.run(&["secret", "set", &format!("{group}:{key}"), "--owner", owner], value).map(drop)
     }
 
     /// Applies a file of manifests.
