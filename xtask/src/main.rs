@@ -54,3 +54,13 @@ fn main() -> ExitCode {
         ExitCode::FAILURE
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_of_arguments_holds_together() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -24,6 +24,7 @@ pub(crate) use stamp::replace;
 
 /// What `setup` and the commands that begin with it can be told.
 #[derive(Args, Clone, Default)]
+#[group(skip)]
 pub(crate) struct Options {
     /// Where the wasm standard library comes from; without it, whichever works.
     #[arg(long, value_enum)]
