@@ -83,7 +83,7 @@ pub struct Server {
 #[expect(clippy::large_enum_variant, reason = "servers are few, and shared by reference")]
 pub enum Auth {
     /// `oauth2` with `grant_type: client_credentials`.
-    ClientCredentials(ClientCredentials),
+    ClientCredentials(Arc<ClientCredentials>),
     /// `header`: the same headers for every caller. Values may hold secret references.
     Header(Vec<(String, Template)>),
     /// No `auth_data`.

@@ -245,7 +245,7 @@ impl Refresher {
             clock,
             limits,
             opened,
-            flights: Flights::new(),
+            flights: Flights::default(),
             backoffs: Backoffs::default(),
             recent: Recent::default(),
         }))

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use sallyport_caller as caller;
-use sallyport_proto::broker::{Heartbeat, Revocation, SessionKeys, Snapshot, Update, revocation, update};
+use sallyport_proto::broker::{Heartbeat, Revocation, Snapshot, Update, revocation, update};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 

@@ -53,7 +53,7 @@ pub(super) fn auth(field: &Field<'_>, url: Option<&Url>, resource: &str, context
     let kind = fields.required("type", "write `header`, `oauth2` or `passthrough`, or leave `auth_data` out")?;
     let auth = match kind.text()? {
         "header" => headers(&fields, context).map(Auth::Header),
-        "oauth2" => oauth2(&fields, url, resource, context).map(Auth::ClientCredentials),
+        "oauth2" => oauth2(&fields, url, resource, context).map(|client| Auth::ClientCredentials(client.into())),
         "passthrough" => Some(Auth::Passthrough { audience: resource.to_owned() }),
         "none" => {
             kind.report(Flaw::new("no authentication has no `auth_data`", "remove `auth_data`"));

@@ -33,12 +33,13 @@ impl<T> Drop for Landing<T> {
     }
 }
 
-impl<T: Clone + Send + Sync + 'static> Flights<T> {
-    /// None under way.
-    pub fn new() -> Self {
+impl<T> Default for Flights<T> {
+    fn default() -> Self {
         Self { running: Arc::default(), tasks: TaskTracker::new() }
     }
+}
 
+impl<T: Clone + Send + Sync + 'static> Flights<T> {
     /// The flight of `key`: the one under way, or a new one; `None` when draining has begun and none is under way.
     pub fn join<F>(&self, key: &Key, start: impl FnOnce() -> F) -> Option<Flight<T>>
     where
@@ -98,7 +99,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_task_for_all_who_ask_while_it_runs() {
-        let flights = Flights::new();
+        let flights = Flights::default();
         let runs = Arc::new(AtomicUsize::new(0));
         let (go, gate) = watch::channel(false);
         let mut waiting = Vec::new();
@@ -120,7 +121,7 @@ mod tests {
 
     #[tokio::test]
     async fn i5_goes_on_when_nobody_waits() {
-        let flights = Flights::new();
+        let flights = Flights::default();
         let (done, mut seen) = watch::channel(false);
         drop(flights.join(&key("a"), || async move {
             tokio::task::yield_now().await;
@@ -132,7 +133,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_panics_blocks_nobody() {
-        let flights = Flights::<u8>::new();
+        let flights = Flights::<u8>::default();
         let first = flights.join(&key("a"), || async { panic!("as a test") }).expect("not draining");
         assert_eq!(first.landed().await, None);
         let second = flights.join(&key("a"), || async { 2 }).expect("not draining");
@@ -141,7 +142,7 @@ mod tests {
 
     #[tokio::test]
     async fn starts_nothing_once_it_drains() {
-        let flights = Flights::<u8>::new();
+        let flights = Flights::<u8>::default();
         assert_eq!(flights.drain(Duration::from_secs(1)).await, 0);
         assert!(flights.join(&key("a"), || async { 1 }).is_none());
     }

@@ -20,12 +20,15 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// A token endpoint on loopback that counts what it is asked, and answers as it is told.
 pub(crate) struct Provider {
     pub(crate) requests: watch::Sender<usize>,
-    pub(crate) answer: Mutex<(u16, Vec<(&'static str, String)>, String)>,
+    answer: Mutex<Said>,
     pub(crate) gate: watch::Sender<bool>,
     seen: Mutex<Vec<String>>,
     number: AtomicUsize,
     hangs: AtomicBool,
 }
+
+/// Status, headers, body.
+type Said = (u16, Vec<(&'static str, String)>, String);
 
 /// Text of the `n`th token: its number follows the canary.
 const TOKEN: &str = r#"{"access_token":"canary-token-NUMBER","expires_in":3600}"#;

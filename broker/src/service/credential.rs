@@ -55,11 +55,11 @@ impl Inner {
 
     async fn of_grant(
         &self,
-        client: &ClientCredentials,
+        client: &Arc<ClientCredentials>,
         need: Need,
         timings: &mut Timings,
     ) -> Result<Prepared, Refused> {
-        let served = self.refresher.token(&Arc::new(client.clone()), need).await?;
+        let served = self.refresher.token(client, need).await?;
         let Served { token, renewed, store, waited, at_token_endpoint } = served;
         timings.store_us += micros(store);
         timings.lock_wait_us += micros(waited);

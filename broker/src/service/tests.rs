@@ -1,8 +1,6 @@
 use std::collections::BTreeMap;
 
-use jwt_simple::prelude::{
-    Audiences, Claims, Ed25519KeyPair, EdDSAKeyPairLike as _, EdDSAPublicKeyLike as _, UnixTimeStamp,
-};
+use jwt_simple::prelude::{Audiences, Claims, Ed25519KeyPair, EdDSAKeyPairLike as _, UnixTimeStamp};
 use sallyport_caller::{Algorithm, Issuer, Issuers as CallerIssuers, TokenProfile};
 use sallyport_proto::broker::denied::Reason;
 use sallyport_proto::broker::{RecordCallsRequest, Use};
@@ -114,7 +112,7 @@ impl Fixture {
                     Auth::Header(header(vec![TemplatePart::Text("Key ".into()), TemplatePart::Secret(secret)])),
                 ),
                 server("splitting", Auth::Header(header(vec![split]))),
-                server("cc", Auth::ClientCredentials(ClientCredentials::clone(&client_of(token_url)))),
+                server("cc", Auth::ClientCredentials(client_of(token_url))),
                 server("through", Auth::Passthrough { audience: UPSTREAM.into() }),
             ]),
             memberships: BTreeMap::new(),

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt as _;
-use sallyport_proto::broker::AuthKind;
+use sallyport_proto::broker::{AuthKind, SessionKeys};
 
 use super::*;
 use crate::clock::{FixedClock, UnixTime};
