@@ -22,9 +22,10 @@ pub(crate) fn once(
     install: impl FnOnce() -> Result<()>,
 ) -> Result<()> {
     let stamp = workspace.setup().join(format!("{name}.stamp"));
-    // A virtual environment holds absolute paths: one that was moved is not the same.
-    let wanted = format!("{}\n{source}", directory.display());
-    if directory.exists() && fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+    // The first line is for people. What is used of an installation also works from another path.
+    let wanted = format!("installed as {}\n{source}", directory.display());
+    let same = |found: String| found.split_once('\n').is_some_and(|(_, from)| from == source);
+    if directory.exists() && fs::read_to_string(&stamp).is_ok_and(same) {
         println!("  {name}: already there");
         return Ok(());
     }

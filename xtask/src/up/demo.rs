@@ -82,17 +82,17 @@ pub(crate) fn clients(secret: &str) -> Value {
 }
 
 /// `sallyport.yaml` of the demo.
-pub(crate) fn configuration(ports: &Ports, uid: &str, broker_socket: &str, admin_socket: &str) -> String {
+pub(crate) fn configuration(ports: &Ports, uid: &str) -> String {
     let Ports { gateway, broker, idp, .. } = ports;
     format!(
-        "# Written by `cargo xtask up`. Paths are relative to the root of the checkout.
+        "# Written by `cargo xtask up`. Paths are relative to the directory of this file.
 mode: demonstration
 tenant: demo
 public_url: http://127.0.0.1:{gateway}
-data_dir: var/data
-key_file: var/key/master.key
-grpc: {{ socket: {broker_socket}, allowed_peer_uids: [{uid}] }}
-admin: {{ socket: {admin_socket} }}
+data_dir: data
+key_file: key/master.key
+grpc: {{ socket: run/broker.sock, allowed_peer_uids: [{uid}] }}
+admin: {{ socket: admin/admin.sock }}
 http: {{ listen: \"127.0.0.1:{broker}\" }}
 network: {{ allow: [\"127.0.0.0/8\"] }}
 issuers:

@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 
 /// Where operators talk to the broker, from the root of the checkout.
 pub(crate) const ADMIN_SOCKET: &str = "var/admin/admin.sock";
-/// Where Envoy does. Relative: a Unix socket's path has at most 107 bytes.
+/// Where Envoy does, from there too. Relative: a Unix socket's path has at most 107 bytes.
 const BROKER_SOCKET: &str = "var/run/broker.sock";
 
 /// What was written where.
@@ -52,7 +52,7 @@ impl Site {
         let clients = demo_directory.join("clients.json");
         private(&clients, &serde_json::to_string(&demo::clients(&analytics))?)?;
         let config = site("sallyport.yaml");
-        setup::replace(&config, demo::configuration(ports, &own_uid()?, BROKER_SOCKET, ADMIN_SOCKET).as_bytes())?;
+        setup::replace(&config, demo::configuration(ports, &own_uid()?).as_bytes())?;
         let manifests = demo_directory.join("manifests.yaml");
         setup::replace(&manifests, demo::manifests(ports).as_bytes())?;
 
