@@ -58,3 +58,65 @@ impl Callers {
         self.recent.insert(hash, entry);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::world::{self, NOW_MS};
+
+    fn hash(byte: u8) -> TokenHash {
+        [byte; 32]
+    }
+
+    #[test]
+    fn a_caller_is_known_by_its_own_hash_alone() {
+        let mut callers = Callers::new(4, 10_000);
+        callers.insert(hash(1), world::shared_caller(&world::alice()), NOW_MS);
+        assert_eq!(callers.get(&hash(1), NOW_MS).unwrap().subject(), "alice");
+        for at in 0..32 {
+            let mut other = hash(1);
+            other[at] = 2;
+            assert!(callers.get(&other, NOW_MS).is_none(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_remembered_beyond_the_token_s_expiry() {
+        let mut callers = Callers::new(4, u64::MAX);
+        let token = world::token_of("k1", json!({"exp": NOW_MS / 1_000 + 5}));
+        callers.insert(hash(1), world::shared_caller(&token), NOW_MS);
+        assert!(callers.get(&hash(1), NOW_MS + 4_999).is_some());
+        assert!(callers.get(&hash(1), NOW_MS + 5_000).is_none());
+    }
+
+    #[test]
+    fn i11_nobody_is_remembered_beyond_the_cache_s_age() {
+        let mut callers = Callers::new(4, 10_000);
+        callers.insert(hash(1), world::shared_caller(&world::alice()), NOW_MS);
+        callers.insert(hash(2), world::shared_caller(&world::alice()), NOW_MS + 1);
+        assert!(callers.get(&hash(1), NOW_MS + 9_999).is_some());
+        assert!(callers.get(&hash(1), NOW_MS + 10_000).is_none(), "being used prolongs nothing");
+    }
+
+    #[test]
+    fn j13_clearing_forgets_everybody_in_both_generations() {
+        let mut callers = Callers::new(4, 10_000);
+        let caller = world::shared_caller(&world::alice());
+        (0..4).for_each(|byte| callers.insert(hash(byte), Arc::clone(&caller), NOW_MS));
+        callers.clear();
+        assert!((0..4).all(|byte| callers.get(&hash(byte), NOW_MS).is_none()));
+    }
+
+    #[test]
+    fn it_stays_within_its_bounds() {
+        let mut callers = Callers::new(10, 10_000);
+        let caller = world::shared_caller(&world::alice());
+        for byte in 0..200 {
+            callers.insert(hash(byte), Arc::clone(&caller), NOW_MS);
+            assert!(callers.get(&hash(0), NOW_MS).is_some(), "used all the time");
+            assert!(callers.recent.len() + callers.older.len() <= 10);
+        }
+    }
+}

@@ -80,7 +80,7 @@ impl Credentials {
         }
         let Some(entry) = self.recent.get_mut(key) else { return Cached::Miss };
         if now_ms >= entry.credential.expires_at_ms {
-            self.recent.remove(key);
+            self.remove(key);
             return Cached::Miss;
         }
         if entry.refresh_after_ms.is_some_and(|due| now_ms >= due) {
@@ -100,14 +100,17 @@ impl Credentials {
     ) -> Rc<Credential> {
         credential.expires_at_ms = credential.expires_at_ms.min(now_ms.saturating_add(self.max_age_ms));
         let credential = Rc::new(credential);
-        self.older.remove(&key);
+        // From both, or the predecessor would come back when its successor goes.
+        self.remove(&key);
         self.put(key, Entry { credential: Rc::clone(&credential), refresh_after_ms: Some(refresh_after_ms) });
         credential
     }
 
     /// Renewal came to nothing: a request at `retry_ms` or later may try again.
     pub fn renewal_failed(&mut self, key: &CredentialKey, retry_ms: u64) {
-        if let Some(entry) = self.recent.get_mut(key).or_else(|| self.older.get_mut(key)) {
+        let entry = self.recent.get_mut(key).or_else(|| self.older.get_mut(key));
+        // One that is not being renewed keeps its own moment: another token's failure says nothing about it.
+        if let Some(entry) = entry.filter(|entry| entry.refresh_after_ms.is_none()) {
             entry.refresh_after_ms = Some(retry_ms);
         }
     }
@@ -123,9 +126,13 @@ impl Credentials {
     pub fn remove_released(&mut self, key: &CredentialKey, use_handle: &str) {
         let same = |entry: &Entry| &*entry.credential.use_handle == use_handle;
         if self.recent.get(key).or_else(|| self.older.get(key)).is_some_and(same) {
-            self.recent.remove(key);
-            self.older.remove(key);
+            self.remove(key);
         }
+    }
+
+    fn remove(&mut self, key: &CredentialKey) {
+        self.recent.remove(key);
+        self.older.remove(key);
     }
 
     fn put(&mut self, key: CredentialKey, entry: Entry) {
@@ -133,5 +140,170 @@ impl Credentials {
             self.older = std::mem::take(&mut self.recent);
         }
         self.recent.insert(key, entry);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sallyport_proto::broker as proto;
+
+    use super::*;
+    use crate::world::{self, NOW_MS};
+
+    fn key_of(tenant: &str, issuer: &str, subject: &str, server: &str, revision: &str) -> CredentialKey {
+        let server = proto::Server {
+            revision: revision.into(),
+            ..world::server(server, proto::AuthKind::ClientCredentials, &["team:everyone"])
+        };
+        let message = proto::Snapshot { tenant: tenant.into(), servers: vec![server.clone()], ..world::snapshot() };
+        let (snapshot, _) = Snapshot::full(message);
+        let server = snapshot.server_at(&server.paths[0]).unwrap();
+        CredentialKey::of(&snapshot, &world::allowed(issuer, subject), server)
+    }
+
+    fn key(subject: &str) -> CredentialKey {
+        key_of("demo", world::ISSUER, subject, "demo/echo", "r1")
+    }
+
+    fn credential(handle: &str, generation: u64, expires_at_ms: u64) -> Credential {
+        Credential {
+            headers: vec![("authorization".into(), b"Bearer up".to_vec())],
+            use_handle: handle.into(),
+            grant: "g".into(),
+            generation,
+            expires_at_ms,
+        }
+    }
+
+    fn cache() -> Credentials {
+        Credentials::new(4, 300_000)
+    }
+
+    fn handle(cached: &Cached) -> Option<&str> {
+        match cached {
+            Cached::Hit(credential) | Cached::Due(credential) => Some(&credential.use_handle),
+            Cached::Miss => None,
+        }
+    }
+
+    #[test]
+    fn i6_keys_differ_when_any_part_differs() {
+        let same = || key_of("t", "https://i", "s", "g/n", "r");
+        assert_eq!(same(), same());
+        for (part, other) in [
+            ("tenant", key_of("u", "https://i", "s", "g/n", "r")),
+            ("issuer", key_of("t", "https://j", "s", "g/n", "r")),
+            ("subject", key_of("t", "https://i", "S", "g/n", "r")),
+            ("server", key_of("t", "https://i", "s", "g/m", "r")),
+            ("revision", key_of("t", "https://i", "s", "g/n", "q")),
+        ] {
+            assert_ne!(same(), other, "{part}");
+        }
+    }
+
+    #[test]
+    fn i6_no_part_of_a_key_runs_into_the_next() {
+        let keys = [
+            key_of("ab", "c", "d", "e", "f"),
+            key_of("a", "bc", "d", "e", "f"),
+            key_of("a", "b", "cd", "e", "f"),
+            key_of("a", "b", "c", "de", "f"),
+            key_of("a", "b", "c", "d", "ef"),
+            key_of("a", "b", "c", "d\0\0\0\u{1}e", "f"),
+            key_of("", "abc", "d", "e", "f"),
+            key_of("abcd", "e", "f", "x", ""),
+        ];
+        for (at, one) in keys.iter().enumerate() {
+            assert!(keys.iter().enumerate().all(|(other, two)| at == other || one != two), "{at}");
+        }
+    }
+
+    #[test]
+    fn an_expired_credential_is_never_used() {
+        let mut cache = cache();
+        cache.insert(key("a"), credential("1", 1, NOW_MS + 1_000), NOW_MS + 800, NOW_MS);
+        assert_eq!(handle(&cache.get(&key("a"), NOW_MS + 799)), Some("1"));
+        assert_eq!(handle(&cache.get(&key("a"), NOW_MS + 1_000)), None);
+        assert_eq!(handle(&cache.get(&key("a"), NOW_MS)), None, "once gone, gone");
+    }
+
+    #[test]
+    fn i11_no_credential_outlives_the_cache_s_age() {
+        let mut cache = Credentials::new(4, 10_000);
+        cache.insert(key("a"), credential("1", 1, u64::MAX), u64::MAX, NOW_MS);
+        assert_eq!(handle(&cache.get(&key("a"), NOW_MS + 9_999)), Some("1"));
+        assert_eq!(handle(&cache.get(&key("a"), NOW_MS + 10_000)), None);
+    }
+
+    #[test]
+    fn due_is_said_to_one_request_while_the_others_go_on() {
+        let mut cache = cache();
+        cache.insert(key("a"), credential("1", 1, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS);
+        let due = (0..50).filter(|_| matches!(cache.get(&key("a"), NOW_MS + 8_000), Cached::Due(_))).count();
+        assert_eq!(due, 1);
+        assert!(matches!(cache.get(&key("a"), NOW_MS + 9_999), Cached::Hit(_)));
+    }
+
+    #[test]
+    fn a_renewal_that_failed_is_tried_again_later() {
+        let mut cache = cache();
+        cache.insert(key("a"), credential("1", 1, NOW_MS + 10_000), NOW_MS, NOW_MS);
+        assert!(matches!(cache.get(&key("a"), NOW_MS), Cached::Due(_)));
+        cache.renewal_failed(&key("a"), NOW_MS + 2_000);
+        assert!(matches!(cache.get(&key("a"), NOW_MS + 1_999), Cached::Hit(_)));
+        assert!(matches!(cache.get(&key("a"), NOW_MS + 2_000), Cached::Due(_)));
+        assert!(matches!(cache.get(&key("a"), NOW_MS + 2_000), Cached::Hit(_)));
+    }
+
+    #[test]
+    fn a_failure_says_nothing_about_a_credential_that_is_not_being_renewed() {
+        let mut cache = cache();
+        cache.insert(key("a"), credential("1", 1, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS);
+        cache.renewal_failed(&key("a"), NOW_MS);
+        assert!(matches!(cache.get(&key("a"), NOW_MS + 7_999), Cached::Hit(_)));
+    }
+
+    #[test]
+    fn a_predecessor_does_not_come_back_when_its_successor_goes() {
+        let mut cache = Credentials::new(2, 300_000);
+        cache.insert(key("a"), credential("1", 1, NOW_MS + 10_000), NOW_MS + 9_000, NOW_MS);
+        cache.insert(key("a"), credential("2", 2, NOW_MS + 5_000), NOW_MS + 4_000, NOW_MS);
+        assert_eq!(handle(&cache.get(&key("a"), NOW_MS)), Some("2"));
+        assert_eq!(handle(&cache.get(&key("a"), NOW_MS + 5_000)), None);
+        assert_eq!(handle(&cache.get(&key("a"), NOW_MS + 5_000)), None);
+    }
+
+    #[test]
+    fn a_refused_credential_goes_and_its_successor_stays() {
+        let mut cache = cache();
+        cache.insert(key("a"), credential("2", 2, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS);
+        cache.remove_released(&key("a"), "1");
+        assert_eq!(handle(&cache.get(&key("a"), NOW_MS)), Some("2"), "the late refusal of its predecessor");
+        cache.remove_released(&key("a"), "2");
+        assert_eq!(handle(&cache.get(&key("a"), NOW_MS)), None);
+    }
+
+    #[test]
+    fn a_hold_drops_one_generation_of_one_grant() {
+        let mut cache = Credentials::new(20, 300_000);
+        let other = Credential { grant: "h".into(), ..credential("3", 1, NOW_MS + 10_000) };
+        cache.insert(key("a"), credential("1", 1, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS);
+        cache.insert(key("b"), credential("2", 2, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS);
+        cache.insert(key("c"), other, NOW_MS + 8_000, NOW_MS);
+        cache.hold("g", 1);
+        let left = ["a", "b", "c"].map(|subject| handle(&cache.get(&key(subject), NOW_MS)).map(str::to_owned));
+        assert_eq!(left, [None, Some("2".into()), Some("3".into())]);
+    }
+
+    #[test]
+    fn it_stays_within_its_bounds_and_keeps_what_is_used() {
+        let mut cache = Credentials::new(10, 300_000);
+        let keys: Vec<_> = (0..40).map(|n| key(&format!("s{n}"))).collect();
+        for key in &keys {
+            cache.insert(key.clone(), credential("1", 1, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS);
+            assert!(matches!(cache.get(&keys[0], NOW_MS), Cached::Hit(_)), "used all the time");
+            assert!(cache.recent.len() + cache.older.len() <= 10);
+        }
+        assert!(matches!(cache.get(&keys[1], NOW_MS), Cached::Miss));
     }
 }

@@ -244,10 +244,12 @@ impl Flow {
                 Some(_) => refuse(&Rejection::BodyTooLarge, &waiting.opened.context(), env),
                 None => refuse(&Rejection::TrailersUnjudged, &waiting.opened.context(), env),
             },
-            Self::AwaitKey(mut waiting) => {
+            Self::AwaitKey(mut waiting) if waiting.opened.verb == Verb::Post => {
                 waiting.body_ended = true;
                 (Self::AwaitKey(waiting), Step::Wait)
             }
+            // Neither GET nor DELETE has more than headers in MCP.
+            Self::AwaitKey(waiting) => refuse(&Rejection::TrailersUnjudged, &waiting.opened.context(), env),
             Self::AwaitCredential(waiting) => (Self::AwaitCredential(waiting), Step::Wait),
             Self::AwaitUpstream(forwarded) => (Self::AwaitUpstream(forwarded), Step::Wait),
             Self::AwaitRejection(forwarded) => (Self::AwaitRejection(forwarded), Step::Wait),
@@ -321,9 +323,11 @@ impl Opened {
     }
 }
 
-/// Envoy's id of the request; empty if it set none.
+/// Envoy's id of the request; empty if it set none, or kept one of the client's that is no id.
 fn request_id(head: &Head) -> &str {
-    head.first(crate::headers::REQUEST_ID).and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default()
+    const LONGEST: usize = 128;
+    let id = head.first(crate::headers::REQUEST_ID).filter(|id| id.len() <= LONGEST);
+    id.and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default()
 }
 
 /// The browser's origin, which has been found allowed; `None` for other clients.
@@ -353,8 +357,16 @@ fn unavailable() -> Rejection {
     Rejection::BrokerUnavailable { retry_after_ms: 1_000, message: None }
 }
 
+/// The answer to a request whose headers the host would not change.
+pub fn unchanged_reply() -> Reply {
+    reject::reply(&unavailable(), &ReplyContext::default())
+}
+
 /// Answers a request whose caller is not known or not to be named, and counts it.
 fn refuse(rejection: &Rejection, context: &ReplyContext<'_>, env: &mut Env<'_>) -> (Flow, Step) {
     env.worker.reports.refused_anonymous(rejection.code());
     (Flow::Done, Step::Reply(reject::reply(rejection, context)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -222,7 +222,8 @@ fn same_authority(presented: &[u8], allowed: &str, default_port: &str) -> bool {
     !allowed.is_empty() && presented.eq_ignore_ascii_case(allowed.as_bytes())
 }
 
-fn same_name(name: &[u8], wanted: &str) -> bool {
+/// Whether `name` is `wanted` (lower case) to an upstream that ignores case and reads `_` as `-`.
+pub fn same_name(name: &[u8], wanted: &str) -> bool {
     name.len() == wanted.len() && has_prefix(name, wanted)
 }
 

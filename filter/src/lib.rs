@@ -30,6 +30,8 @@ pub mod reports;
 pub mod session;
 pub mod snapshot;
 pub mod worker;
+#[cfg(test)]
+mod world;
 
 #[cfg(target_arch = "wasm32")]
 mod entry {

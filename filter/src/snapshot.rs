@@ -9,6 +9,11 @@ use sallyport_proto::broker as proto;
 
 use crate::metadata;
 
+/// Two heartbeats: with less, a live stream would not keep a proxy serving.
+const LEAST_STALENESS_MS: u64 = 2_000;
+/// Whatever the broker says, revocation is felt after this long (I11).
+const MOST_STALENESS_MS: u64 = 300_000;
+
 /// How a server is authenticated to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
@@ -118,10 +123,10 @@ impl Snapshot {
         let mut snapshot = Self {
             version: message.version,
             tenant: message.tenant.into(),
-            max_staleness_ms: message.max_staleness_ms,
+            max_staleness_ms: message.max_staleness_ms.clamp(LEAST_STALENESS_MS, MOST_STALENESS_MS),
             issuers: Rc::new(Issuers::new(issuers)),
             memberships: Rc::new(Memberships(memberships)),
-            revocations: Rc::new(read_revocations(message.revocations)),
+            revocations: Rc::new(read_revocations(message.revocations, &mut changed)),
             session_keys: Rc::new(message.session_keys.unwrap_or_default()),
             allowed_origins: message.allowed_origins.into(),
             allowed_hosts: message.allowed_hosts.into(),
@@ -169,7 +174,7 @@ impl Snapshot {
         }
         if let Some(revocations) = delta.revocations {
             changed.callers = true;
-            self.revocations = Rc::new(read_revocations(revocations.revocations));
+            self.revocations = Rc::new(read_revocations(revocations.revocations, &mut changed));
         }
         if let Some(keys) = delta.session_keys {
             self.session_keys = Rc::new(keys);
@@ -190,8 +195,16 @@ impl Snapshot {
     }
 
     fn index_paths(&mut self) {
-        let paths = self.servers.values().flat_map(|s| s.paths.iter().map(|p| (p.clone(), Rc::clone(s)))).collect();
-        self.paths = Rc::new(paths);
+        let mut claims: HashMap<&str, Vec<&Rc<Server>>> = HashMap::new();
+        for server in self.servers.values() {
+            server.paths.iter().for_each(|path| claims.entry(path).or_default().push(server));
+        }
+        // A path that two servers claim is nobody's: which policy holds there must not be left to chance (I8).
+        let paths = claims.into_iter().filter_map(|(path, servers)| match servers.as_slice() {
+            [server] => Some((path.to_owned(), Rc::clone(server))),
+            _ => None,
+        });
+        self.paths = Rc::new(paths.collect());
     }
 }
 
@@ -228,7 +241,7 @@ fn read_server(message: proto::Server, public_url: &str) -> Option<Server> {
         (Auth::ClientCredentials | Auth::Header | Auth::None, _) => None,
     };
     let path = message.paths.first()?;
-    if message.cluster.is_empty() || message.resource.is_empty() {
+    if message.name.is_empty() || message.cluster.is_empty() || message.resource.is_empty() {
         return None;
     }
     Some(Server {
@@ -273,7 +286,7 @@ fn read_key(message: &proto::Key) -> Option<Arc<PublicKey>> {
     PublicKey::new(&message.kid, algorithm, &message.spki).ok().map(Arc::new)
 }
 
-fn read_revocations(messages: Vec<proto::Revocation>) -> Revocations {
+fn read_revocations(messages: Vec<proto::Revocation>, changed: &mut Changed) -> Revocations {
     let mut revocations = Revocations::default();
     for message in messages {
         match message.what {
@@ -281,7 +294,7 @@ fn read_revocations(messages: Vec<proto::Revocation>) -> Revocations {
             Some(proto::revocation::What::Identity(identity)) => {
                 revocations.revoke_subject(&identity.issuer, &identity.subject, message.issued_before_ms);
             }
-            None => {}
+            None => changed.refused = changed.refused.saturating_add(1),
         }
     }
     revocations
@@ -290,3 +303,6 @@ fn read_revocations(messages: Vec<proto::Revocation>) -> Revocations {
 fn some_text(text: String) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
+
+#[cfg(test)]
+mod tests;

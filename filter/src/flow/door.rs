@@ -1,5 +1,6 @@
 //! The outer door: everything that is decided at the request's headers.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use sallyport_caller::{Caller, Door, TokenError};
@@ -114,16 +115,10 @@ impl Flow {
 impl AwaitKey {
     fn on_key(mut self, answered: bool, env: &mut Env<'_>) -> (Flow, Step) {
         let now_ms = env.now_ms();
-        // The snapshot may have moved on while this request waited, and only the new one has the key.
-        let snapshot = match env.worker.snapshot(now_ms) {
-            Ok(snapshot) => snapshot,
-            Err(rejection) => return refuse(&rejection, &self.opened.context(), env),
-        };
-        let path = self.opened.path().map(str::to_owned);
-        let Some(server) = path.and_then(|path| snapshot.server_at(&path).cloned()) else {
-            return refuse(&Rejection::PathUnknown, &ReplyContext::default(), env);
-        };
-        (self.opened.snapshot, self.opened.server) = (snapshot, server);
+        // Only the snapshot in force has the key.
+        if let Err(rejection) = self.opened.renew(env) {
+            return refuse(&rejection, &self.opened.context(), env);
+        }
         let inbound = bearer(&self.opened.head)
             .and_then(|token| authenticate(token, &self.opened.token_hash, &self.opened.snapshot, now_ms, env));
         let caller = match inbound {
@@ -189,13 +184,34 @@ impl Opened {
         Door { resource: &self.server.resource, passthrough_audience: self.server.passthrough_audience.as_deref() }
     }
 
+    /// Moves on to the snapshot in force; answers whether it is another one.
+    pub(super) fn renew(&mut self, env: &Env<'_>) -> Result<bool, Rejection> {
+        let snapshot = env.worker.snapshot(env.now_ms())?;
+        if Rc::ptr_eq(&snapshot, &self.snapshot) {
+            return Ok(false);
+        }
+        let server = self.path().and_then(|path| snapshot.server_at(path)).cloned().ok_or(Rejection::PathUnknown)?;
+        (self.snapshot, self.server) = (snapshot, server);
+        Ok(true)
+    }
+
+    /// The caller of this request's token by the snapshot that it holds now.
+    pub(super) fn verified_again(&self, env: &mut Env<'_>) -> Result<Arc<Caller>, Rejection> {
+        let now_ms = env.now_ms();
+        match authenticate(bearer(&self.head)?, &self.token_hash, &self.snapshot, now_ms, env)? {
+            Inbound::Caller(caller) => Ok(caller),
+            // The key that vouched for it is gone.
+            Inbound::UnknownKey { .. } => Err(Rejection::TokenRefused { why: "unknown_key" }),
+        }
+    }
+
     fn path(&self) -> Option<&str> {
         let target = self.head.once(":path").one()?;
         std::str::from_utf8(target.split(|byte| *byte == b'?').next()?).ok()
     }
 
     /// The upstream's session id, if the one that came was given to this caller at this server.
-    fn open_session(&self, caller: &Caller) -> Result<Option<Session>, Rejection> {
+    pub(super) fn open_session(&self, caller: &Caller) -> Result<Option<Session>, Rejection> {
         let bound = match self.head.once(headers::MCP_SESSION_ID) {
             Once::Absent => return Ok(None),
             Once::One(bound) => bound,

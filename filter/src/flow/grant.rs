@@ -14,7 +14,7 @@ pub struct Grant {
     opened: Rc<Opened>,
     credential: Rc<Credential>,
     /// A renewal of the credential, to be asked for besides.
-    pub renewal: Option<Ask>,
+    pub renewal: Option<Box<Ask>>,
 }
 
 /// One change to the headers of a request.
@@ -27,7 +27,7 @@ pub enum Edit<'a> {
 }
 
 impl Grant {
-    pub(super) fn new(_: &Allowed, opened: Rc<Opened>, credential: Rc<Credential>, renewal: Option<Ask>) -> Self {
+    pub(super) fn new(_: &Allowed, opened: Rc<Opened>, credential: Rc<Credential>, renewal: Option<Box<Ask>>) -> Self {
         Self { opened, credential, renewal }
     }
 
@@ -45,14 +45,17 @@ impl Grant {
         if self.opened.server.auth == Auth::Passthrough && name_text == headers::AUTHORIZATION {
             return None;
         }
-        match headers::request_header(name) {
-            RequestHeader::Strip if !self.sets(name_text) => Some(Edit::Remove(name_text)),
-            RequestHeader::Strip | RequestHeader::Pass | RequestHeader::Session => None,
+        // Setting replaces, so that a header which is set need not be removed first.
+        let mut set = self.credential.headers.iter().map(|(set, _)| set.as_str());
+        if set.clone().any(|set| set == name_text) {
+            return None;
         }
-    }
-
-    /// Setting replaces, so that a header which is set need not be removed first.
-    fn sets(&self, name: &str) -> bool {
-        self.credential.headers.iter().any(|(set, _)| set == name)
+        // An upstream that reads `_` as `-` would take the client's header for the one that is set, or checked (H10).
+        let imitates = set.any(|set| headers::same_name(name, set));
+        match headers::request_header(name) {
+            RequestHeader::Strip => Some(Edit::Remove(name_text)),
+            RequestHeader::Session if name_text != headers::MCP_SESSION_ID => Some(Edit::Remove(name_text)),
+            RequestHeader::Pass | RequestHeader::Session => imitates.then_some(Edit::Remove(name_text)),
+        }
     }
 }

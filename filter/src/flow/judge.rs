@@ -29,8 +29,11 @@ impl AwaitBody {
         }
     }
 
-    pub(super) fn judge(self: Box<Self>, body: &[u8], env: &mut Env<'_>) -> (Flow, Step) {
+    pub(super) fn judge(mut self, body: &[u8], env: &mut Env<'_>) -> (Flow, Step) {
         let since_ns = env.host.now_ns();
+        if let Err(rejection) = self.catch_up(env) {
+            return refuse(&rejection, &self.opened.context(), env);
+        }
         let read = match jsonrpc::read(body) {
             Ok(read) => read,
             Err(error) => {
@@ -48,6 +51,18 @@ impl AwaitBody {
             return refuse(&Rejection::BodyInvalid, &message.context(&self.opened), env);
         }
         self.opened.authorize(&self.caller, message, self.auth_ns, since_ns, env)
+    }
+}
+
+impl AwaitBody {
+    /// A body may take its time: who was revoked meanwhile is no caller any more (I11).
+    fn catch_up(&mut self, env: &mut Env<'_>) -> Result<(), Rejection> {
+        if !self.opened.renew(env)? {
+            return Ok(());
+        }
+        self.caller = self.opened.verified_again(env)?;
+        self.opened.session = self.opened.open_session(&self.caller)?;
+        Ok(())
     }
 }
 
@@ -87,7 +102,8 @@ impl Opened {
             Err(error) => return refuse(&token_rejection(&error), &message.context(&self), env),
         };
         let Ok(allowed) = entered.authorize(&self.server.policy, &*self.snapshot.memberships) else {
-            return refuse_caller(&Rejection::ServerNotAllowed, caller, &message, &self, env);
+            let (issuer, subject) = (caller.issuer(), caller.subject());
+            return refuse_caller(&Rejection::ServerNotAllowed, issuer, subject, &message, &self, env);
         };
         let asked_at_ns = env.host.now_ns();
         let policy_ns = asked_at_ns.saturating_sub(since_ns);
@@ -97,16 +113,17 @@ impl Opened {
 }
 
 /// Answers a verified caller with a verdict, and reports it.
-fn refuse_caller(
+pub(super) fn refuse_caller(
     rejection: &Rejection,
-    caller: &Caller,
+    issuer: &str,
+    subject: &str,
     message: &Message,
     opened: &Opened,
     env: &mut Env<'_>,
 ) -> (Flow, Step) {
     env.worker.reports.refused(proto::Refusal {
-        issuer: caller.issuer().to_owned(),
-        subject: caller.subject().to_owned(),
+        issuer: issuer.to_owned(),
+        subject: subject.to_owned(),
         server: opened.server.name.clone(),
         method: message.method.clone(),
         target: message.target.clone(),
@@ -125,6 +142,16 @@ fn body_rejection(error: &BodyError) -> Rejection {
     }
 }
 
+/// What of a target is kept for audit: thousands of uses wait in memory, and a name may be as long as a body (H15).
+fn told(target: &str) -> String {
+    const BYTES: usize = 512;
+    if target.len() <= BYTES {
+        return target.to_owned();
+    }
+    let end = (0..=BYTES).rev().find(|end| target.is_char_boundary(*end)).unwrap_or_default();
+    target.get(..end).unwrap_or_default().to_owned()
+}
+
 impl Message {
     /// What is needed of the body once it is gone.
     fn of(read: &jsonrpc::Message<'_>) -> Self {
@@ -137,7 +164,7 @@ impl Message {
             kind,
             id: id.cloned().map(Id::into_owned),
             method: read.method.to_string(),
-            target: read.target.as_deref().unwrap_or_default().to_owned(),
+            target: told(read.target.as_deref().unwrap_or_default()),
             initialize: read.method == "initialize",
             elicits_by_url: read.elicits_by_url,
         }

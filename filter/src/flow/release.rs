@@ -6,6 +6,7 @@ use sallyport_caller::Allowed;
 use sallyport_proto::broker::{self as proto, acquire_credential_response as response};
 
 use super::door::bearer;
+use super::judge::refuse_caller;
 use super::{
     Answer, Ask, Env, Flow, Forwarded, Grant, Judged, Message, Opened, Source, Step, Timing, refuse, unavailable,
 };
@@ -20,7 +21,8 @@ pub(super) fn release(
     env: &mut Env<'_>,
 ) -> (Flow, Step) {
     if opened.cluster != opened.server.cluster.as_bytes() {
-        return refuse(&Rejection::ClusterMismatch, &message.context(&opened), env);
+        let (issuer, subject) = (allowed.issuer(), allowed.subject());
+        return refuse_caller(&Rejection::ClusterMismatch, issuer, subject, &message, &opened, env);
     }
     if env.worker.reports.is_full() {
         return refuse(&Rejection::ReportsFull, &message.context(&opened), env);
@@ -32,7 +34,7 @@ pub(super) fn release(
     match env.worker.credentials.get(&judged.key, now_ms) {
         Cached::Hit(credential) => judged.forward(credential, Source::Hit, None, env),
         Cached::Due(credential) => {
-            let renewal = judged.ask(true, env);
+            let renewal = judged.ask(true, env).map(Box::new);
             judged.forward(credential, Source::Hit, renewal, env)
         }
         Cached::Miss => match judged.ask(false, env) {
@@ -88,7 +90,7 @@ impl Judged {
         self,
         credential: Rc<Credential>,
         source: Source,
-        renewal: Option<Ask>,
+        renewal: Option<Box<Ask>>,
         env: &mut Env<'_>,
     ) -> (Flow, Step) {
         let released_at_ns = if source == Source::Hit { self.timing.asked_at_ns } else { env.host.now_ns() };

@@ -107,7 +107,7 @@ impl Forwarded {
     }
 
     /// Answers in the upstream's place.
-    fn replace(self: Box<Self>, rejection: &Rejection, env: &mut Env<'_>) -> (Flow, Step) {
+    fn replace(self, rejection: &Rejection, env: &mut Env<'_>) -> (Flow, Step) {
         let reply = reject::reply(rejection, &self.context());
         env.worker.reports.refused(proto::Refusal {
             issuer: self.allowed.issuer().to_owned(),

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use prost::Message;
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::{Action, MapType};
+use proxy_wasm::types::{Action, MapType, Status};
 use sallyport_proto::broker as proto;
 
 use super::{Envoy, calls};
@@ -182,7 +182,13 @@ impl Hub {
                     Answer::Silent
                 }
                 Step::Forward(grant) => {
-                    self.forward(grant);
+                    if let Err(unchanged) = self.forward(grant) {
+                        // A header that stays may be the inbound credential: the request stays too (I1).
+                        log::error!("a request header could not be changed: {unchanged:?}");
+                        self.keep(stream, Flow::Done);
+                        send(&flow::unchanged_reply());
+                        return Verdict::Pause;
+                    }
                     self.keep(stream, flow);
                     return Verdict::Continue;
                 }
@@ -357,7 +363,11 @@ impl Hub {
             let alive: Vec<u32> = waiters.streams.into_iter().filter(|s| self.flows.contains_key(s)).collect();
             let env = Env { worker: &mut self.worker, host: &Envoy };
             let ask = alive.iter().find_map(|stream| self.flows.get(stream).and_then(|flow| flow.ask_again(&env)));
-            let Some(ask) = ask else { continue };
+            let Some(ask) = ask else {
+                // Nobody waits, but it may have stood for a renewal too: the next request finds it due again.
+                self.worker.credentials.renewal_failed(&question.0, retry_at());
+                continue;
+            };
             if self.ask(ask, None, self.root) {
                 self.questions.entry(question).or_default().streams.extend(alive);
             } else {
@@ -394,21 +404,19 @@ impl Hub {
         self.dispatch("RecordCalls", &batch, Call::Record);
     }
 
-    fn forward(&mut self, mut grant: Grant) {
-        self.counts.forwarded = self.counts.forwarded.saturating_add(1);
-        log_verdict("forwarded");
-        self.renewals.extend(grant.renewal.take());
+    fn forward(&mut self, mut grant: Grant) -> Result<(), Status> {
+        self.renewals.extend(grant.renewal.take().map(|renewal| *renewal));
         for edit in grant.edits() {
-            let edited = match edit {
+            match edit {
                 Edit::Remove(name) => hostcalls::remove_map_value(MapType::HttpRequestHeaders, name),
                 Edit::Set(name, value) => {
                     hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value))
                 }
-            };
-            if let Err(status) = edited {
-                log::error!("a request header could not be changed: {status:?}");
-            }
+            }?;
         }
+        self.counts.forwarded = self.counts.forwarded.saturating_add(1);
+        log_verdict("forwarded");
+        Ok(())
     }
 }
 

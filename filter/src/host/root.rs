@@ -34,9 +34,16 @@ pub(crate) struct Root {
 
 /// The snapshot stream.
 enum Watch {
-    Closed { again_at_ms: u64, backoff_ms: u64 },
+    Closed {
+        again_at_ms: u64,
+        backoff_ms: u64,
+    },
     /// `backoff_ms` grows until the broker has said something.
-    Open { token: u32, heard_ms: u64, backoff_ms: u64 },
+    Open {
+        token: u32,
+        heard_ms: u64,
+        backoff_ms: u64,
+    },
 }
 
 struct Metrics {
