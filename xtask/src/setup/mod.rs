@@ -20,7 +20,7 @@ use crate::tools;
 use crate::workspace::Workspace;
 
 pub(crate) use cargo_deny::cargo_deny;
-pub(crate) use stamp::replace;
+pub(crate) use stamp::{replace, replace_private};
 
 /// What `setup` and the commands that begin with it can be told.
 #[derive(Args, Clone, Default)]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -48,9 +49,21 @@ pub(crate) fn once(
 /// # Errors
 /// When it cannot be written.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    write(path, content, 0o644)
+}
+
+/// As [`replace`], for this user's eyes only.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn replace_private(path: &Path, content: &[u8]) -> Result<()> {
+    write(path, content, 0o600)
+}
+
+fn write(path: &Path, content: &[u8], mode: u32) -> Result<()> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));
-    let mut file = fs::File::create(&name)?;
+    let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&name)?;
     file.write_all(content)?;
     file.sync_all()?;
     fs::rename(&name, path).with_context(|| format!("cannot write {}", path.display()))
@@ -95,6 +108,16 @@ mod tests {
             assert!(half.is_err());
             once(workspace, "part", "a", &directory, || Ok(())).unwrap();
             assert!(!directory.join("half").exists());
+        });
+    }
+
+    #[test]
+    fn what_holds_tokens_is_for_this_user_only() {
+        use std::os::unix::fs::PermissionsExt;
+        with_workspace("private", |workspace| {
+            let file = workspace.setup().join("up.json");
+            replace_private(&file, b"{}").unwrap();
+            assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         });
     }
 

@@ -88,8 +88,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     println!("up");
     let mut children = Children::new(var.join("log"), Arc::clone(&stop));
     let outcome = start(workspace, &installed, &ports, &mut children).and_then(|up| {
-        setup::replace(&up_json, &serde_json::to_vec_pretty(&up)?)?;
-        signal::owner_only(&up_json)?;
+        setup::replace_private(&up_json, &serde_json::to_vec_pretty(&up)?)?;
         print(workspace, &installed, &up)?;
         wait(&mut children, &stop)
     });

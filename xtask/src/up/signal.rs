@@ -1,12 +1,7 @@
 //! The few calls to the system that the standard library does not make.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
 use std::process::Command;
-
-use anyhow::Result;
 
 /// The child is killed when this process ends, in whatever way; and Ctrl-C reaches this process only, which then stops
 /// its children in order.
@@ -40,12 +35,4 @@ pub(crate) fn terminate(child: &std::process::Child) {
     unsafe {
         libc::kill(pid, libc::SIGTERM);
     }
-}
-
-/// Only this user may read it.
-///
-/// # Errors
-/// When it is not ours.
-pub(crate) fn owner_only(path: &Path) -> Result<()> {
-    Ok(fs::set_permissions(path, Permissions::from_mode(0o600))?)
 }

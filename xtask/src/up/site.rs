@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 
 use crate::run;
 use crate::setup::{self, Installed};
+use crate::up::demo;
 use crate::up::ports::Ports;
-use crate::up::{demo, signal};
 use crate::workspace::Workspace;
 
 /// Where operators talk to the broker, from the root of the checkout.
@@ -50,7 +50,7 @@ impl Site {
         let analytics = kept_secret(&demo_directory.join("analytics.secret"))?;
 
         let clients = demo_directory.join("clients.json");
-        private(&clients, &serde_json::to_string(&demo::clients(&analytics))?)?;
+        setup::replace_private(&clients, &serde_json::to_vec(&demo::clients(&analytics))?)?;
         let config = site("sallyport.yaml");
         setup::replace(&config, demo::configuration(ports, &own_uid()?).as_bytes())?;
         let manifests = demo_directory.join("manifests.yaml");
@@ -129,15 +129,8 @@ fn kept_secret(path: &Path) -> Result<String> {
     let mut random = [0_u8; 24];
     fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
     let secret: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-    private(path, &secret)?;
+    setup::replace_private(path, secret.as_bytes())?;
     Ok(secret)
-}
-
-fn private(path: &Path, content: &str) -> Result<()> {
-    // Its rights are set before there is anything in it.
-    setup::replace(path, b"")?;
-    signal::owner_only(path)?;
-    fs::write(path, content).with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn own_uid() -> Result<String> {
