@@ -8,7 +8,7 @@ use crate::up::ports::Ports;
 use crate::up::site::Site;
 
 /// The environment that the demo servers run in.
-pub(crate) const PYTHON: &str = "fastmcp-3.4";
+pub(crate) const PYTHON: &str = "fastmcp-4.1";
 /// The group of all demo servers.
 pub(crate) const GROUP: &str = "demo";
 /// The secret group that its manifests refer to.
