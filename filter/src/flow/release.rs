@@ -121,6 +121,9 @@ pub fn credential(answer: &Answer) -> Option<(Credential, u64)> {
     else {
         return None;
     };
+    if !given.headers.iter().all(may_be_set) {
+        return None;
+    }
     let credential = Credential {
         headers: given.headers.iter().map(|h| (h.name.to_ascii_lowercase(), h.value.clone())).collect(),
         use_handle: given.use_handle.as_str().into(),
@@ -129,6 +132,28 @@ pub fn credential(answer: &Answer) -> Option<(Credential, u64)> {
         expires_at_ms: given.expires_at_ms,
     };
     Some((credential, given.refresh_after_ms))
+}
+
+/// Whether a header may be a credential: one that frames or routes the request would lead it, credential and all, to
+/// where nobody judged it (I12), and a control byte would end it early.
+fn may_be_set(header: &proto::Header) -> bool {
+    const NOT_OURS: [&str; 10] = [
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "host",
+        "mcp-session-id",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !header.name.is_empty()
+        && header.name.bytes().all(is_token)
+        && !NOT_OURS.iter().any(|name| crate::headers::same_name(header.name.as_bytes(), name))
+        && !header.value.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t')
 }
 
 fn source(answer: &Answer) -> Source {

@@ -1,7 +1,5 @@
 //! The way back: what an upstream's response may say to a client.
 
-use std::borrow::Cow;
-
 use sallyport_proto::broker as proto;
 
 use super::{Answer, Env, Flow, Forwarded, Step, unavailable};
@@ -170,12 +168,59 @@ impl Forwarded {
     }
 }
 
-/// `error` of the upstream's Bearer challenge (RFC 6750 §3.1), if it is one of the codes of that section.
+/// `error` of the upstream's Bearer challenges (RFC 6750 §3.1), if one of them has a code of that section.
 fn challenge_error(head: &Head) -> Option<String> {
+    let challenges = head.iter().filter(|(name, _)| *name == headers::WWW_AUTHENTICATE.as_bytes());
+    challenges.map(|(_, value)| String::from_utf8_lossy(value)).find_map(|challenge| error_of(&challenge))
+}
+
+fn error_of(challenge: &str) -> Option<String> {
     const CODES: [&str; 3] = ["insufficient_scope", "invalid_request", "invalid_token"];
-    let challenge: Cow<'_, str> = String::from_utf8_lossy(head.first(headers::WWW_AUTHENTICATE)?);
-    let (_, after) = challenge.split_once("error=")?;
-    let code: String =
-        after.trim_start_matches('"').chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
-    CODES.contains(&code.as_str()).then_some(code)
+    // A parameter begins behind a space or a comma: `my_error=` is another one.
+    let parameters = challenge.split([' ', ',', '\t']).filter_map(|parameter| parameter.strip_prefix("error="));
+    let codes = parameters.map(|code| code.trim_matches('"'));
+    codes.filter(|code| CODES.contains(code)).map(str::to_owned).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world;
+
+    fn error(challenges: &[&str]) -> Option<String> {
+        let pairs: Vec<_> = challenges.iter().map(|value| ("www-authenticate", *value)).collect();
+        challenge_error(&world::head(&pairs))
+    }
+
+    #[test]
+    fn the_error_of_a_challenge_is_read_wherever_it_stands() {
+        for challenge in [
+            r#"Bearer error="invalid_token""#,
+            "Bearer error=invalid_token",
+            r#"Bearer realm="x",error="invalid_token""#,
+            r#"Bearer realm="x", error="invalid_token", error_description="expired""#,
+            r#"Basic realm="y", Bearer error="invalid_token""#,
+        ] {
+            assert_eq!(error(&[challenge]).as_deref(), Some("invalid_token"), "{challenge}");
+        }
+        assert_eq!(error(&["Basic", r#"Bearer error="insufficient_scope""#]).as_deref(), Some("insufficient_scope"));
+    }
+
+    #[test]
+    fn what_is_no_code_of_rfc_6750_is_nothing() {
+        for challenge in [
+            "",
+            "Bearer",
+            "error=",
+            r#"Bearer error="""#,
+            r#"Bearer error="invalid_tokens""#,
+            r#"Bearer error="INVALID_TOKEN""#,
+            r#"Bearer my_error="invalid_token""#,
+            r#"Bearer error_description="invalid_token""#,
+            r#"Bearer error="<script>""#,
+        ] {
+            assert_eq!(error(&[challenge]), None, "{challenge}");
+        }
+        assert_eq!(error(&[]), None);
+    }
 }

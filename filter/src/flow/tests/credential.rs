@@ -243,3 +243,34 @@ fn the_question_says_who_where_and_what() {
         }
     );
 }
+
+#[test]
+fn i12_a_credential_that_would_frame_or_route_the_request_is_none() {
+    let with = |name: &str, value: &[u8]| {
+        said(Said::Credential(proto::Credential {
+            headers: vec![proto::Header { name: name.into(), value: value.into() }],
+            expires_at_ms: NOW_MS + 1_000,
+            ..proto::Credential::default()
+        }))
+    };
+    for (name, value) in [
+        (":path", "/admin"),
+        (":authority", "evil.example"),
+        ("Host", "evil.example"),
+        ("Content-Length", "0"),
+        ("transfer_encoding", "chunked"),
+        ("Mcp-Session-Id", "x"),
+        ("", "x"),
+        ("x key", "x"),
+        ("x-key\r\nhost", "x"),
+        ("x-k\u{e4}y", "x"),
+        ("x-key", "a\r\nhost: evil.example"),
+        ("x-key", "a\0"),
+    ] {
+        assert!(credential(&with(name, value.as_bytes())).is_none(), "{name:?}");
+    }
+    for (name, value) in [("Authorization", "Bearer x"), ("X-API-Key", "k\t1"), ("x_key", "\u{e4}"), ("Cookie", "a=b")]
+    {
+        assert!(credential(&with(name, value.as_bytes())).is_some(), "{name:?}");
+    }
+}
