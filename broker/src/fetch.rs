@@ -41,8 +41,8 @@ pub enum FetchError {
     /// No address of the host may be reached.
     #[error("the host has no address that may be reached; list its network under network.allow if it should be")]
     Address,
-    /// No answer in [`TIMEOUT`].
-    #[error("there was no complete answer within 5 seconds")]
+    /// No answer in the time that was given.
+    #[error("there was no complete answer in time")]
     Timeout,
     /// More than [`MAX_BODY_BYTES`].
     #[error("the answer is larger than 1 MiB")]
@@ -76,12 +76,14 @@ pub struct Request {
     pub headers: HeaderMap,
     /// Sent as it is; may hold client secrets.
     pub body: Option<Secret>,
+    /// For the whole exchange.
+    pub timeout: Duration,
 }
 
 impl Request {
-    /// A GET without anything.
+    /// A GET without anything, answered within [`TIMEOUT`].
     pub fn get(url: Url) -> Self {
-        Self { method: Method::GET, url, headers: HeaderMap::new(), body: None }
+        Self { method: Method::GET, url, headers: HeaderMap::new(), body: None, timeout: TIMEOUT }
     }
 }
 
@@ -133,7 +135,6 @@ impl Fetcher {
                 .redirect(reqwest::redirect::Policy::none())
                 .no_proxy()
                 .referer(false)
-                .timeout(TIMEOUT)
                 .connect_timeout(TIMEOUT)
                 .pool_idle_timeout(Duration::from_secs(30))
                 .user_agent(concat!("sallyport/", env!("CARGO_PKG_VERSION")))
@@ -148,7 +149,7 @@ impl Fetcher {
     /// [`FetchError`]; nothing was sent if it is `Scheme`, `Credentials` or `Address`.
     pub async fn send(&self, request: Request) -> Result<Answer, FetchError> {
         let client = self.client_for(&request.url)?;
-        let mut builder = client.request(request.method, request.url).headers(request.headers);
+        let mut builder = client.request(request.method, request.url).headers(request.headers).timeout(request.timeout);
         if let Some(body) = request.body {
             // Exposed to be sent to the endpoint it is meant for.
             builder = builder.body(body.expose().to_vec());

@@ -80,7 +80,6 @@ pub struct Server {
 
 /// Outbound authentication, by `auth_data.type` of the manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::large_enum_variant, reason = "servers are few, and shared by reference")]
 pub enum Auth {
     /// `oauth2` with `grant_type: client_credentials`.
     ClientCredentials(Arc<ClientCredentials>),

@@ -168,8 +168,20 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let gate = grpc::router(service, stop.clone())
         .add_service(xds::Ads::new(resources, stop.clone()).service())
         .serve_with_incoming_shutdown(proxies.incoming(), stop.clone().cancelled_owned());
-    let revoked = Box::new(move || publisher.wake());
-    let admin = Admin { registry, secrets, own, store, audit, clock, public_url: config.public_url.clone(), revoked };
+    let admin = Admin {
+        registry,
+        secrets,
+        own,
+        store,
+        audit,
+        clock,
+        public_url: config.public_url.clone(),
+        secret_changed: Box::new({
+            let refresher = refresher.clone();
+            move || refresher.reconsider()
+        }),
+        revoked: Box::new(move || publisher.wake()),
+    };
     tracing::info!(
         grpc = %config.grpc.socket.display(), admin = %config.admin.socket.display(), http = %address, "serving"
     );

@@ -106,12 +106,17 @@ impl TokenEndpoint for Fetcher {
             value.set_sensitive(true);
             map.insert(name, value);
         }
-        let request = fetch::Request { method: Method::POST, url: url.clone(), headers: map, body: Some(form) };
-        let answer = match tokio::time::timeout(deadline, self.send(request)).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(FetchError::TooLarge)) => return Err(NoAnswer::TooLarge),
-            Ok(Err(error)) => return Err(NoAnswer::Failed(error.into())),
-            Err(elapsed) => return Err(NoAnswer::Failed(elapsed.into())),
+        let request = fetch::Request {
+            method: Method::POST,
+            url: url.clone(),
+            headers: map,
+            body: Some(form),
+            timeout: deadline,
+        };
+        let answer = match self.send(request).await {
+            Ok(answer) => answer,
+            Err(FetchError::TooLarge) => return Err(NoAnswer::TooLarge),
+            Err(error) => return Err(NoAnswer::Failed(error.into())),
         };
         if answer.body.expose().len() > max_answer {
             return Err(NoAnswer::TooLarge);
