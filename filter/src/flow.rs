@@ -306,6 +306,7 @@ impl Opened {
             server: Some(&self.server.name),
             request_id: self.request_id(),
             origin: origin(&self.head),
+            started_ns: self.started_ns,
         }
     }
 
@@ -365,7 +366,23 @@ pub fn unchanged_reply() -> Reply {
 /// Answers a request whose caller is not known or not to be named, and counts it.
 fn refuse(rejection: &Rejection, context: &ReplyContext<'_>, env: &mut Env<'_>) -> (Flow, Step) {
     env.worker.reports.refused_anonymous(rejection.code());
-    (Flow::Done, Step::Reply(reject::reply(rejection, context)))
+    (Flow::Done, Step::Reply(timed_reply(rejection, context, env)))
+}
+
+/// The answer to a refusal, and how long it took to come to it.
+fn timed_reply(rejection: &Rejection, context: &ReplyContext<'_>, env: &Env<'_>) -> Reply {
+    let mut reply = reject::reply(rejection, context);
+    if context.started_ns > 0 {
+        let took = milliseconds(env.host.now_ns().saturating_sub(context.started_ns));
+        reply.headers.push((crate::headers::SERVER_TIMING, format!("auth;dur={took}")));
+    }
+    reply
+}
+
+/// A duration as `Server-Timing` writes it: milliseconds, to the microsecond.
+fn milliseconds(ns: u64) -> String {
+    let us = ns / 1_000;
+    format!("{}.{:03}", us / 1_000, us % 1_000)
 }
 
 #[cfg(test)]

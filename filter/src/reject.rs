@@ -191,6 +191,8 @@ pub struct ReplyContext<'a> {
     pub request_id: &'a str,
     /// The browser's origin, found allowed: its code may read the answer.
     pub origin: Option<&'a str>,
+    /// When the request came, nanoseconds since 1970; 0 if nobody looked.
+    pub started_ns: u64,
 }
 
 /// A local answer, ready for Envoy.

@@ -29,7 +29,7 @@ impl Flow {
     pub fn on_headers(head: Head, cluster: Option<Vec<u8>>, ended: bool, env: &mut Env<'_>) -> (Self, Step) {
         let started_ns = env.host.now_ns();
         let now_ms = started_ns / 1_000_000;
-        let context = ReplyContext { request_id: request_id(&head), ..ReplyContext::default() };
+        let context = ReplyContext { request_id: request_id(&head), started_ns, ..ReplyContext::default() };
         let Some((method, target)) = request_line(&head) else {
             return refuse(&Rejection::HeadersUnreadable, &context, env);
         };

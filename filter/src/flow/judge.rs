@@ -12,7 +12,7 @@ use crate::agree::{self, Mirrored};
 use crate::head::Once;
 use crate::headers;
 use crate::jsonrpc::{self, BodyError, Id, Kind};
-use crate::reject::{self, Rejection, ReplyContext, RequestKind};
+use crate::reject::{Rejection, ReplyContext, RequestKind};
 
 impl AwaitBody {
     pub(super) fn on_body(self: Box<Self>, size: usize, ended: bool, env: &mut Env<'_>) -> (Flow, Step) {
@@ -132,7 +132,7 @@ pub(super) fn refuse_caller(
         at_ms: env.now_ms(),
         source_address: env.host.source_address(),
     });
-    (Flow::Done, Step::Reply(reject::reply(rejection, &message.context(opened))))
+    (Flow::Done, Step::Reply(super::timed_reply(rejection, &message.context(opened), env)))
 }
 
 fn body_rejection(error: &BodyError) -> Rejection {

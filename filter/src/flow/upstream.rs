@@ -5,7 +5,7 @@ use sallyport_proto::broker as proto;
 use super::{Answer, Env, Flow, Forwarded, Step, unavailable};
 use crate::flow::door::bearer;
 use crate::head::Head;
-use crate::reject::{self, Rejection};
+use crate::reject::Rejection;
 use crate::session::{self, SessionFlags};
 use crate::snapshot::Auth;
 use crate::{headers, metadata};
@@ -106,7 +106,7 @@ impl Forwarded {
 
     /// Answers in the upstream's place.
     fn replace(self, rejection: &Rejection, env: &mut Env<'_>) -> (Flow, Step) {
-        let reply = reject::reply(rejection, &self.context());
+        let reply = super::timed_reply(rejection, &self.context(), env);
         env.worker.reports.refused(proto::Refusal {
             issuer: self.allowed.issuer().to_owned(),
             subject: self.allowed.subject().to_owned(),
@@ -150,20 +150,16 @@ impl Forwarded {
         session::bind(upstream_id, flags, self.opened.session_keys(), &owner)
     }
 
-    /// RFC-style `Server-Timing`, milliseconds.
+    /// `Server-Timing` of the parts (W3C Server Timing).
     fn server_timing(&self, now_ns: u64) -> String {
         let timing = &self.timing;
-        let ms = |ns: u64| {
-            let us = ns / 1_000;
-            format!("{}.{:03}", us / 1_000, us % 1_000)
-        };
         format!(
             "auth;dur={}, policy;dur={}, credential;desc={};dur={}, upstream;dur={}",
-            ms(timing.auth_ns),
-            ms(timing.policy_ns),
+            super::milliseconds(timing.auth_ns),
+            super::milliseconds(timing.policy_ns),
             timing.source.name(),
-            ms(timing.released_at_ns.saturating_sub(timing.asked_at_ns)),
-            ms(now_ns.saturating_sub(timing.released_at_ns)),
+            super::milliseconds(timing.released_at_ns.saturating_sub(timing.asked_at_ns)),
+            super::milliseconds(now_ns.saturating_sub(timing.released_at_ns)),
         )
     }
 }

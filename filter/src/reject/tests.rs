@@ -62,6 +62,7 @@ const KINDS: [RequestKind; 6] = [
 fn context<'a>(kind: RequestKind, id: Option<&'a Id<'a>>) -> ReplyContext<'a> {
     ReplyContext {
         origin: None,
+        started_ns: 0,
         id,
         kind,
         resource_metadata: Some(METADATA),
