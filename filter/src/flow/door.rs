@@ -267,9 +267,11 @@ fn answer(reply: Reply) -> (Flow, Step) {
     (Flow::Done, Step::Reply(reply))
 }
 
-/// Method and path with query, if there is exactly one of each and every header name is one the host can be told.
+/// Method and path with query, if there is exactly one of each, every header name is one the host can be told, and no
+/// value has a byte that ends a header for some reader (RFC 9110 §5.5).
 fn request_line(head: &Head) -> Option<(&[u8], &[u8])> {
-    if head.iter().any(|(name, _)| !name.is_ascii()) {
+    let ends_a_header = |byte: &u8| matches!(byte, 0 | b'\r' | b'\n');
+    if head.iter().any(|(name, value)| !name.is_ascii() || value.iter().any(ends_a_header)) {
         return None;
     }
     Some((head.once(":method").one()?, head.once(":path").one()?))

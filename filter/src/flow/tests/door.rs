@@ -171,6 +171,14 @@ fn h1_header_names_that_are_not_ascii_are_refused() {
 }
 
 #[test]
+fn h13_a_header_value_that_some_reader_ends_early_is_refused() {
+    for value in ["a\rb", "a\nb", "a\0b", "\r", "a\r\nauthorization: Bearer x"] {
+        assert_eq!(denied(&mut Gate::new(), &Request::post("demo/echo").with("x-a", value)).0, 400, "{value:?}");
+    }
+    waits(Gate::new().headers(&Request::post("demo/echo").with("x-a", "a\tb \u{e4}")));
+}
+
+#[test]
 fn metadata_readiness_and_preflights_are_answered_without_a_token() {
     let mut gate = Gate::new();
     let get = |path: &str| Request::get("demo/echo").without("authorization").having(":path", path);
