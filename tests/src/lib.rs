@@ -46,6 +46,7 @@ pub use issuer::{Issuer, Jwks};
 pub use keys::{Algorithm, SigningKey};
 pub use listener::{Body, Listening, Reply as HttpReply, bytes_body, empty_body, stream_body};
 pub use poll::{eventually, eventually_within};
+pub use ports::free_ports;
 pub use raw::{RawConnection, RawReply};
 pub use runtime::{run, spawn};
 pub use server::{Auth, Server, ServerBuilder};

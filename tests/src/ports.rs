@@ -12,6 +12,16 @@ const LAST: u16 = 32_000;
 
 static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
 
+/// The first of `count` ports in a row that nobody listens on.
+pub fn free_ports(count: u16) -> u16 {
+    loop {
+        let first = free();
+        if (first + 1..first + count).all(|port| TcpListener::bind(("127.0.0.1", port)).is_ok()) {
+            return first;
+        }
+    }
+}
+
 /// A port nobody listens on, given once per process.
 pub(crate) fn free() -> u16 {
     let mut given = GIVEN.lock().expect("no holder panics");

@@ -10,7 +10,7 @@ mod site;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -41,6 +41,9 @@ pub(crate) struct Options {
     /// Port of the gateway [default: 10000]
     #[arg(long)]
     port: Option<u16>,
+    /// Directory of the demo's own files, from the root of the checkout; two demos need two, and ports of their own.
+    #[arg(long, value_name = "DIR", default_value = "var")]
+    var: PathBuf,
     #[command(flatten)]
     setup: setup::Options,
 }
@@ -69,7 +72,7 @@ struct Server {
 /// # Errors
 /// What could not be started, with the end of its log.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
-    let var = workspace.root.join("var");
+    let var = workspace.root.join(&options.var);
     fs::create_dir_all(var.join("log"))?;
     let up_json = var.join("up.json");
     let lock = File::create(var.join("up.lock"))?;
@@ -87,9 +90,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     }
     println!("up");
     let mut children = Children::new(var.join("log"), Arc::clone(&stop));
-    let outcome = start(workspace, &installed, &ports, &mut children).and_then(|up| {
+    let outcome = start(workspace, &var, &installed, &ports, &mut children).and_then(|up| {
         setup::replace_private(&up_json, &serde_json::to_vec_pretty(&up)?)?;
-        print(workspace, &installed, &up)?;
+        print(workspace, &options.var, &installed, &up)?;
         wait(&mut children, &stop)
     });
     let removed = remove(&up_json);
@@ -118,8 +121,14 @@ fn already_running(up_json: &Path) -> Result<ExitCode> {
 }
 
 /// Starts the children in the order in which they need each other.
-fn start(workspace: &Workspace, installed: &Installed, ports: &Ports, children: &mut Children) -> Result<Up> {
-    let site = site::Site::write(workspace, installed, ports)?;
+fn start(
+    workspace: &Workspace,
+    var: &Path,
+    installed: &Installed,
+    ports: &Ports,
+    children: &mut Children,
+) -> Result<Up> {
+    let site = site::Site::write(workspace, var, installed, ports)?;
 
     let idp = step("identity provider", || {
         let mut command = Command::new(&installed.node);
@@ -204,7 +213,7 @@ fn start(workspace: &Workspace, installed: &Installed, ports: &Ports, children: 
     Ok(Up {
         gateway_url,
         broker_url,
-        admin_socket: workspace.root.join(site::ADMIN_SOCKET).display().to_string(),
+        admin_socket: var.join(site::ADMIN_SOCKET).display().to_string(),
         envoy_admin_url,
         tokens,
         servers,
@@ -214,13 +223,14 @@ fn start(workspace: &Workspace, installed: &Installed, ports: &Ports, children: 
 }
 
 /// What a newcomer does next.
-fn print(workspace: &Workspace, installed: &Installed, up: &Up) -> Result<()> {
+fn print(workspace: &Workspace, var: &Path, installed: &Installed, up: &Up) -> Result<()> {
+    let var = var.display();
     let server = up.servers.get(demo::SHOWN).context("no demo server")?;
     let alice = up.tokens.get("alice").context("no token for alice")?;
     let relative = |path: &Path| path.strip_prefix(&workspace.root).unwrap_or(path).display().to_string();
     let python = installed.python.get(demo::PYTHON).map_or_else(String::new, |path| relative(path));
     let take = |key: &str| {
-        format!("$(python3 -c 'import json; print(json.load(open(\"var/up.json\"))[\"tokens\"][\"{key}\"])')")
+        format!("$(python3 -c 'import json; print(json.load(open(\"{var}/up.json\"))[\"tokens\"][\"{key}\"])')")
     };
     println!("\nThe gate serves at {}\n\nalice's token:\n{alice}\n", up.gateway_url);
     println!("Call a tool in another terminal; the server answers who it was called as:\n");
@@ -231,7 +241,7 @@ fn print(workspace: &Workspace, installed: &Installed, up: &Up) -> Result<()> {
     println!("The same with an agent's SDK, and as bob, who may not use that server:\n");
     println!("  {python} tests/counterparts/client_call.py {} \"$TOKEN\" whoami", server.url);
     println!("  {python} tests/counterparts/client_call.py {} \"{}\" whoami\n", server.url, take("bob"));
-    println!("Everything else is in var/up.json, logs are in var/log/. Ctrl-C stops it.");
+    println!("Everything else is in {var}/up.json, logs are in {var}/log/. Ctrl-C stops it.");
     Ok(())
 }
 

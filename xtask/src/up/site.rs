@@ -1,4 +1,4 @@
-//! The files of one demo site, all under `var/`.
+//! The files of one demo site, all under one directory.
 
 use std::fs;
 use std::io::Read;
@@ -13,10 +13,10 @@ use crate::up::demo;
 use crate::up::ports::Ports;
 use crate::workspace::Workspace;
 
-/// Where operators talk to the broker, from the root of the checkout.
-pub(crate) const ADMIN_SOCKET: &str = "var/admin/admin.sock";
-/// Where Envoy does, from there too. Relative: a Unix socket's path has at most 107 bytes.
-const BROKER_SOCKET: &str = "var/run/broker.sock";
+/// Where operators talk to the broker, in the site's directory.
+pub(crate) const ADMIN_SOCKET: &str = "admin/admin.sock";
+/// Where Envoy does.
+const BROKER_SOCKET: &str = "run/broker.sock";
 
 /// What was written where.
 pub(crate) struct Site {
@@ -39,8 +39,7 @@ impl Site {
     ///
     /// # Errors
     /// When a file cannot be read or written.
-    pub(crate) fn write(workspace: &Workspace, installed: &Installed, ports: &Ports) -> Result<Self> {
-        let var = workspace.root.join("var");
+    pub(crate) fn write(workspace: &Workspace, var: &Path, installed: &Installed, ports: &Ports) -> Result<Self> {
         let demo_directory = var.join("demo");
         fs::create_dir_all(&demo_directory)?;
         let site = |name: &str| var.join(name);
@@ -56,6 +55,8 @@ impl Site {
         let manifests = demo_directory.join("manifests.yaml");
         setup::replace(&manifests, demo::manifests(ports).as_bytes())?;
 
+        // From the root, where Envoy is started: a Unix socket's path has at most 107 bytes.
+        let broker_socket = var.strip_prefix(&workspace.root).unwrap_or(var).join(BROKER_SOCKET);
         let bootstrap = workspace.root.join("envoy/envoy.yaml");
         let text = fs::read_to_string(&bootstrap).with_context(|| format!("cannot read {}", bootstrap.display()))?;
         let envoy = site("envoy.yaml");
@@ -70,7 +71,7 @@ impl Site {
                 format!("address: {{ socket_address: {{ address: 127.0.0.1, port_value: {} }} }}", ports.gateway),
             ),
             ("module", format!("code: {{ local: {{ filename: {} }} }}", quoted(&installed.wasm)?)),
-            ("broker", format!("- endpoint: {{ address: {{ pipe: {{ path: {BROKER_SOCKET} }} }} }}")),
+            ("broker", format!("- endpoint: {{ address: {{ pipe: {{ path: {} }} }} }}", quoted(&broker_socket)?)),
         ];
         setup::replace(&envoy, fill(&text, &values)?.as_bytes())?;
 

@@ -1,0 +1,100 @@
+//! `cargo xtask up` and the README's first call, typed as a newcomer types them.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use e2e::{Child, eventually_within, free_ports, run, unique};
+use serde_json::Value;
+
+/// A demo in a directory of its own, so that it does not meet one that somebody runs in this checkout.
+struct Demo {
+    process: Child,
+    var: PathBuf,
+}
+
+impl Demo {
+    async fn up() -> (Self, Value) {
+        let var = format!("var/{}", unique("up"));
+        std::fs::create_dir_all(root().join(&var)).unwrap();
+        let mut command = cargo_xtask();
+        command.args(["up", "--var", &var, "--port-base", &free_ports(7).to_string()]);
+        let process = Child::start(command, &root().join(&var).join("up.log"));
+        let mut demo = Self { process, var: root().join(var) };
+        let file = demo.var.join("up.json");
+        let up = eventually_within(Duration::from_secs(300), "up.json", async || {
+            assert!(demo.process.ended().is_none(), "up has ended");
+            serde_json::from_slice(&std::fs::read(&file).ok()?).ok()
+        })
+        .await;
+        (demo, up)
+    }
+
+    /// Runs a piece of the README with this demo's directory in place of the usual one.
+    fn paste(&self, block: &str) -> Output {
+        let block = block.replace("var/up.json", &self.var.join("up.json").display().to_string());
+        Command::new("bash").arg("-euc").arg(block).current_dir(root()).output().unwrap()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        self.process.kill();
+        let _ = std::fs::remove_dir_all(&self.var);
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+fn cargo_xtask() -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command.arg("xtask").current_dir(root());
+    command
+}
+
+/// The first block of shell after a heading of the README.
+fn block_after(heading: &str) -> String {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let section = readme.split_once(heading).unwrap().1;
+    section.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0.to_owned()
+}
+
+#[test]
+fn up_serves_and_the_readmes_first_call_shows_the_swapped_credential() {
+    run(async {
+        let (demo, up) = Demo::up().await;
+        for path in ["/gateway_url", "/broker_url", "/admin_socket", "/envoy_admin_url", "/idp/issuer"] {
+            assert!(up.pointer(path).is_some_and(Value::is_string), "{path}");
+        }
+        for who in ["alice", "bob", "runtime"] {
+            assert!(up["tokens"][who].is_string(), "{who}");
+        }
+        assert!(up["idp"]["users"][0]["login"].is_string() && up["idp"]["users"][0]["password"].is_string());
+        let auths: Vec<_> = up["servers"].as_object().unwrap().values().map(|server| &server["auth"]).collect();
+        assert_eq!(auths, ["client_credentials", "none", "header"]);
+
+        let said = demo.paste(&block_after("### A first call"));
+        let said = String::from_utf8(said.stdout).unwrap();
+        assert!(said.contains(r#"\"scheme\":\"Bearer\""#) && said.contains(r#"\"sub\":\"analytics\""#), "{said}");
+        let inbound = up["tokens"]["alice"].as_str().unwrap();
+        assert!(!said.contains(&inbound[inbound.len() - 6..]), "i1: {said}");
+
+        let second = cargo_xtask().args(["up", "--var"]).arg(&demo.var).output().unwrap();
+        assert!(second.status.success());
+        assert!(String::from_utf8_lossy(&second.stdout).contains("already running"));
+    });
+}
+
+#[test]
+fn up_names_a_busy_port_and_what_to_do() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let var = format!("var/{}", unique("up"));
+    let up = cargo_xtask().args(["up", "--var", &var, "--port", &port]).output().unwrap();
+    let said = String::from_utf8_lossy(&up.stderr).into_owned();
+    std::fs::remove_dir_all(root().join(&var)).unwrap();
+    assert!(!up.status.success());
+    assert!(said.contains(&port) && said.contains("--port"), "{said}");
+}
