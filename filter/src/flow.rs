@@ -257,6 +257,15 @@ impl Flow {
         }
     }
 
+    /// Trailers have come that the host would not drop: what they say to the upstream cannot be judged.
+    pub fn on_kept_trailers(self, env: &mut Env<'_>) -> (Self, Step) {
+        match self {
+            Self::AwaitKey(waiting) => refuse(&Rejection::TrailersUnjudged, &waiting.opened.context(), env),
+            Self::AwaitBody(waiting) => refuse(&Rejection::TrailersUnjudged, &waiting.opened.context(), env),
+            other => (other, Step::Wait),
+        }
+    }
+
     /// Looks at the clock: whoever waits too long is answered.
     pub fn on_tick(self, env: &mut Env<'_>) -> (Self, Step) {
         const BODY_CALLBACK_MS: u64 = 5_000;

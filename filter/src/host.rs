@@ -55,6 +55,16 @@ fn head(map: MapType) -> Option<Head> {
     Head::parse(abi::header_map(map)?).ok()
 }
 
+/// Drops every trailer: MCP has none, and one named like a header could tell an upstream what no header may (H10).
+fn clear_trailers() -> Option<()> {
+    let trailers = head(MapType::HttpRequestTrailers)?;
+    for (name, _) in trailers.iter() {
+        let name = std::str::from_utf8(name).ok()?;
+        hostcalls::remove_map_value(MapType::HttpRequestTrailers, name).ok()?;
+    }
+    Some(())
+}
+
 impl Stream {
     /// Moves this stream's flow on by one event and does what it says.
     fn on(&self, phase: Phase, event: impl FnOnce(Flow, &mut Env<'_>) -> (Flow, Step)) -> Action {
@@ -80,7 +90,8 @@ impl HttpContext for Stream {
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        self.on(Phase::Request, |flow, env| flow.on_trailers(env))
+        let cleared = clear_trailers().is_some();
+        self.on(Phase::Request, |flow, env| if cleared { flow.on_trailers(env) } else { flow.on_kept_trailers(env) })
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
