@@ -82,6 +82,14 @@ pub struct Parts {
 #[derive(Clone)]
 pub struct Service(Arc<Inner>);
 
+/// What an upstream refused of one grant within a minute.
+struct Rejections {
+    /// The newest generation that was replaced for it.
+    replaced: Generation,
+    /// The newest that it refused.
+    latest: Generation,
+}
+
 struct Inner {
     tenant: Tenant,
     store: Arc<dyn Store>,
@@ -93,7 +101,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     callers: Callers,
     /// The latest generation of each grant that an upstream refused.
-    rejections: Cache<Key, Arc<Mutex<Generation>>>,
+    rejections: Cache<Key, Arc<Mutex<Rejections>>>,
 }
 
 /// A call that may go on: verified, meant for this server, allowed by policy.
@@ -308,15 +316,16 @@ impl Inner {
         let mut is_first = false;
         let last = self.rejections.get_with(key, || {
             is_first = true;
-            Arc::new(Mutex::new(refused))
+            Arc::new(Mutex::new(Rejections { replaced: refused, latest: refused }))
         });
         let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
-        if refused <= *last {
+        if refused <= last.replaced {
             return (Ok(Need::LaterThan(refused)), is_first);
         }
         // What replaced a refused token within this minute is refused as well: another one would be, too.
-        *last = refused;
-        (Err(Refused::Upstream), true)
+        let is_news = refused > last.latest;
+        last.latest = refused;
+        (Err(Refused::Upstream), is_news)
     }
 
     async fn record_refusal(

@@ -209,7 +209,7 @@ impl Broker {
         std::fs::write(&file, value).expect("the directory is writable");
         let path = file.to_string_lossy();
         let name = format!("{group}:{key}");
-        self.command(&["secret", "set", &name, "--value-file", &path, "--owner", owner]).await.ok();
+        self.command(&["secret", "set", &name, "--from-file", &path, "--owner", owner]).await.ok();
         std::fs::remove_file(&file).expect("just written");
         format!("tfy-secret://demo:{group}:{key}")
     }

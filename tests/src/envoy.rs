@@ -109,7 +109,9 @@ impl Envoy {
         let mut command = Command::new(&setup().envoy);
         command.arg("-c").arg(&self.config).arg("--disable-hot-restart");
         command.arg("--concurrency").arg(self.concurrency.to_string());
-        command.arg("--log-level").arg(if self.trace { "trace" } else { "info" });
+        // Envoy itself prints every header at debug level; what is ours to keep clean is the filter's log.
+        let filter = if self.trace { "wasm:trace" } else { "wasm:info" };
+        command.args(["--log-level", "warn", "--component-log-level", filter]);
         self.child = Some(Child::start(command, &self.log));
     }
 

@@ -34,7 +34,7 @@ mod trap;
 mod upstream;
 mod world;
 
-pub use api::{acquire, audit_records, broker_api, snapshot};
+pub use api::{acquire, admin_api, audit_records, broker_api, snapshot};
 pub use broker::{Broker, Output};
 pub use call::{Call, Reply, RpcError};
 pub use canary::{Canary, spellings};

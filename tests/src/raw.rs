@@ -45,7 +45,7 @@ impl RawConnection {
         Some(buffer)
     }
 
-    /// Reads until the other side closes. Requests that want this to end say `connection: close`.
+    /// Reads until the answer is whole or the other side closes.
     ///
     /// # Panics
     /// When it does not within 40 seconds.
@@ -54,8 +54,11 @@ impl RawConnection {
         let read = async {
             let mut buffer = [0; 16_384];
             // A reset after the answer is an end like any other.
-            while let Ok(size @ 1..) = self.0.read(&mut buffer).await {
-                bytes.extend_from_slice(&buffer[..size]);
+            while !is_whole(&bytes) {
+                match self.0.read(&mut buffer).await {
+                    Ok(size @ 1..) => bytes.extend_from_slice(&buffer[..size]),
+                    Ok(0) | Err(_) => break,
+                }
             }
         };
         let ended = tokio::time::timeout(PATIENCE, read).await;
@@ -65,11 +68,22 @@ impl RawConnection {
         RawReply { status, text }
     }
 
-    /// Sends one whole request and reads until the end.
+    /// Sends one whole request and reads its answer.
     pub async fn exchange(address: SocketAddr, request: &[u8]) -> RawReply {
         let mut connection = Self::open(address).await;
         // Refusals may come before the request is out.
         let _ = connection.send(request).await;
         connection.finish().await
+    }
+}
+
+/// Whether these bytes are an answer with its whole body, by length or by chunks.
+fn is_whole(bytes: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(bytes).to_ascii_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    match length.and_then(|length| length.trim().parse::<usize>().ok()) {
+        Some(length) => body.len() >= length,
+        None => head.contains("transfer-encoding: chunked") && body.ends_with("0\r\n\r\n"),
     }
 }

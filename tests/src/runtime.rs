@@ -5,6 +5,8 @@ use std::{future::Future, sync::LazyLock};
 use tokio::{runtime::Runtime, task::JoinHandle};
 
 static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
+    // Fails only if it is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().expect("threads can be started")
 });
 

@@ -50,9 +50,10 @@ impl TokenBuilder {
         self
     }
 
-    /// `exp`, in seconds from now.
+    /// `exp`, in seconds from now; issued ten minutes before that.
     pub fn expires_in(self, seconds: i64) -> Self {
-        self.claim("exp", now_seconds() + seconds)
+        let exp = now_seconds() + seconds;
+        self.claim("exp", exp).claim("iat", (exp - 600).min(now_seconds()))
     }
 
     /// Signs with another key and leaves the header as it is.

@@ -104,7 +104,7 @@ impl WorldBuilder {
         self
     }
 
-    /// Everything is logged at its finest.
+    /// Broker and filter log at their finest.
     pub fn trace(mut self) -> Self {
         self.trace = true;
         self.broker(|config| config["log"]["level"] = "trace".into())

@@ -37,14 +37,14 @@ fn passthrough_demands_a_token_that_names_the_upstream() {
         let token = world.issuer.token("alice", &server);
         let reply = server.call_as(&token.mint()).send().await;
         assert!(reply.status == 401 || reply.json().get("error").is_some(), "names only the gateway: {reply}");
-        let only_upstream = token.clone().claim("aud", server.upstream.url.as_str()).mint();
-        server.refuses_token("names only the upstream", &only_upstream).await;
         let own = world.broker.issue_token("--user", "alice@example.com", "1h").await;
         let reply = server.call_as(&own).send().await;
         assert!(reply.status == 401 || reply.json().get("error").is_some(), "a token of ours: {reply}");
         server.upstream.assert_untouched("a token that does not name the upstream");
-        let both = token.claim("aud", json!([server.resource, server.upstream.url])).mint();
-        assert_eq!(server.call_as(&both).send().await.called_as(), [format!("Bearer {both}")]);
+        for audience in [json!(server.upstream.url), json!([server.resource, server.upstream.url])] {
+            let token = token.clone().claim("aud", audience).mint();
+            assert_eq!(server.call_as(&token).send().await.called_as(), [format!("Bearer {token}")]);
+        }
     });
 }
 
@@ -78,15 +78,15 @@ fn fifty_callers_on_one_expired_token_make_one_token_request_in_200_rounds() {
     run(async {
         let world = World::build().concurrency(2).start().await;
         let endpoint = Arc::new(TokenEndpoint::start().await);
-        // Each server has a grant of its own: twenty expire while the others are called.
+        // Each server has a grant of its own: they expire while the others are called.
         let mut servers = Vec::new();
-        for _ in 0..20 {
+        for _ in 0..40 {
             let server = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
             let tokens = callers(&world, &server);
             servers.push((server, tokens));
         }
-        endpoint.answer(TokenAnswer::Slow { expires_in: 2, after: Duration::from_millis(50) });
-        for round in 0..10 {
+        endpoint.answer(TokenAnswer::Slow { expires_in: 5, after: Duration::from_millis(50) });
+        for round in 0..5 {
             for (server, tokens) in &servers {
                 if round > 0 {
                     until_expired(server).await;
@@ -102,10 +102,10 @@ fn fifty_callers_on_one_expired_token_make_one_token_request_in_200_rounds() {
     });
 }
 
-/// Waits until the token that this server was called with first has lived its two seconds.
+/// Waits until the token that this server was called with first has lived its five seconds.
 async fn until_expired(server: &Server) {
     eventually("the token has expired", async || {
-        (server.upstream.since_first_request() > Duration::from_millis(2_100)).then_some(())
+        (server.upstream.since_first_request() > Duration::from_millis(5_100)).then_some(())
     })
     .await;
     server.upstream.forget();

@@ -172,7 +172,8 @@ fn h11_a_client_cannot_choose_the_credential() {
         ] {
             server.upstream.forget();
             let reply = server.call_as(&token).header(name, value).send().await;
-            assert!(matches!(reply.status, 200 | 400), "{name}: {value}: {reply}");
+            // A header that `connection` names ends at this hop, the token included.
+            assert!(matches!(reply.status, 200 | 400 | 401), "{name}: {value}: {reply}");
             if reply.status == 200 {
                 assert_eq!(reply.called_as(), [format!("Bearer {secret}")], "{name}: {value}");
             }

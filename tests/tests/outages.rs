@@ -2,6 +2,7 @@
 //! things fail; threats H2, H6, A1).
 
 use std::{
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -314,16 +315,16 @@ fn a1_i7_what_cannot_be_audited_is_not_released() {
         let cached = world.issuer.token("alice", &server).mint();
         server.accepts_token("before", &cached).await;
         server.upstream.forget();
+        // All are read before any is locked: closing a file gives up this process's locks on it.
+        let files = std::fs::read_dir(&world.broker.data).expect("it is there").flatten().map(|entry| entry.path());
+        let is_database = |path: &PathBuf| std::fs::read(path).is_ok_and(|head| head.starts_with(b"SQLite format 3\0"));
+        let databases: Vec<PathBuf> = files.filter(is_database).collect();
         let mut locks = Vec::new();
-        for entry in std::fs::read_dir(&world.broker.data).expect("it is there").flatten() {
-            let path = entry.path();
-            let head = std::fs::read(&path).unwrap_or_default();
-            if head.starts_with(b"SQLite format 3\0") {
-                let options = SqliteConnectOptions::new().filename(&path);
-                let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("it opens");
-                sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.expect("nobody else writes now");
-                locks.push(connection);
-            }
+        for path in &databases {
+            let options = SqliteConnectOptions::new().filename(path);
+            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("it opens");
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.expect("nobody else writes now");
+            locks.push(connection);
         }
         assert!(!locks.is_empty(), "no store in {:?}", world.broker.data);
         for user in 0..3 {

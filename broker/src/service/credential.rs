@@ -85,7 +85,9 @@ impl Inner {
 
     fn lasting(&self, headers: Vec<Header>, caller: &Caller) -> Prepared {
         let issued_at = self.clock.now();
-        let expires_at = UnixTime(caller.expires_at_ms().max(issued_at.0)).min(issued_at.after(MAX_AGE));
+        // As long as the caller's token opens the door, leeway included.
+        let token_ends = UnixTime(caller.expires_at_ms().saturating_add(sallyport_caller::LEEWAY_MS));
+        let expires_at = token_ends.max(issued_at).min(issued_at.after(MAX_AGE));
         Prepared {
             headers,
             grant: None,

@@ -155,7 +155,6 @@ fn h13_smuggled_and_ambiguous_requests_are_refused() {
             ("CONNECT", format!("CONNECT {} HTTP/1.1\r\n{base}\r\n", server.host())),
             ("HTTP/1.0", format!("POST {path} HTTP/1.0\r\n{base}content-length: {size}\r\n\r\n{CALL}")),
             ("HTTP/0.9", format!("POST {path}\r\n")),
-            ("a bare CR", format!("POST {path} HTTP/1.1\r\n{base}x: a\rb\r\ncontent-length: {size}\r\n\r\n{CALL}")),
             ("a NUL", format!("POST {path} HTTP/1.1\r\n{base}x: a\0b\r\ncontent-length: {size}\r\n\r\n{CALL}")),
         ] {
             let request = request.replacen("\r\n", "\r\nconnection: close\r\n", 1);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use e2e::{Answer, Auth, Canary, TokenAnswer, TokenEndpoint, World, run};
+use prost::Message;
 use serde_json::json;
 
 /// Everything that is said outside: answers, Envoy's admin pages, the broker's pages.
@@ -93,7 +94,7 @@ fn h18_the_snapshot_holds_no_secret_but_the_session_keys() {
                 .accepts_token("so that there is something to leak", &world.issuer.token("alice", server).mint())
                 .await;
         }
-        let snapshot = e2e::snapshot(&world.broker.grpc).await;
+        let snapshot = e2e::snapshot(&world.broker.grpc).await.encode_to_vec();
         let mut canaries =
             vec![Canary::new("the header secret", &secret), Canary::new("the client secret", &endpoint.client_secret)];
         canaries.extend(endpoint.issued().into_iter().map(|token| Canary::new("an upstream token", token)));
