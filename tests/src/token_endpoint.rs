@@ -55,7 +55,8 @@ pub struct TokenEndpoint {
 struct State {
     answer: Mutex<TokenAnswer>,
     requests: AtomicUsize,
-    issued: Mutex<Vec<String>>,
+    /// Scope and token.
+    issued: Mutex<Vec<(String, String)>>,
 }
 
 impl TokenEndpoint {
@@ -72,9 +73,11 @@ impl TokenEndpoint {
             async move {
                 state.requests.fetch_add(1, Ordering::SeqCst);
                 // A client that breaks off while it sends is answered as well: it will not read it.
-                let _ = request.into_body().collect().await;
+                let form = request.into_body().collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+                let scope = url::form_urlencoded::parse(&form).find(|(name, _)| name == "scope");
+                let scope = scope.map(|(_, scope)| scope.into_owned()).unwrap_or_default();
                 let answer = state.answer.lock().expect("no holder panics").clone();
-                Ok(state.reply(answer).await)
+                Ok(state.reply(answer, &scope).await)
             }
         })
         .await;
@@ -94,7 +97,13 @@ impl TokenEndpoint {
 
     /// Every token it has issued, oldest first.
     pub fn issued(&self) -> Vec<String> {
-        self.state.issued.lock().expect("no holder panics").clone()
+        self.state.issued.lock().expect("no holder panics").iter().map(|(_, token)| token.clone()).collect()
+    }
+
+    /// Every token it has issued for this scope, oldest first.
+    pub fn issued_for(&self, scope: &str) -> Vec<String> {
+        let issued = self.state.issued.lock().expect("no holder panics");
+        issued.iter().filter(|(of, _)| of == scope).map(|(_, token)| token.clone()).collect()
     }
 
     /// Every byte that was sent to it.
@@ -104,12 +113,12 @@ impl TokenEndpoint {
 }
 
 impl State {
-    async fn reply(&self, answer: TokenAnswer) -> Response<crate::Body> {
+    async fn reply(&self, answer: TokenAnswer, scope: &str) -> Response<crate::Body> {
         match answer {
-            TokenAnswer::Token { expires_in } => self.token(expires_in),
+            TokenAnswer::Token { expires_in } => self.token(expires_in, scope),
             TokenAnswer::Slow { expires_in, after } => {
                 tokio::time::sleep(after).await;
-                self.token(expires_in)
+                self.token(expires_in, scope)
             }
             TokenAnswer::Status(status @ (400 | 401)) => {
                 respond(status, None, json!({"error": "invalid_client", "error_description": "no"}).to_string())
@@ -120,9 +129,9 @@ impl State {
         }
     }
 
-    fn token(&self, expires_in: u64) -> Response<crate::Body> {
+    fn token(&self, expires_in: u64, scope: &str) -> Response<crate::Body> {
         let token = crate::unique("upstream-token");
-        self.issued.lock().expect("no holder panics").push(token.clone());
+        self.issued.lock().expect("no holder panics").push((scope.to_owned(), token.clone()));
         let body = json!({"access_token": token, "token_type": "Bearer", "expires_in": expires_in});
         respond(200, None, body.to_string())
     }

@@ -78,34 +78,37 @@ fn fifty_callers_on_one_expired_token_make_one_token_request_in_200_rounds() {
     run(async {
         let world = World::build().concurrency(2).start().await;
         let endpoint = Arc::new(TokenEndpoint::start().await);
-        // Each server has a grant of its own: they expire while the others are called.
-        let mut servers = Vec::new();
-        for _ in 0..40 {
-            let server = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
-            let tokens = callers(&world, &server);
-            servers.push((server, tokens));
-        }
         endpoint.answer(TokenAnswer::Slow { expires_in: 5, after: Duration::from_millis(50) });
-        for round in 0..5 {
-            for (server, tokens) in &servers {
+        // Each server has a grant of its own: the others expire while one is called.
+        let mut servers = Vec::new();
+        for _ in 0..50 {
+            let scope = e2e::unique("scope");
+            let auth = Auth::ClientCredentials { endpoint: endpoint.clone(), scope: scope.clone() };
+            let server = world.server().auth(auth).register().await;
+            let tokens = callers(&world, &server);
+            servers.push((server, scope, tokens));
+        }
+        for round in 0..4 {
+            for (server, scope, tokens) in &servers {
                 if round > 0 {
                     until_expired(server).await;
                 }
-                let before = endpoint.requests();
+                let before = endpoint.issued_for(scope).len();
                 let replies = join_all(tokens.iter().map(|token| async { server.call_as(token).send().await })).await;
-                let issued = endpoint.issued();
-                let newest = format!("Bearer {}", issued.last().expect("one"));
-                assert!(replies.iter().all(|reply| reply.called_as() == [newest.clone()]), "round {round}");
-                assert_eq!(endpoint.requests() - before, 1, "round {round}");
+                let issued = endpoint.issued_for(scope);
+                assert_eq!(issued.len() - before, 1, "round {round}: token requests");
+                let newest = format!("Bearer {}", issued[before]);
+                let other = replies.iter().find(|reply| reply.called_as() != [newest.clone()]);
+                assert!(other.is_none(), "round {round}: {newest}: {other:?}");
             }
         }
     });
 }
 
-/// Waits until the token that this server was called with first has lived its five seconds.
+/// Waits until a token has lived its five seconds, and so has the one that replaced it behind the callers' backs.
 async fn until_expired(server: &Server) {
     eventually("the token has expired", async || {
-        (server.upstream.since_first_request() > Duration::from_millis(5_100)).then_some(())
+        (server.upstream.since_first_request() > Duration::from_millis(10_500)).then_some(())
     })
     .await;
     server.upstream.forget();

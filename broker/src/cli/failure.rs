@@ -61,6 +61,7 @@ impl From<ConfigError> for Failure {
                 let hint = "name it with `-c FILE`";
                 Self::new(format!("cannot read {}: {source}", file.display()), hint)
             }
+            ConfigError::Named { .. } => Self::new(causes::told(&error), "name a file that the broker's user can read"),
         }
     }
 }

@@ -175,6 +175,19 @@ pub enum ConfigError {
         /// In order of lines; never empty.
         problems: Vec<Problem>,
     },
+    /// A file that the configuration names.
+    #[error("{}: {field}: cannot read {}", file.display(), named.display())]
+    Named {
+        /// Which configuration.
+        file: PathBuf,
+        /// Which field.
+        field: &'static str,
+        /// What it names.
+        named: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 impl Config {
@@ -201,8 +214,15 @@ impl Config {
     /// # Errors
     /// With the first that cannot be read.
     pub fn check_files(&self) -> Result<(), ConfigError> {
-        for file in [&self.network.ca_file, &self.upstream.ca_file].into_iter().flatten() {
-            std::fs::File::open(file).map_err(|source| ConfigError::Unreadable { file: file.clone(), source })?;
+        let named = [("network.ca_file", &self.network.ca_file), ("upstream.ca_file", &self.upstream.ca_file)];
+        for (field, named) in named.into_iter().filter_map(|(field, named)| named.as_ref().map(|named| (field, named)))
+        {
+            std::fs::File::open(named).map_err(|source| ConfigError::Named {
+                file: self.file.clone(),
+                field,
+                named: named.clone(),
+                source,
+            })?;
         }
         Ok(())
     }
