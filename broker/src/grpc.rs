@@ -40,6 +40,9 @@ const MAX_STREAMS: u32 = 1024;
 /// Longest name of a proxy.
 const MAX_NAME: usize = 256;
 
+/// What is logged of a filter's version.
+const MAX_VERSION: usize = 64;
+
 /// How often a silent connection is asked whether it lives.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
@@ -86,7 +89,8 @@ impl Broker for Grpc {
         }
         let watcher = Arc::clone(&self.watchers).try_acquire_owned();
         let watcher = watcher.map_err(|_| Status::resource_exhausted("too many snapshot streams"))?;
-        tracing::info!(proxy = proxy.escape_debug().to_string(), version, filter_version, "a proxy watches");
+        let filter_version: String = filter_version.chars().take(MAX_VERSION).collect();
+        tracing::info!(proxy = ?proxy, version, ?filter_version, "a proxy watches");
         let updates = self.service.publisher().updates(version).map(move |update| {
             let _watching = &watcher;
             Ok(update)

@@ -39,7 +39,18 @@ type Source = Arc<dyn std::error::Error + Send + Sync>;
 #[async_trait]
 pub trait ResolveTemplate: Send + Sync + 'static {
     /// The text of a template with its secrets in it.
-    async fn resolve(&self, template: &Template) -> Result<Secret, Box<dyn std::error::Error + Send + Sync>>;
+    async fn resolve(&self, template: &Template) -> Result<Secret, ResolveError>;
+}
+
+/// Why a template was not resolved.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// A secret in it is not there, or does not open: only an operator mends that.
+    #[error("a secret cannot be read")]
+    Unusable(#[source] Source),
+    /// The store does not answer: later it may.
+    #[error("the store is not available")]
+    Unavailable(#[source] Source),
 }
 
 /// How long things may take, and how much is kept.
@@ -120,10 +131,6 @@ impl RefreshError {
         Self::Vault(Arc::new(error))
     }
 
-    fn secret(error: Box<dyn std::error::Error + Send + Sync>) -> Self {
-        Self::Secret(Arc::from(error))
-    }
-
     fn retry_in(self, pause: Duration) -> Self {
         match self {
             Self::Provider { host, .. } => Self::Provider { host, retry_after: pause },
@@ -134,6 +141,15 @@ impl RefreshError {
             | Self::Vault(_)
             | Self::Draining
             | Self::Lost) => other,
+        }
+    }
+}
+
+impl From<ResolveError> for RefreshError {
+    fn from(error: ResolveError) -> Self {
+        match error {
+            ResolveError::Unusable(source) => Self::Secret(source),
+            ResolveError::Unavailable(source) => Self::Store(source),
         }
     }
 }
@@ -297,6 +313,12 @@ impl Refresher {
             inner.recent.used(&key, client, &served.token, now);
         }
         result
+    }
+
+    /// The generation of a client-credentials grant's stored token, if it has one.
+    pub async fn generation(&self, client: &ClientCredentials) -> Result<Option<Generation>, RefreshError> {
+        let stored = self.0.store.grant(&keys::service_grant(client)).await.map_err(RefreshError::store)?;
+        Ok(stored.map(|stored| stored.generation))
     }
 
     /// Asks providers again at once that failed before: an operator has changed a manifest or a secret.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::audit::{Actor, Audit, AuditError, Event};
 use crate::clock::Clock;
 use crate::model::{Generation, SecretRef, Template, TemplatePart, Tenant};
-use crate::refresher::ResolveTemplate;
+use crate::refresher::{ResolveError, ResolveTemplate};
 use crate::secret::Secret;
 use crate::store::{Store, StoreError, StoredSecret};
 use crate::vault::{Place, RecordKind, Vault, VaultError};
@@ -196,8 +196,27 @@ fn place(record: &str, generation: Generation) -> Place<'_> {
 
 #[async_trait]
 impl ResolveTemplate for Secrets {
-    async fn resolve(&self, template: &Template) -> Result<Secret, Box<dyn std::error::Error + Send + Sync>> {
+    async fn resolve(&self, template: &Template) -> Result<Secret, ResolveError> {
         Ok(Self::resolve(self, template).await?)
+    }
+}
+
+impl From<SecretsError> for ResolveError {
+    fn from(error: SecretsError) -> Self {
+        match error {
+            SecretsError::Store(StoreError::Unavailable(_) | StoreError::Conflict) => {
+                Self::Unavailable(Arc::new(error))
+            }
+            SecretsError::Store(StoreError::Corrupt { .. })
+            | SecretsError::Vault(_)
+            | SecretsError::Missing(_)
+            | SecretsError::Name { .. }
+            | SecretsError::Owner { .. }
+            | SecretsError::NoOwner { .. }
+            | SecretsError::Empty
+            | SecretsError::TooLarge
+            | SecretsError::Audit(_) => Self::Unusable(Arc::new(error)),
+        }
     }
 }
 

@@ -30,7 +30,10 @@ use crate::store::sqlite::{OpenError, SqliteStore};
 use crate::vault::{KeyFile, KeyFileError, Vault};
 use crate::xds;
 
-/// How long renewals that are under way may go on once the broker is asked to end.
+/// How long calls that are being answered may go on once the broker is asked to end: longer than a caller waits.
+const ANSWERING: Duration = Duration::from_secs(4);
+
+/// How long renewals that are under way may go on after that.
 const DRAIN: Duration = Duration::from_secs(20);
 
 /// Why a broker did not start, or ended.
@@ -153,7 +156,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     background.spawn(reconsider(refresher.clone(), registry.subscribe(), stop.clone()));
 
     let endpoints = http::Endpoints {
-        readiness: Arc::new(ready::Broker { store: Arc::clone(&store), issuers }),
+        readiness: Arc::new(ready::Broker::new(Arc::clone(&store), issuers)),
         keys: Arc::new(ready::OwnKeys(Arc::clone(&own))),
         metrics: recorded,
     };
@@ -185,13 +188,19 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     tracing::info!(
         grpc = %config.grpc.socket.display(), admin = %config.admin.socket.display(), http = %address, "serving"
     );
-    let served = tokio::try_join!(gate, admin.serve(operators, stop.clone()));
+    let served = tokio::select! {
+        served = async { tokio::try_join!(gate, admin.serve(operators, stop.clone())) } => served.map(|_| ()),
+        () = overdue(&stop) => Ok(()),
+    };
     stop.cancel();
     let left = refresher.drain(DRAIN).await;
     if left > 0 {
         tracing::error!(left, "ended before every renewal had");
     }
-    while background.join_next().await.is_some() {}
+    tokio::select! {
+        () = async { while background.join_next().await.is_some() {} } => {}
+        () = overdue(&stop) => {}
+    }
     sqlite.close().await;
     served?;
     tracing::info!("ended");
@@ -231,6 +240,14 @@ async fn reconsider(
     while let Some(Ok(())) = stop.run_until_cancelled(servers.changed()).await {
         refresher.reconsider();
     }
+}
+
+/// Returns when peers have had [`ANSWERING`] since `stop` to end: one that never finishes its request must not keep the
+/// broker from ending.
+async fn overdue(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(ANSWERING).await;
+    tracing::warn!("connections are closed that did not end by themselves");
 }
 
 /// Cancels `stop` on SIGTERM and SIGINT.

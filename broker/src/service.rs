@@ -26,6 +26,7 @@ pub use reports::{MAX_REPORTS, ReportError};
 use self::callers::{Callers, Verified};
 use self::reports::clip;
 use crate::audit::{Actor, Audit, Call, Event, PolicyDecision, Release};
+use crate::causes;
 use crate::clock::Clock;
 use crate::issuers::Issuers;
 use crate::keys::{self, Key, Purpose};
@@ -187,6 +188,9 @@ impl Service {
             Err(refused) => refused,
         };
         inner.record_refusal(request, &published, &verified.caller, &refused).await;
+        if refused.is_for_operator() {
+            tracing::warn!(server = ?request.server, error = causes::told(&refused), "no credential");
+        }
         refusal(&refused, timings)
     }
 }
@@ -293,7 +297,14 @@ impl Inner {
     ) -> Result<Need, Refused> {
         let caller = &admitted.verified.caller;
         let (need, is_news) = match &admitted.server.auth {
-            Auth::ClientCredentials(client) => self.rejected_generation(client, Generation(request.generation)),
+            Auth::ClientCredentials(client) => {
+                let refused = Generation(request.generation);
+                match self.refresher.generation(client).await? {
+                    Some(held) if refused <= held => self.rejected_generation(client, refused),
+                    // Never given out: believed, it would let every later report have the token renewed.
+                    Some(_) | None => (Ok(Need::Live), true),
+                }
+            }
             // There is no other: only the operator (or, passed through, the caller's own provider) can mend it.
             Auth::Header(_) | Auth::None | Auth::Passthrough { .. } => (Err(Refused::Upstream), true),
         };
@@ -373,7 +384,7 @@ fn actor(caller: &Caller) -> Actor {
 fn call(request: &AcquireCredentialRequest) -> Call {
     Call {
         proxy: clip(request.proxy.clone()),
-        filter_version: String::new(),
+        filter_version: clip(request.filter_version.clone()),
         source_address: clip(request.source_address.clone()),
         request_id: clip(request.request_id.clone()),
         traceparent: clip(request.traceparent.clone()),

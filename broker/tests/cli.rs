@@ -224,6 +224,26 @@ fn files_that_cannot_be_applied_are_refused_before_the_broker_is_asked() {
     );
 }
 
+#[test]
+fn a_broker_that_is_asked_to_end_waits_for_no_client_that_never_finishes() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let config = CONFIG.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+    let dir = directory(&[("sallyport.yaml", &config)]);
+    let mut broker = Broker::start(dir.path());
+    let mut client = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    client.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n").unwrap();
+    let asked = Instant::now();
+    assert!(Command::new("kill").arg(broker.0.id().to_string()).status().unwrap().success());
+    let ended = loop {
+        if let Some(status) = broker.0.try_wait().unwrap() {
+            break status;
+        }
+        assert!(asked.elapsed() < Duration::from_secs(25), "it still waits");
+        std::thread::yield_now();
+    };
+    assert!(ended.success(), "{ended}");
+}
+
 /// One broker for the whole story, since its start is what takes time.
 #[test]
 fn an_operators_day() {

@@ -331,6 +331,12 @@ impl Opened {
     fn request_id(&self) -> &str {
         request_id(&self.head)
     }
+
+    /// W3C trace context, as the client or a proxy before this one sent it.
+    fn traceparent(&self) -> String {
+        let sent = self.head.first("traceparent").and_then(|value| std::str::from_utf8(value).ok());
+        sent.unwrap_or_default().to_owned()
+    }
 }
 
 /// Envoy's id of the request; empty if it set none, or kept one of the client's that is no id.

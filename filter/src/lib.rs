@@ -33,6 +33,9 @@ pub mod worker;
 #[cfg(test)]
 mod world;
 
+/// As the broker is told it, for the record.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 #[cfg(target_arch = "wasm32")]
 mod entry {
     proxy_wasm::main! {{

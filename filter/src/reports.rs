@@ -64,6 +64,12 @@ impl Reports {
         *count = count.saturating_add(1);
     }
 
+    /// Whether a whole batch waits, so that the next one must not: what is not told in time fills the queue, and a full
+    /// queue stops calls.
+    pub fn is_pressing(&self) -> bool {
+        self.uses.len() >= BATCH || self.refusals.len() >= BATCH
+    }
+
     /// The batch to send now: a new one, or the one whose fate is not known; `None` when there is nothing to say.
     pub fn next_batch(&mut self) -> Option<&RecordCallsRequest> {
         if self.flight.is_none() {
@@ -83,6 +89,7 @@ impl Reports {
                     .map(|(code, count)| (code.to_owned(), count))
                     .collect(),
                 dropped: std::mem::take(&mut self.dropped),
+                filter_version: crate::VERSION.to_owned(),
             });
         }
         self.flight.as_ref()
@@ -134,6 +141,19 @@ mod tests {
         assert!(!reports.is_full());
         reports.used(used("b"));
         assert!(reports.is_full());
+    }
+
+    #[test]
+    fn a_whole_batch_is_not_left_to_wait() {
+        let mut reports = Reports::new("edge".into(), "1".into(), 7, 2 * BATCH);
+        (1..BATCH).for_each(|_| reports.used(used("a")));
+        assert!(!reports.is_pressing());
+        reports.used(used("a"));
+        assert!(reports.is_pressing());
+        reports.next_batch().unwrap();
+        assert!(!reports.is_pressing(), "it is on its way");
+        (0..BATCH).for_each(|_| reports.refused(Refusal::default()));
+        assert!(reports.is_pressing());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::event::{Actor, Event, Outcome, PolicyDecision, ReportSpan};
 use crate::clock::UnixTime;
+use crate::keys;
 use crate::model::Tenant;
 use crate::store::{AuditEntry, StoredAudit};
 
@@ -81,15 +82,8 @@ pub(super) fn entry(mut event: Event, tenant: &Tenant, now: UnixTime) -> AuditEn
 /// A stored record as it is shown: one JSON object with its place in the chain.
 pub fn line(stored: &StoredAudit) -> String {
     let fields = stored.entry.json.strip_prefix('{').unwrap_or("}");
-    let (sequence, previous, hash) = (stored.sequence, hex(&stored.previous), hex(&stored.hash));
+    let (sequence, previous, hash) = (stored.sequence, keys::hex(&stored.previous), keys::hex(&stored.hash));
     format!(r#"{{"sequence":{sequence},"previous":"{previous}","hash":"{hash}",{fields}"#)
-}
-
-fn hex(hash: &[u8; 32]) -> String {
-    hash.iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 fn told(text: &str) -> Option<&str> {

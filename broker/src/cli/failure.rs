@@ -36,6 +36,12 @@ impl Failure {
         Self { told: told.collect(), code: FAILED }
     }
 
+    /// Both, this one first; the exit code is this one's.
+    pub fn and(mut self, other: Self) -> Self {
+        self.told.extend(other.told);
+        self
+    }
+
     /// Nobody answers.
     pub fn no_broker(error: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { code: NO_BROKER, ..Self::new(error, hint) }

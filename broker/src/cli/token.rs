@@ -6,8 +6,9 @@ use sallyport_proto::admin::issue_token_request::Whom;
 use sallyport_proto::admin::{IssueTokenRequest, ListTokensRequest, RevokeTokenRequest};
 use serde_json::json;
 
-use super::client::{connect, moment, print_json};
+use super::client::{connect, print_json};
 use super::{Failure, Global};
+use crate::clock::UnixTime;
 
 /// Commands about the broker's own tokens.
 #[derive(Debug, clap::Subcommand)]
@@ -77,7 +78,7 @@ async fn issue(global: &Global, whom: Option<Whom>, ttl: Duration) -> Result<(),
         print_json(&json!({ "token": issued.token, "id": issued.id, "expires_at_ms": issued.expires_at_ms }));
     } else {
         println!("{}", issued.token);
-        eprintln!("id {}, expires {}", issued.id, moment(issued.expires_at_ms));
+        eprintln!("id {}, expires {}", issued.id, UnixTime(issued.expires_at_ms).to_rfc3339());
     }
     Ok(())
 }
@@ -96,7 +97,7 @@ async fn list(global: &Global) -> Result<(), Failure> {
     }
     for token in tokens {
         let state = if token.revoked { "revoked" } else { "valid" };
-        println!("{}  {state}  {}  expires {}", token.id, token.whom, moment(token.expires_at_ms));
+        println!("{}  {state}  {}  expires {}", token.id, token.whom, UnixTime(token.expires_at_ms).to_rfc3339());
     }
     Ok(())
 }

@@ -47,6 +47,17 @@ pub enum SocketError {
         /// The directory.
         path: PathBuf,
     },
+    /// It is open to others, and closing it could shut them out of what else is in there.
+    #[error(
+        "{} has mode {mode:04o} and holds more than the socket; give the socket a directory of its own, or run `chmod 750` on this one",
+        path.display()
+    )]
+    OpenDirectory {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// Something that is no socket is there; it is left alone.
     #[error("{} exists and is no socket; remove it or choose another path", path.display())]
     NoSocket {
@@ -91,7 +102,7 @@ pub fn listener(config: &Config) -> Result<Listener, SocketError> {
 pub(super) fn bind(path: &Path, peers: &[u32]) -> Result<Listener, SocketError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(at(directory, "made"))?;
-    close_to_others(directory)?;
+    close_to_others(directory, path)?;
     remove_stale(path)?;
     // Between these two lines the directory is what keeps others out, and the check of each peer.
     let socket = UnixListener::bind(path).map_err(at(path, "bound"))?;
@@ -99,14 +110,19 @@ pub(super) fn bind(path: &Path, peers: &[u32]) -> Result<Listener, SocketError> 
     Ok(Listener { socket, peers: peers.into() })
 }
 
-/// A directory that everybody uses is not closed to them: it is the wrong one.
-fn close_to_others(directory: &Path) -> Result<(), SocketError> {
+/// A directory that everybody uses, or that holds something else (`/run`, `/etc`), is not closed: it is the wrong one.
+fn close_to_others(directory: &Path, socket: &Path) -> Result<(), SocketError> {
     let mode = std::fs::metadata(directory).map_err(at(directory, "read"))?.permissions().mode();
     if mode & 0o1000 != 0 {
         return Err(SocketError::SharedDirectory { path: directory.to_owned() });
     }
     if mode & 0o777 == DIRECTORY_MODE {
         return Ok(());
+    }
+    for entry in std::fs::read_dir(directory).map_err(at(directory, "read"))? {
+        if Some(entry.map_err(at(directory, "read"))?.file_name().as_os_str()) != socket.file_name() {
+            return Err(SocketError::OpenDirectory { path: directory.to_owned(), mode: mode & 0o7777 });
+        }
     }
     std::fs::set_permissions(directory, Permissions::from_mode(DIRECTORY_MODE)).map_err(at(directory, "protected"))
 }
@@ -194,6 +210,22 @@ mod tests {
         let _listener = bind(&path, &[1]).unwrap();
         assert_eq!(mode(path.parent().unwrap()), 0o750);
         assert_eq!(mode(&path), 0o660);
+    }
+
+    #[tokio::test]
+    async fn closes_a_directory_of_its_own_and_leaves_others_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("broker.sock");
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        std::fs::write(dir.path().join("neighbour"), b"").unwrap();
+        assert!(matches!(bind(&path, &[1]), Err(SocketError::OpenDirectory { mode: 0o755, .. })));
+        assert_eq!((mode(dir.path()), path.exists()), (0o755, false));
+        std::fs::remove_file(dir.path().join("neighbour")).unwrap();
+        drop(bind(&path, &[1]).unwrap());
+        assert_eq!(mode(dir.path()), 0o750);
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        drop(bind(&path, &[1]).unwrap());
+        assert_eq!(mode(dir.path()), 0o750, "what a broker left behind is its own");
     }
 
     #[tokio::test]

@@ -123,28 +123,30 @@ impl Issuers {
         if kid.is_empty() || kid.len() > MAX_KID_BYTES {
             return None;
         }
-        let flight = self.flight_for(source, kid)?;
+        let asked_at = self.clock.now();
+        let (flight, is_own) = self.flight_for(source, kid, asked_at)?;
         tokio::time::timeout(WAIT, flight).await.ok()?;
         let key = self.current().key(issuer, kid).cloned();
-        if key.is_none() {
-            source.state().remember_unknown(kid, self.clock.now());
+        // A fetch that failed, or that began before the key was asked for, says nothing about it.
+        let mut state = source.state();
+        if key.is_none() && is_own && state.fetched_at.is_some_and(|fetched| fetched >= asked_at) {
+            state.remember_unknown(kid, self.clock.now());
         }
         key
     }
 
-    /// The fetch that is under way, or a new one if this unknown key may cause it.
-    fn flight_for(self: &Arc<Self>, source: &Arc<Source>, kid: &str) -> Option<Flight> {
-        let now = self.clock.now();
+    /// The fetch that is under way, or a new one if this unknown key may cause it; and whether it did.
+    fn flight_for(self: &Arc<Self>, source: &Arc<Source>, kid: &str, now: UnixTime) -> Option<(Flight, bool)> {
         let mut state = source.state();
-        if state.flight.is_some() {
-            return state.flight.clone();
+        if let Some(flight) = &state.flight {
+            return Some((flight.clone(), false));
         }
         let is_cool = state.asked_at.is_none_or(|asked| now.since(asked) >= COOL_DOWN);
         if !is_cool || state.is_known_unknown(kid, now) {
             return None;
         }
         state.asked_at = Some(now);
-        Some(self.take_off(source, &mut state))
+        Some((self.take_off(source, &mut state), true))
     }
 
     /// Starts a fetch that outlives whoever asked for it.

@@ -196,6 +196,17 @@ async fn j14_those_who_come_during_a_fetch_wait_for_it() {
 }
 
 #[tokio::test]
+async fn j13_a_key_that_a_failed_fetch_did_not_bring_is_asked_for_again() {
+    let world = World::new(false, None).await;
+    world.issuers.refresh_due().await;
+    world.say(http(500, ""));
+    assert!(!world.resolves("k2").await);
+    world.publish(&["k1", "k2"]);
+    world.clock.advance(COOL_DOWN);
+    assert!(world.finds("k2").await, "nobody has said that there is none");
+}
+
+#[tokio::test]
 async fn j14_nobody_waits_longer_than_a_second_for_a_silent_issuer() {
     let world = World::new(false, None).await;
     *world.answer.lock().unwrap() = None;

@@ -7,23 +7,8 @@ use super::revision;
 use super::template::Context;
 use crate::config::{one_of, safe_url};
 use crate::model::{Auth, ClientAuthentication, ClientCredentials, Template};
+use crate::oauth::RESERVED_PARAMS;
 use crate::yaml::{Field, Fields, Flaw};
-
-/// Parameters of a token request that have fields of their own, or that would change what is asked for.
-const OWN_PARAMS: [&str; 12] = [
-    "assertion",
-    "client_assertion",
-    "client_assertion_type",
-    "client_id",
-    "client_secret",
-    "code",
-    "grant_type",
-    "password",
-    "redirect_uri",
-    "refresh_token",
-    "resource",
-    "scope",
-];
 
 /// Fields of `oauth2` that only an authorization with a browser has.
 const BROWSER: [&str; 6] = [
@@ -221,7 +206,7 @@ fn scope(text: &str) -> Result<String, Flaw> {
 fn params(field: &Field<'_>) -> Vec<(String, String)> {
     let mut params: Vec<(String, String)> = Vec::new();
     for (name, field) in field.entries() {
-        if OWN_PARAMS.contains(&name) {
+        if RESERVED_PARAMS.contains(&name) {
             field.report(Flaw::new(
                 format!("`{name}` is not an additional parameter"),
                 "remove it; the broker sends its own",

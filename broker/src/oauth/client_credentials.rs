@@ -21,13 +21,17 @@ const MAX_ANSWER: usize = 64 * 1024;
 
 /// Parameters that the grant sets itself: never taken from `additional_token_params`, where they would replace the
 /// client, the grant or what the token is for.
-pub const RESERVED_PARAMS: [&str; 8] = [
+pub const RESERVED_PARAMS: [&str; 12] = [
     "assertion",
     "client_assertion",
     "client_assertion_type",
     "client_id",
     "client_secret",
+    "code",
     "grant_type",
+    "password",
+    "redirect_uri",
+    "refresh_token",
     "resource",
     "scope",
 ];

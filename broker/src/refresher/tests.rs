@@ -90,10 +90,12 @@ pub(crate) struct PlainText;
 
 #[async_trait]
 impl ResolveTemplate for PlainText {
-    async fn resolve(&self, template: &Template) -> Result<Secret, Box<dyn std::error::Error + Send + Sync>> {
+    async fn resolve(&self, template: &Template) -> Result<Secret, ResolveError> {
         match template.0.as_slice() {
             [TemplatePart::Text(text)] => Ok(Secret::new(text.as_str())),
-            _ => Err("no such secret".into()),
+            _ => Err(ResolveError::Unusable(Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(
+                "no such secret",
+            )))),
         }
     }
 }

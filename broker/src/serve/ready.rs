@@ -1,25 +1,50 @@
 //! What the HTTP listener asks the running parts.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use tokio::sync::Mutex;
 
 use crate::http::{Missing, PublicKeys, Readiness};
 use crate::issuers::Issuers;
 use crate::issuers::own::OwnIssuer;
 use crate::store::Store;
 
+/// How long an answer of the store holds. Asking it is a write to disk, and anybody who reaches the listener may ask.
+const STORE_AGE: Duration = Duration::from_secs(1);
+
 /// Ready when the store answers and every issuer's keys were had once. The master key is there, or nothing would run.
 pub(super) struct Broker {
-    pub(super) store: Arc<dyn Store>,
-    pub(super) issuers: Arc<Issuers>,
+    store: Arc<dyn Store>,
+    issuers: Arc<Issuers>,
+    /// What the store lacked when it was last asked. Held while it is asked: who comes meanwhile waits for the answer.
+    asked: Mutex<Option<(Instant, Option<Missing>)>>,
+}
+
+impl Broker {
+    pub(super) fn new(store: Arc<dyn Store>, issuers: Arc<Issuers>) -> Self {
+        Self { store, issuers, asked: Mutex::default() }
+    }
+
+    async fn store(&self) -> Option<Missing> {
+        let mut asked = self.asked.lock().await;
+        if let Some((at, missing)) = asked.as_ref()
+            && at.elapsed() < STORE_AGE
+        {
+            return missing.clone();
+        }
+        let error = self.store.ready().await.err();
+        let missing = error.map(|error| Missing { what: "store".into(), why: error.to_string() });
+        *asked = Some((Instant::now(), missing.clone()));
+        missing
+    }
 }
 
 #[async_trait]
 impl Readiness for Broker {
     async fn missing(&self) -> Vec<Missing> {
-        let store = self.store.ready().await.err();
-        let store = store.map(|error| Missing { what: "store".into(), why: error.to_string() });
+        let store = self.store().await;
         let why = "its keys were never fetched; the log says why";
         let issuers = self.issuers.waiting_for().into_iter();
         let issuers = issuers.map(|issuer| Missing { what: issuer.to_owned(), why: why.to_owned() });

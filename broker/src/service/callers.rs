@@ -103,6 +103,10 @@ impl Callers {
 
     async fn principal(&self, caller: &Caller) -> Result<PrincipalId, Refused> {
         let identity = Identity { issuer: caller.issuer().to_owned(), subject: caller.subject().to_owned() };
+        // Most are known: only somebody new takes the store's one writer.
+        if let Some(known) = self.store.principal(&identity).await? {
+            return Ok(known.id);
+        }
         // `user:` is there only for a verified address of a login issuer: nobody else is merged by e-mail.
         let email = caller.subjects().iter().find_map(|subject| subject.strip_prefix("user:"));
         let kind = match email {

@@ -11,7 +11,7 @@ use crate::clock::UnixTime;
 use crate::keys::SERVICE_HOLDER;
 use crate::model::{Auth, ClientCredentials, Generation, Server};
 use crate::refresher::due::{Chance, refresh_after};
-use crate::refresher::{Need, Served};
+use crate::refresher::{Need, RefreshError, Served};
 
 /// How long a proxy may keep what does not expire by itself: then the broker looks at everything again.
 const MAX_AGE: Duration = Duration::from_secs(5 * 60);
@@ -42,7 +42,7 @@ impl Inner {
                 let mut resolved = Vec::with_capacity(headers.len());
                 let started = std::time::Instant::now();
                 for (name, template) in headers {
-                    let secret = self.secrets.resolve(template).await.map_err(Refused::Secret)?;
+                    let secret = self.secrets.resolve(template).await.map_err(RefreshError::from)?;
                     // Exposed to be sent to the proxy, over the socket only it may open.
                     resolved.push(header(name, secret.expose())?);
                 }

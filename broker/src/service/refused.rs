@@ -41,9 +41,6 @@ pub enum Refused {
     /// No token of the provider.
     #[error(transparent)]
     Refresh(#[from] RefreshError),
-    /// A header's secret.
-    #[error("a secret of the server's configuration cannot be read")]
-    Secret(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A header's value has bytes that no header may carry.
     #[error("a configured header has a value that cannot be sent")]
     HeaderValue,
@@ -71,7 +68,7 @@ impl Refused {
             Self::Refresh(RefreshError::Provider { .. }) => "provider_unavailable",
             Self::Refresh(RefreshError::Overdue { .. }) => "provider_overdue",
             Self::Refresh(RefreshError::Refused { .. }) => "client_refused",
-            Self::Refresh(RefreshError::Secret(_)) | Self::Secret(_) => "secret",
+            Self::Refresh(RefreshError::Secret(_)) => "secret",
             Self::Refresh(RefreshError::Store(_)) | Self::Store(_) => "store",
             Self::Refresh(RefreshError::Vault(_)) => "vault",
             Self::Refresh(RefreshError::Draining) => "draining",
@@ -82,6 +79,32 @@ impl Refused {
         }
     }
 
+    /// Whether only the operator can mend it, who must find its causes in the log: the proxy is not told them.
+    pub(super) fn is_for_operator(&self) -> bool {
+        match self {
+            Self::Refresh(
+                RefreshError::Secret(_) | RefreshError::Store(_) | RefreshError::Vault(_) | RefreshError::Lost,
+            )
+            | Self::HeaderValue
+            | Self::Upstream
+            | Self::Store(_)
+            | Self::Audit(_) => true,
+            // The caller's own, for a moment, or logged where it happened.
+            Self::Refresh(
+                RefreshError::Provider { .. }
+                | RefreshError::Refused { .. }
+                | RefreshError::Overdue { .. }
+                | RefreshError::Draining,
+            )
+            | Self::Token(_)
+            | Self::Revoked
+            | Self::UnknownToken
+            | Self::Server
+            | Self::ServerChanged
+            | Self::Policy(PolicyDenied) => false,
+        }
+    }
+
     /// What the proxy is told: words for the caller, never a secret, never an address.
     pub fn answer(&self) -> Answer {
         match self {
@@ -89,7 +112,6 @@ impl Refused {
             Self::Server => self.denied(Reason::Server),
             Self::Policy(PolicyDenied) => self.denied(Reason::Policy),
             Self::Refresh(RefreshError::Refused { .. } | RefreshError::Secret(_))
-            | Self::Secret(_)
             | Self::HeaderValue
             | Self::Upstream => self.denied(Reason::Credential),
             Self::Refresh(RefreshError::Provider { retry_after, .. }) => self.unavailable(*retry_after),

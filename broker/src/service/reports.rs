@@ -30,8 +30,17 @@ pub enum ReportError {
 impl Service {
     /// Records a batch; a repeated one changes nothing.
     pub async fn record_calls(&self, request: RecordCallsRequest) -> Result<RecordCallsResponse, ReportError> {
-        let RecordCallsRequest { proxy, worker, epoch_ms, sequence, uses, refusals, anonymous_refusals, dropped } =
-            request;
+        let RecordCallsRequest {
+            proxy,
+            worker,
+            epoch_ms,
+            sequence,
+            uses,
+            refusals,
+            anonymous_refusals,
+            dropped,
+            filter_version,
+        } = request;
         let is_numbered = sequence > 0 && !proxy.is_empty() && proxy.len() <= MAX_TEXT && worker.len() <= MAX_TEXT;
         if !is_numbered || uses.len() + refusals.len() > MAX_REPORTS {
             return Err(ReportError::Malformed);
@@ -39,19 +48,21 @@ impl Service {
         let number = ReportNumber { proxy, worker, epoch: UnixTime(epoch_ms), sequence };
         let audit = &self.inner().audit;
         let mut entries = Vec::with_capacity(uses.len() + refusals.len() + 1);
-        entries.extend(uses.into_iter().map(|used| audit.entry(used_event(&number.proxy, used))));
-        entries.extend(refusals.into_iter().map(|refused| audit.entry(refused_event(&number.proxy, refused))));
+        let by = Call { proxy: number.proxy.clone(), filter_version: clip(filter_version), ..Call::default() };
+        entries.extend(uses.into_iter().map(|used| audit.entry(used_event(&by, used))));
+        entries.extend(refusals.into_iter().map(|refused| audit.entry(refused_event(&by, refused))));
         if dropped > 0 {
             // What was dropped was between the batch before and this one; how many, the proxy counted.
             let reason = format!("dropped {dropped} reports");
             entries.push(audit.entry(Event::calls_gap(&number, sequence, sequence, &reason)));
         }
-        match self.inner().store.record_calls(&number, &entries).await? {
-            Recorded::Stored => {
-                let anonymous = anonymous_refusals.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
-                metrics::counter!("sallyport_anonymous_refusals_total").increment(anonymous);
-            }
-            Recorded::Repeated => {}
+        let recorded = self.inner().store.record_calls(&number, &entries).await?;
+        if recorded != Recorded::Repeated {
+            let anonymous = anonymous_refusals.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
+            metrics::counter!("sallyport_anonymous_refusals_total").increment(anonymous);
+        }
+        match recorded {
+            Recorded::Stored | Recorded::Repeated => {}
             Recorded::Gap(first, last) => {
                 audit.record(Event::calls_gap(&number, first, last, "missing")).await?;
             }
@@ -60,28 +71,27 @@ impl Service {
     }
 }
 
-fn used_event(proxy: &str, used: Use) -> Event {
+/// `by` says who reports.
+fn used_event(by: &Call, used: Use) -> Event {
     let call = Call {
-        proxy: proxy.to_owned(),
         request_id: clip(used.request_id),
         server: clip(used.server),
         method: clip(used.method),
         target: clip(used.target),
-        ..Call::default()
+        ..by.clone()
     };
     Event::call_used(None, call, &clip(used.use_handle), UnixTime(used.at_ms))
 }
 
-fn refused_event(proxy: &str, refused: Refusal) -> Event {
+fn refused_event(by: &Call, refused: Refusal) -> Event {
     let actor = Actor { issuer: clip(refused.issuer), subject: clip(refused.subject), client_id: None };
     let call = Call {
-        proxy: proxy.to_owned(),
         source_address: clip(refused.source_address),
         request_id: clip(refused.request_id),
         server: clip(refused.server),
         method: clip(refused.method),
         target: clip(refused.target),
-        ..Call::default()
+        ..by.clone()
     };
     Event::call_refused(Some(actor), call, None, &clip(refused.reason), Some(UnixTime(refused.at_ms)))
 }

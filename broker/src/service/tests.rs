@@ -102,6 +102,7 @@ impl Fixture {
 
         let (provider, token_url) = Provider::start().await;
         let header = |parts| vec![("X-Api-Key".to_owned(), Template(parts))];
+        let unset = SecretRef { group: "demo".into(), key: "unset".into() };
         let split = TemplatePart::Text("a\r\nx-admin: 1".into());
         let servers = Servers {
             revision: 7,
@@ -111,6 +112,7 @@ impl Fixture {
                     "header",
                     Auth::Header(header(vec![TemplatePart::Text("Key ".into()), TemplatePart::Secret(secret)])),
                 ),
+                server("unset", Auth::Header(header(vec![TemplatePart::Secret(unset)]))),
                 server("splitting", Auth::Header(header(vec![split]))),
                 server("cc", Auth::ClientCredentials(client_of(token_url))),
                 server("through", Auth::Passthrough { audience: UPSTREAM.into() }),
@@ -214,6 +216,7 @@ fn request(server: &str, token: String) -> AcquireCredentialRequest {
         target: "echo".into(),
         request_id: "q1".into(),
         proxy: "envoy-1".into(),
+        filter_version: "0.9.0".into(),
         server_revision: "r1".into(),
         ..AcquireCredentialRequest::default()
     }
@@ -380,7 +383,8 @@ async fn i7_no_credential_without_a_durable_record() {
     fixture.store.make_room().await;
     let credential = fixture.credential(&request).await;
     let rows = fixture.rows("credential.release").await;
-    assert!(rows.last().unwrap().contains(&credential.use_handle));
+    let last: serde_json::Value = serde_json::from_str(rows.last().unwrap()).unwrap();
+    assert_eq!((&last["use_handle"], &last["filter_version"]), (&credential.use_handle.into(), &"0.9.0".into()), "a6");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -438,6 +442,35 @@ async fn i3_a_rejection_without_a_good_token_moves_nothing() {
     let empty = RejectCredentialRequest { request: None, ..forged };
     assert_eq!(reason(&fixture.service.reject(&empty).await.answer.unwrap()), Some(Reason::Token));
     assert_eq!(fixture.provider.count(), 1);
+}
+
+#[tokio::test]
+async fn a_rejection_of_what_was_never_given_out_moves_nothing() {
+    let fixture = Fixture::new().await;
+    let first = fixture.credential(&fixture.alice("cc")).await;
+    let forged = Credential { generation: u64::MAX, ..first.clone() };
+    let mut latest = first;
+    for (rejected, generation) in [(&forged, 1), (&latest.clone(), 2)] {
+        match fixture.service.reject(&rejecting(fixture.alice("cc"), rejected)).await.answer.unwrap() {
+            Answer::Credential(credential) => latest = credential,
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(latest.generation, generation);
+    }
+    let answer = fixture.service.reject(&rejecting(fixture.alice("cc"), &latest)).await.answer.unwrap();
+    assert_eq!(reason(&answer), Some(Reason::Credential), "still once a minute");
+    assert_eq!(fixture.provider.count(), 2);
+}
+
+#[tokio::test]
+async fn a_store_that_is_gone_is_an_outage_and_a_secret_that_is_gone_is_the_operators_to_mend() {
+    let fixture = Fixture::new().await;
+    assert_eq!(reason(&fixture.acquire(&fixture.alice("unset")).await), Some(Reason::Credential));
+    // Verified before, so that it is the secret which the store is asked for.
+    fixture.credential(&fixture.alice("header")).await;
+    fixture.store.close().await;
+    let answer = fixture.acquire(&fixture.alice("header")).await;
+    assert!(matches!(answer, Answer::Unavailable(_)), "{answer:?}");
 }
 
 #[tokio::test]

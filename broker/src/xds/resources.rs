@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::cluster::{Upstream, cluster};
 use super::route::{ROUTES, routes};
+use crate::keys;
 use crate::model::Servers;
 
 /// The types this server knows.
@@ -65,7 +66,7 @@ impl Set {
             digest.update((resource.value.len() as u64).to_be_bytes());
             digest.update(&resource.value);
         }
-        let digest: String = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let digest = keys::hex(&digest.finalize()[..8]);
         Self { version: format!("{revision}-{digest}"), resources }
     }
 

@@ -69,7 +69,6 @@ impl Judged {
     /// The question for this request's credential; `None` if its token cannot be told any more.
     fn ask(&self, background: bool, env: &Env<'_>) -> Option<Ask> {
         let token = std::str::from_utf8(bearer(&self.opened.head).ok()?).ok()?;
-        let traceparent = self.opened.head.first("traceparent").and_then(|t| std::str::from_utf8(t).ok());
         let request = proto::AcquireCredentialRequest {
             token: token.to_owned(),
             server: self.opened.server.name.clone(),
@@ -80,8 +79,9 @@ impl Judged {
             proxy: env.worker.proxy.clone(),
             server_revision: self.opened.server.revision.clone(),
             snapshot_version: self.opened.snapshot.version,
-            traceparent: traceparent.unwrap_or_default().to_owned(),
+            traceparent: self.opened.traceparent(),
             background,
+            filter_version: crate::VERSION.to_owned(),
         };
         Some(Ask { key: self.key.clone(), token_hash: self.opened.token_hash, request })
     }

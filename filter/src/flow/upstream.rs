@@ -93,7 +93,9 @@ impl Forwarded {
                 proxy: env.worker.proxy.clone(),
                 server_revision: self.opened.server.revision.clone(),
                 snapshot_version: self.opened.snapshot.version,
-                ..proto::AcquireCredentialRequest::default()
+                traceparent: self.opened.traceparent(),
+                background: false,
+                filter_version: crate::VERSION.to_owned(),
             }),
             use_handle: self.credential.use_handle.to_string(),
             grant: self.credential.grant.clone(),
@@ -116,7 +118,7 @@ impl Forwarded {
             reason: rejection.code().to_owned(),
             request_id: self.opened.request_id().to_owned(),
             at_ms: env.now_ms(),
-            source_address: String::new(),
+            source_address: env.host.source_address(),
         });
         (Flow::Done, Step::Reply(reply))
     }

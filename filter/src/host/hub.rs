@@ -63,7 +63,7 @@ pub(super) struct Hub {
     pub(super) counts: Counts,
 }
 
-/// How long reports are gathered: uses are told within a second (I7).
+/// How long reports are gathered, unless they fill a batch before: uses are told within a second (I7).
 const REPORT_EVERY_MS: u64 = 400;
 
 /// What happened since the last tick, for Envoy's metrics.
@@ -151,6 +151,7 @@ impl Hub {
                 let recorded = response.and_then(|bytes| proto::RecordCallsResponse::decode(bytes.as_slice()).ok());
                 if let Some(recorded) = recorded {
                     self.worker.reports.recorded(recorded.sequence);
+                    self.report();
                 }
             }
             Some(Call::Reject { stream }) => self.rejected(stream, &read_answer(response), context),
@@ -393,7 +394,8 @@ impl Hub {
 
     fn report(&mut self) {
         let now_ms = Envoy.now_ns() / 1_000_000;
-        if now_ms.saturating_sub(self.reported_at_ms) < REPORT_EVERY_MS {
+        let is_early = now_ms.saturating_sub(self.reported_at_ms) < REPORT_EVERY_MS;
+        if is_early && !self.worker.reports.is_pressing() {
             return;
         }
         if self.calls.values().any(|call| matches!(call, Call::Record)) {

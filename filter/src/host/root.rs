@@ -68,7 +68,7 @@ impl Root {
         let request = proto::WatchSnapshotRequest {
             proxy: hub.worker.proxy.clone(),
             version: hub.worker.version(),
-            filter_version: env!("CARGO_PKG_VERSION").into(),
+            filter_version: crate::VERSION.into(),
         };
         self.watch = match calls::watch(&hub.worker.config.broker_cluster, &request) {
             Ok(token) => Watch::Open { token, heard_ms: now_ms, backoff_ms: self.watch.backoff_ms() },

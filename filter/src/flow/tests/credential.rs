@@ -240,6 +240,7 @@ fn the_question_says_who_where_and_what() {
             snapshot_version: 7,
             traceparent: "00-1-2-01".into(),
             background: false,
+            filter_version: crate::VERSION.into(),
         }
     );
 }

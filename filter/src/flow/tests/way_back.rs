@@ -36,7 +36,8 @@ fn an_upstream_s_401_goes_to_the_broker_and_not_to_the_client() {
     assert!(matches!(flow, Flow::AwaitRejection(_)) && flow.is_waiting() && !flow.is_holding());
     assert_eq!((request.status, request.error.as_str(), request.use_handle.as_str()), (401, "invalid_token", "h-1"));
     assert_eq!((request.grant.as_str(), request.generation), ("g", 3));
-    assert_eq!(request.request.unwrap().token, alice());
+    let call = request.request.unwrap();
+    assert_eq!((call.token, call.filter_version.as_str()), (alice(), crate::VERSION));
 }
 
 #[test]
@@ -65,7 +66,8 @@ fn what_the_broker_says_of_a_refused_credential_is_what_the_client_hears() {
         let mut gate = Gate::new();
         let outcome = refused(gate.on(|env| flow.on_rejected(&answer, renewed, env)));
         assert_eq!((outcome.0, outcome.1), (200, code));
-        assert_eq!(gate.worker.reports.next_batch().unwrap().refusals.len(), 1);
+        let batch = gate.worker.reports.next_batch().unwrap();
+        assert_eq!((batch.refusals.len(), batch.refusals[0].source_address.as_str()), (1, "192.0.2.1:5"));
     }
 }
 
