@@ -123,20 +123,20 @@ impl Issuers {
         if kid.is_empty() || kid.len() > MAX_KID_BYTES {
             return None;
         }
-        let asked_at = self.clock.now();
-        let (flight, is_own) = self.flight_for(source, kid, asked_at)?;
+        let (flight, is_own) = self.flight_for(source, kid)?;
         tokio::time::timeout(WAIT, flight).await.ok()?;
         let key = self.current().key(issuer, kid).cloned();
         // A fetch that failed, or that began before the key was asked for, says nothing about it.
         let mut state = source.state();
-        if key.is_none() && is_own && state.fetched_at.is_some_and(|fetched| fetched >= asked_at) {
+        if key.is_none() && is_own && state.failures == 0 {
             state.remember_unknown(kid, self.clock.now());
         }
         key
     }
 
     /// The fetch that is under way, or a new one if this unknown key may cause it; and whether it did.
-    fn flight_for(self: &Arc<Self>, source: &Arc<Source>, kid: &str, now: UnixTime) -> Option<(Flight, bool)> {
+    fn flight_for(self: &Arc<Self>, source: &Arc<Source>, kid: &str) -> Option<(Flight, bool)> {
+        let now = self.clock.now();
         let mut state = source.state();
         if let Some(flight) = &state.flight {
             return Some((flight.clone(), false));
