@@ -8,14 +8,14 @@ mod effects;
 pub(crate) use effects::kind as auth_kind;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::{Mutex, watch};
 
 use crate::audit::{Actor, Audit, AuditError, Event};
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixTime};
 use crate::manifest::{self, Kind, Manifest};
-use crate::model::{Servers, Tenant};
+use crate::model::{Auth, SecretRef, Server, Servers, TemplatePart, Tenant};
 use crate::store::{Store, StoreError, StoredManifest};
 use crate::yaml::Problem;
 
@@ -31,6 +31,8 @@ pub struct Registry {
     servers: watch::Sender<Arc<Servers>>,
     /// One apply at a time in this process; the store's revision excludes those of others.
     applying: Mutex<()>,
+    /// When secrets were set, since the start.
+    secrets_set: std::sync::Mutex<BTreeMap<SecretRef, UnixTime>>,
 }
 
 /// A file with one or several manifests.
@@ -118,7 +120,22 @@ impl Registry {
     ) -> Result<Self, RegistryError> {
         let (revision, manifests) = stored(store.as_ref(), &tenant).await?;
         let (servers, _) = watch::channel(Arc::new(servers_of(revision, &manifests)));
-        Ok(Self { store, audit, clock, tenant, servers, applying: Mutex::new(()) })
+        Ok(Self {
+            store,
+            audit,
+            clock,
+            tenant,
+            servers,
+            applying: Mutex::new(()),
+            secrets_set: std::sync::Mutex::default(),
+        })
+    }
+
+    /// Tells proxies to drop the credentials that hold this secret: it has a new value.
+    pub fn secret_set(&self, secret: &SecretRef) {
+        let mut set = self.secrets_set.lock().unwrap_or_else(PoisonError::into_inner);
+        set.insert(secret.clone(), self.clock.now());
+        self.servers.send_modify(|servers| *servers = Arc::new(revised(servers, &set)));
     }
 
     /// The servers and memberships now.
@@ -212,7 +229,9 @@ impl Registry {
         }
         let rows: Vec<_> = changed.iter().map(|manifest| row(manifest)).collect();
         let revision = self.store.put_manifests(revision, &rows, &actor.key(), self.clock.now()).await?;
-        self.servers.send_replace(Arc::new(Servers { revision, ..becomes }));
+        let becomes = Servers { revision, ..becomes };
+        let revised = revised(&becomes, &self.secrets_set.lock().unwrap_or_else(PoisonError::into_inner));
+        self.servers.send_replace(Arc::new(revised));
         let names: Vec<_> = changed.iter().map(|manifest| manifest.name.clone()).collect();
         // The history in the store names the actor too; what fails here is told, and undoes nothing.
         self.audit
@@ -283,6 +302,25 @@ fn servers_of(revision: u64, manifests: &ByName) -> Servers {
         }
     }
     servers
+}
+
+/// The servers, each with a revision of its own since a secret in its headers was set last.
+fn revised(servers: &Servers, set: &BTreeMap<SecretRef, UnixTime>) -> Servers {
+    let mut revised = servers.clone();
+    for server in revised.by_name.values_mut() {
+        let Auth::Header(headers) = &server.auth else { continue };
+        let parts = headers.iter().flat_map(|(_, template)| &template.0);
+        let latest = parts.filter_map(|part| match part {
+            TemplatePart::Secret(secret) => set.get(secret).copied(),
+            TemplatePart::Text(_) => None,
+        });
+        if let Some(latest) = latest.max() {
+            let manifests = server.revision.split('@').next().unwrap_or_default();
+            let revision = format!("{manifests}@{}", latest.0);
+            *server = Arc::new(Server { revision, ..Server::clone(server) });
+        }
+    }
+    revised
 }
 
 #[cfg(test)]

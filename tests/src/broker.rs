@@ -111,9 +111,21 @@ impl Broker {
     /// # Panics
     /// When it ends instead.
     pub async fn until_ready(&mut self) {
-        let url = format!("http://{}/readyz", self.http);
+        self.until("readyz").await;
+    }
+
+    /// Waits until it takes commands.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    pub async fn until_alive(&mut self) {
+        self.until("healthz").await;
+    }
+
+    async fn until(&mut self, page: &str) {
+        let url = format!("http://{}/{page}", self.http);
         let client = reqwest::Client::new();
-        eventually("the broker is ready", async || {
+        eventually(&format!("the broker's {page}"), async || {
             let ended = self.child.as_mut().and_then(Child::ended);
             assert!(ended.is_none(), "the broker ended: {ended:?}");
             client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200).then_some(())

@@ -33,12 +33,6 @@ pub(crate) struct Options {
 }
 
 impl Envoy {
-    pub(crate) async fn start(dir: &Path, options: Options) -> Self {
-        let mut envoy = Self::spawned(dir, options);
-        envoy.until_ready().await;
-        envoy
-    }
-
     /// Starts it and does not wait.
     pub(crate) fn spawned(dir: &Path, options: Options) -> Self {
         let admin = ports::free();
@@ -115,7 +109,11 @@ impl Envoy {
         self.child = Some(Child::start(command, &self.log));
     }
 
-    async fn until_ready(&mut self) {
+    /// Waits until the gateway says that it is ready.
+    ///
+    /// # Panics
+    /// When it ends instead.
+    pub async fn until_ready(&mut self) {
         let url = format!("http://{}/sallyport/ready", self.gateway);
         let client = reqwest::Client::new();
         eventually("the gateway is ready", async || {

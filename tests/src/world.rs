@@ -135,6 +135,14 @@ impl WorldBuilder {
 
     /// Starts it all and returns when the gateway is ready.
     pub async fn start(self) -> World {
+        let mut world = self.start_unready().await;
+        world.broker.until_ready().await;
+        world.envoy.until_ready().await;
+        world
+    }
+
+    /// Starts it all and returns when the broker takes commands; it may never be ready.
+    pub async fn start_unready(self) -> World {
         let dir = Dir::new();
         let issuer = match self.issuer {
             Some(issuer) => issuer,
@@ -149,7 +157,8 @@ impl WorldBuilder {
             vec![Box::new(move |config| config["upstream"] = serde_json::json!({"ca_file": ca_file}))];
         changes.extend(self.broker);
         let mut broker = Broker::new(dir.path(), &public_url, &issuer.url, changes);
-        broker.start().await;
+        broker.spawn();
+        broker.until_alive().await;
         let options = Options {
             gateway,
             broker_socket: broker.grpc.clone(),
@@ -157,7 +166,7 @@ impl WorldBuilder {
             trace: self.trace,
             change: self.envoy,
         };
-        let envoy = Envoy::start(dir.path(), options).await;
+        let envoy = Envoy::spawned(dir.path(), options);
         World { issuer, broker, envoy, authority, public_url, dir }
     }
 }

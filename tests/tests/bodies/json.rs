@@ -177,6 +177,44 @@ fn r4_refuses_encoded_and_other_content() {
 }
 
 #[test]
+fn r6_refuses_headers_that_say_another_thing_than_the_body() {
+    run(async {
+        let world = World::shared().await;
+        let server = world.open_server().await;
+        let token = world.issuer.token("alice", &server).mint();
+        let meta = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {}});
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+            "name": "delete", "arguments": {}, "_meta": meta}});
+        let modern = |method: &str, name: &str| {
+            let call = server.call_as(&token).rpc(&body).header("mcp-protocol-version", "2026-07-28");
+            call.header("mcp-method", method).header("mcp-name", name)
+        };
+        for (method, name) in [
+            ("tools/list", "delete"),
+            ("tools/call", "echo"),
+            ("tools/call", "Delete"),
+            ("TOOLS/CALL", "delete"),
+            ("tools/call", "=?base64?ZWNobw==?="),
+            ("tools/call", "=?base64?nonsense!?="),
+            ("", "delete"),
+            ("tools/call", ""),
+        ] {
+            let reply = modern(method, name).send().await;
+            assert_eq!((reply.status, reply.rpc_error().code), (400, -32020), "{method} {name}: {reply}");
+        }
+        for twice in ["mcp-method", "mcp-name", "mcp-protocol-version"] {
+            let reply = modern("tools/call", "delete").header(twice, "x").send().await;
+            assert_eq!(reply.status, 400, "{twice} twice: {reply}");
+        }
+        server.upstream.assert_untouched("a header that lies");
+        for name in ["delete", "=?base64?ZGVsZXRl?="] {
+            assert_eq!(modern("tools/call", name).send().await.status, 200, "{name}");
+        }
+    });
+}
+
+#[test]
 fn r12_forwards_the_very_bytes_it_judged() {
     run(async {
         let world = World::shared().await;

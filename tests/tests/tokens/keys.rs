@@ -74,6 +74,33 @@ fn j15_known_keys_outlive_every_fault_of_the_key_set_and_no_fault_makes_a_key() 
 }
 
 #[test]
+fn j15_a_gate_that_never_had_keys_lets_nobody_in_and_recovers() {
+    run(async {
+        for fault in [Jwks::Status(500), Jwks::Html, Jwks::Huge, Jwks::Truncated, Jwks::Hanging] {
+            let issuer = e2e::Issuer::start().await;
+            issuer.serve(fault.clone());
+            let world = World::build().issuer(issuer).start_unready().await;
+            assert!(!world.broker.is_ready().await, "{fault:?}: ready without keys");
+            let server = world.server().apply().await;
+            let token = world.issuer.token("alice", &server).mint();
+            let mut statuses = Vec::new();
+            eventually_within(Duration::from_secs(10), "the gateway answers", async || {
+                statuses.extend(server.call_as(&token).try_send().await.ok().map(|reply| reply.status));
+                (statuses.len() == 20).then_some(())
+            })
+            .await;
+            assert!(statuses.iter().all(|status| matches!(status, 401 | 404 | 503)), "{fault:?}: {statuses:?}");
+            server.upstream.assert_untouched("a gate without keys");
+            world.issuer.serve(Jwks::Good);
+            eventually_within(Duration::from_secs(45), "it recovers", async || {
+                (server.call_as(&token).try_send().await.ok()?.status == 200).then_some(())
+            })
+            .await;
+        }
+    });
+}
+
+#[test]
 fn j15_a_redirected_key_set_is_not_followed() {
     run(async {
         let world = World::start().await;
