@@ -11,7 +11,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use crate::{Child, eventually, ports, setup};
+use crate::{Child, eventually, ports, setup, world::Change};
 
 /// A running broker.
 pub struct Broker {
@@ -69,12 +69,7 @@ impl Output {
 
 impl Broker {
     /// Writes the configuration: that of a demonstration on loopback, changed by the test.
-    pub(crate) fn new(
-        dir: &Path,
-        public_url: &str,
-        issuer: &str,
-        change: Vec<Box<dyn FnOnce(&mut Value) + Send>>,
-    ) -> Self {
+    pub(crate) fn new(dir: &Path, public_url: &str, issuer: &str, change: Vec<Change>) -> Self {
         let http = SocketAddr::from(([127, 0, 0, 1], ports::free()));
         let (grpc, admin, data) = (dir.join("run/broker.sock"), dir.join("admin/admin.sock"), dir.join("data"));
         let mut config = json!({

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 
-use crate::{Child, eventually, ports, setup, setup::root};
+use crate::{Child, eventually, ports, setup, setup::root, world::Change};
 
 /// A running Envoy.
 pub struct Envoy {
@@ -29,7 +29,7 @@ pub(crate) struct Options {
     pub(crate) broker_socket: PathBuf,
     pub(crate) concurrency: u32,
     pub(crate) trace: bool,
-    pub(crate) change: Vec<Box<dyn FnOnce(&mut Value) + Send>>,
+    pub(crate) change: Vec<Change>,
 }
 
 impl Envoy {

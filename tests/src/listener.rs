@@ -137,9 +137,7 @@ where
     A: Future<Output = Reply> + Send + 'static,
 {
     // A peer that breaks off is not our failure; what it sent is in the records.
-    let _ = auto::Builder::new(TokioExecutor::new())
-        .serve_connection(TokioIo::new(stream), service_fn(move |request| answer(request)))
-        .await;
+    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service_fn(answer)).await;
 }
 
 /// Keeps a copy of what is read.

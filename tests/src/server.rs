@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::{Call, Reply, TokenEndpoint, Upstream, World, eventually};
+use crate::{Call, Reply, TokenEndpoint, Upstream, World, eventually, world::Change};
 
 /// How the gate authenticates to it.
 #[derive(Clone, Default)]
@@ -119,7 +119,7 @@ pub struct ServerBuilder<'w> {
     subjects: Vec<String>,
     upstream: Option<Upstream>,
     url: Option<String>,
-    change: Option<Box<dyn FnOnce(&mut Value) + Send>>,
+    change: Option<Change>,
 }
 
 impl<'w> ServerBuilder<'w> {

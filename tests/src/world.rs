@@ -24,7 +24,8 @@ pub struct World {
     dir: Dir,
 }
 
-type Change = Box<dyn FnOnce(&mut Value) + Send>;
+/// What a test does to a configuration before it is used.
+pub(crate) type Change = Box<dyn FnOnce(&mut Value) + Send>;
 
 /// A world in the making.
 #[derive(Default)]
