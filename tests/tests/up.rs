@@ -16,7 +16,7 @@ struct Demo {
 impl Demo {
     async fn up() -> (Self, Value) {
         let var = format!("var/{}", unique("up"));
-        std::fs::create_dir_all(root().join(&var)).unwrap();
+        std::fs::create_dir_all(root().join(&var)).expect("the checkout is writable");
         let mut command = cargo_xtask();
         command.args(["up", "--var", &var, "--port-base", &free_ports(7).to_string()]);
         let process = Child::start(command, &root().join(&var).join("up.log"));
@@ -33,7 +33,7 @@ impl Demo {
     /// Runs a piece of the README with this demo's directory in place of the usual one.
     fn paste(&self, block: &str) -> Output {
         let block = block.replace("var/up.json", &self.var.join("up.json").display().to_string());
-        Command::new("bash").arg("-euc").arg(block).current_dir(root()).output().unwrap()
+        Command::new("bash").arg("-euc").arg(block).current_dir(root()).output().expect("bash is there")
     }
 }
 
@@ -45,7 +45,7 @@ impl Drop for Demo {
 }
 
 fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().expect("the checkout is there")
 }
 
 fn cargo_xtask() -> Command {
@@ -56,9 +56,9 @@ fn cargo_xtask() -> Command {
 
 /// The first block of shell after a heading of the README.
 fn block_after(heading: &str) -> String {
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let section = readme.split_once(heading).unwrap().1;
-    section.split_once("```sh\n").unwrap().1.split_once("```").unwrap().0.to_owned()
+    let readme = std::fs::read_to_string(root().join("README.md")).expect("the README is there");
+    let section = readme.split_once(heading).expect("the README has the heading").1;
+    section.split_once("```sh\n").expect("a block begins").1.split_once("```").expect("it ends").0.to_owned()
 }
 
 #[test]
