@@ -294,11 +294,6 @@ impl Flow {
     pub fn is_waiting(&self) -> bool {
         matches!(self, Self::AwaitKey(_) | Self::AwaitBody(_) | Self::AwaitCredential(_) | Self::AwaitRejection(_))
     }
-
-    /// Whether it holds a request back.
-    pub fn is_holding(&self) -> bool {
-        matches!(self, Self::AwaitKey(_) | Self::AwaitBody(_) | Self::AwaitCredential(_))
-    }
 }
 
 impl Opened {
@@ -311,7 +306,7 @@ impl Opened {
                 Verb::Post => RequestKind::Unknown,
             },
             resource_metadata: Some(&self.server.metadata_url),
-            scope: "",
+            scope: &self.snapshot.scope,
             server: Some(&self.server.name),
             request_id: self.request_id(),
             origin: origin(&self.head),

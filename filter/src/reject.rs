@@ -101,8 +101,6 @@ pub enum Rejection {
     BodyEncoded,
     /// `Content-Type` other than JSON in UTF-8.
     ContentTypeUnsupported,
-    /// The body did not end in time.
-    BodyTimeout,
     /// Envoy never showed the body: `allow_on_headers_stop_iteration` is not set.
     BodyCallbackMissing,
     /// Header names that are not ASCII, or not exactly one method and path.
@@ -225,11 +223,6 @@ impl Rejection {
         self.words().code
     }
 
-    /// Whether a verified caller was refused by a verdict, which is reported one by one; else it is only counted.
-    pub fn is_verdict(&self) -> bool {
-        matches!(self.door(), Door::Inner(_))
-    }
-
     fn door(&self) -> Door {
         match self {
             Self::TokenMissing | Self::TokenRefused { .. } => Door::Outer(401),
@@ -238,7 +231,6 @@ impl Rejection {
             Self::BodyNotJson | Self::BodyInvalid | Self::HeaderMismatch | Self::TrailersUnjudged => Door::Outer(400),
             Self::PathUnknown | Self::SessionUnknown => Door::Outer(404),
             Self::MethodNotAllowed => Door::Outer(405),
-            Self::BodyTimeout => Door::Outer(408),
             Self::BodyTooLarge => Door::Outer(413),
             Self::BodyEncoded | Self::ContentTypeUnsupported => Door::Outer(415),
             Self::SnapshotMissing | Self::ClusterMismatch | Self::BodyCallbackMissing => Door::Outer(503),
@@ -286,7 +278,6 @@ pub fn reply(rejection: &Rejection, context: &ReplyContext<'_>) -> Reply {
     match status {
         401 | 403 => headers.extend(challenge(rejection, context).map(|value| ("www-authenticate", value))),
         405 => headers.push(("allow", allowed_methods(rejection).to_owned())),
-        408 => headers.push(("connection", "close".to_owned())),
         503 => headers.push(("retry-after", rejection.retry_after_s().to_string())),
         _ => {}
     }

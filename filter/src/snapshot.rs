@@ -72,6 +72,8 @@ pub struct Snapshot {
     pub max_staleness_ms: u64,
     /// Who may issue callers' tokens.
     pub issuers: Rc<Issuers>,
+    /// Every scope that an identity provider's tokens must carry, separated by spaces; for challenges and metadata.
+    pub scope: Rc<str>,
     /// Teams that claims cannot give.
     pub memberships: Rc<Memberships>,
     /// Tokens and identities that are not accepted any more.
@@ -125,6 +127,7 @@ impl Snapshot {
             tenant: message.tenant.into(),
             max_staleness_ms: message.max_staleness_ms.clamp(LEAST_STALENESS_MS, MOST_STALENESS_MS),
             issuers: Rc::new(Issuers::new(issuers)),
+            scope: Rc::default(),
             memberships: Rc::new(Memberships(memberships)),
             revocations: Rc::new(read_revocations(message.revocations, &mut changed)),
             session_keys: Rc::new(message.session_keys.unwrap_or_default()),
@@ -135,6 +138,7 @@ impl Snapshot {
             paths: Rc::default(),
         };
         snapshot.index_paths();
+        snapshot.collect_scopes();
         (snapshot, changed)
     }
 
@@ -154,6 +158,7 @@ impl Snapshot {
             for issuer in delta.issuers {
                 issuers.insert(read_issuer(issuer, &mut changed));
             }
+            self.collect_scopes();
         }
         if !(delta.servers.is_empty() && delta.removed_servers.is_empty()) {
             let servers = Rc::make_mut(&mut self.servers);
@@ -192,6 +197,15 @@ impl Snapshot {
             }
             Some(_) | None => false,
         }
+    }
+
+    fn collect_scopes(&mut self) {
+        let providers = self.issuers.iter().filter(|issuer| !issuer.self_issued);
+        let mut scopes: Vec<_> =
+            providers.flat_map(|issuer| issuer.required_scopes.iter().map(String::as_str)).collect();
+        scopes.sort_unstable();
+        scopes.dedup();
+        self.scope = scopes.join(" ").into();
     }
 
     fn index_paths(&mut self) {

@@ -9,7 +9,6 @@ use super::{
     AwaitBody, AwaitKey, Env, Flow, Host, Message, Opened, Session, Step, Verb, refuse, request_id, unavailable,
 };
 use crate::callers::TokenHash;
-use crate::content::ContentFlaw;
 use crate::head::{Head, Once};
 use crate::reject::{Rejection, Reply, ReplyContext, RequestKind};
 use crate::snapshot::{Server, Snapshot};
@@ -66,8 +65,12 @@ impl Flow {
         let Some(server) = snapshot.server_at(path).cloned() else {
             return refuse(&Rejection::PathUnknown, &context, env);
         };
-        let context =
-            ReplyContext { resource_metadata: Some(&server.metadata_url), server: Some(&server.name), ..context };
+        let context = ReplyContext {
+            resource_metadata: Some(&server.metadata_url),
+            scope: &snapshot.scope,
+            server: Some(&server.name),
+            ..context
+        };
         let verb = match method {
             b"DELETE" => Verb::Delete,
             b"GET" => Verb::Get,
@@ -230,11 +233,7 @@ impl Opened {
             Once::One(value) => Some(value),
             Once::Repeated => Some(b",".as_slice()),
         };
-        match content::check(single("content-type"), single("content-encoding")) {
-            Ok(()) => {}
-            Err(ContentFlaw::Type) => return Err(Rejection::ContentTypeUnsupported),
-            Err(ContentFlaw::Encoding) => return Err(Rejection::BodyEncoded),
-        }
+        content::check(single("content-type"), single("content-encoding"))?;
         let length = self.head.first("content-length").and_then(|length| std::str::from_utf8(length).ok());
         if length.and_then(|length| length.parse::<u64>().ok()).is_some_and(|length| length > wide(max_body_bytes)) {
             return Err(Rejection::BodyTooLarge);
@@ -246,11 +245,9 @@ impl Opened {
 
 /// RFC 9728 document of one server; `None` where there is nobody to name who could issue a token.
 fn describe(server: &Server, snapshot: &Snapshot) -> Option<Reply> {
-    let issuers = || snapshot.issuers.iter().filter(|issuer| !issuer.self_issued);
-    let authorization_servers: Vec<_> = issuers().map(|issuer| issuer.issuer.as_str()).collect();
-    let mut scopes: Vec<_> = issuers().flat_map(|issuer| issuer.required_scopes.iter().map(String::as_str)).collect();
-    scopes.sort_unstable();
-    scopes.dedup();
+    let issuers = snapshot.issuers.iter().filter(|issuer| !issuer.self_issued);
+    let authorization_servers: Vec<_> = issuers.map(|issuer| issuer.issuer.as_str()).collect();
+    let scopes: Vec<_> = snapshot.scope.split_ascii_whitespace().collect();
     metadata::document(&metadata::Resource {
         resource: &server.resource,
         server: &server.name,

@@ -11,7 +11,7 @@ use super::{AwaitBody, Env, Flow, Message, Opened, Step, Timing, refuse};
 use crate::agree::{self, Mirrored};
 use crate::head::Once;
 use crate::headers;
-use crate::jsonrpc::{self, BodyError, Id, Kind};
+use crate::jsonrpc::{self, Id, Kind};
 use crate::reject::{Rejection, ReplyContext, RequestKind};
 
 impl AwaitBody {
@@ -38,13 +38,13 @@ impl AwaitBody {
             Ok(read) => read,
             Err(error) => {
                 let context = ReplyContext { id: error.id(), ..self.opened.context() };
-                return refuse(&body_rejection(&error), &context, env);
+                return refuse(&Rejection::from(&error), &context, env);
             }
         };
-        let agrees = agree::check(&self.opened.mirrored(), &read);
+        let agreed = agree::check(&self.opened.mirrored(), &read);
         let message = Message::of(&read);
-        if agrees.is_err() {
-            return refuse(&Rejection::HeaderMismatch, &message.context(&self.opened), env);
+        if let Err(disagreement) = agreed {
+            return refuse(&Rejection::from(disagreement), &message.context(&self.opened), env);
         }
         // An answer to the server's own question makes sense in a session of this caller, and nowhere else.
         if message.kind == RequestKind::Response && self.opened.session.is_none() {
@@ -133,13 +133,6 @@ pub(super) fn refuse_caller(
         source_address: env.host.source_address(),
     });
     (Flow::Done, Step::Reply(super::timed_reply(rejection, &message.context(opened), env)))
-}
-
-fn body_rejection(error: &BodyError) -> Rejection {
-    match error {
-        BodyError::Parse { .. } => Rejection::BodyNotJson,
-        BodyError::Invalid { .. } => Rejection::BodyInvalid,
-    }
 }
 
 /// What of a target is kept for audit: thousands of uses wait in memory, and a name may be as long as a body (H15).

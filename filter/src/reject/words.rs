@@ -47,7 +47,6 @@ impl Rejection {
             Self::BodyTooLarge => ("body_too_large", HTTP_REFUSED),
             Self::BodyEncoded => ("body_encoded", HTTP_REFUSED),
             Self::ContentTypeUnsupported => ("content_type_unsupported", HTTP_REFUSED),
-            Self::BodyTimeout => ("body_timeout", HTTP_REFUSED),
             Self::BodyCallbackMissing => ("body_callback_missing", UNAVAILABLE),
             Self::HeadersUnreadable => ("headers_unreadable", HTTP_REFUSED),
             Self::PathUnknown => ("path_unknown", HTTP_REFUSED),
@@ -97,7 +96,6 @@ impl Rejection {
             Self::BodyTooLarge => "the body is too large for this gateway".to_owned(),
             Self::BodyEncoded => "an encoded body is refused: send it without Content-Encoding".to_owned(),
             Self::ContentTypeUnsupported => "Content-Type must be application/json".to_owned(),
-            Self::BodyTimeout => "the body did not arrive in time".to_owned(),
             Self::BodyCallbackMissing => {
                 "the proxy does not show bodies to the filter: set allow_on_headers_stop_iteration".to_owned()
             }

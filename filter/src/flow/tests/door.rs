@@ -41,6 +41,27 @@ fn no_token_is_a_challenge_that_says_where_to_get_one() {
 }
 
 #[test]
+fn a_challenge_names_the_scopes_that_a_token_must_carry() {
+    let demanding = |scopes: &[&str]| proto::Issuer {
+        required_scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
+        ..world::issuer(vec![world::key("k1")])
+    };
+    let own = proto::Issuer { issuer: world::GATE.into(), self_issued: true, ..demanding(&["of-no-interest"]) };
+    let mut gate = Gate::new();
+    let issuers = vec![demanding(&["tools", "mcp:use"]), own];
+    gate.worker.update(world::full(proto::Snapshot { issuers, ..world::snapshot() }), NOW_MS).unwrap();
+    let mut challenge = |request: &Request| {
+        let reply = replied(gate.headers(request).1);
+        (reply.status, reply.headers.into_iter().find(|(name, _)| *name == "www-authenticate").unwrap().1)
+    };
+    let (status, missing) = challenge(&Request::post("demo/echo").without("authorization"));
+    assert!(status == 401 && missing.ends_with(r#"scope="mcp:use tools""#), "{missing}");
+    let (status, narrow) = challenge(&Request::post("demo/echo"));
+    assert!(status == 403 && narrow.contains(r#"error="insufficient_scope""#), "{narrow}");
+    assert!(narrow.ends_with(r#"scope="mcp:use tools""#), "{narrow}");
+}
+
+#[test]
 fn j17_every_other_form_of_authorization_is_refused() {
     let token = alice();
     for (value, status) in [
