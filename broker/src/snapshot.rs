@@ -115,7 +115,7 @@ impl Publisher {
         let Parts { settings, store, vault, clock, issuers, servers } = parts;
         let now = clock.now();
         let session_keys = session_keys::current(&*store, &vault, now).await?;
-        let tokens = store.tokens(content::not_long_expired(now)).await.map_err(PublishError::Revocations)?;
+        let tokens = store.revoked_tokens(content::not_long_expired(now)).await.map_err(PublishError::Revocations)?;
         let revocations = content::revocations(&settings.public_url, &tokens);
         let known_issuers = Arc::clone(&issuers.borrow());
         let known_servers = Arc::clone(&servers.borrow());
@@ -172,7 +172,7 @@ impl Publisher {
     pub async fn publish(&self) -> u64 {
         let inner = &self.0;
         let old = self.current();
-        let revocations = match inner.store.tokens(content::not_long_expired(inner.clock.now())).await {
+        let revocations = match inner.store.revoked_tokens(content::not_long_expired(inner.clock.now())).await {
             Ok(tokens) => content::revocations(&inner.settings.public_url, &tokens),
             Err(error) => {
                 tracing::warn!(%error, "revocations cannot be read; those known stay in force");

@@ -62,30 +62,18 @@ pub fn resource(public_url: &str, server: &model::Server) -> String {
 }
 
 /// A revocation for each token of ours that was revoked before it expired.
-pub(super) fn revocations(public_url: &str, tokens: &[StoredToken]) -> Vec<Revocation> {
-    let mut revocations: Vec<Revocation> = tokens
-        .iter()
-        .filter(|token| token.revoked_at.is_some())
-        .map(|token| Revocation {
-            what: Some(revocation::What::Token(TokenId { issuer: public_url.to_owned(), jti: token.id.clone() })),
-            issued_before_ms: 0,
-            until_ms: token.expires_at.0.saturating_add(caller::LEEWAY_MS),
-        })
-        .collect();
-    revocations.sort_unstable_by(|a, b| jti(a).cmp(jti(b)));
-    revocations
+pub(super) fn revocations(public_url: &str, revoked: &[StoredToken]) -> Vec<Revocation> {
+    let revocation = |token: &StoredToken| Revocation {
+        what: Some(revocation::What::Token(TokenId { issuer: public_url.to_owned(), jti: token.id.clone() })),
+        issued_before_ms: 0,
+        until_ms: token.expires_at.0.saturating_add(caller::LEEWAY_MS),
+    };
+    revoked.iter().map(revocation).collect()
 }
 
 /// Tokens are accepted a little longer than they live, so their revocations are kept as long.
 pub(super) fn not_long_expired(now: UnixTime) -> UnixTime {
     UnixTime(now.0.saturating_sub(caller::LEEWAY_MS))
-}
-
-fn jti(revocation: &Revocation) -> &str {
-    match &revocation.what {
-        Some(revocation::What::Token(token)) => &token.jti,
-        Some(revocation::What::Identity(_)) | None => "",
-    }
 }
 
 fn issuer(known: &caller::Issuer) -> Issuer {

@@ -101,6 +101,7 @@ macro_rules! suite {
                     are_read_as_written,
                     refuses_a_taken_id_a_taken_hash_and_an_unknown_principal,
                     expired_ones_are_not_listed,
+                    revoked_ones_are_told_until_they_expire,
                     the_first_revocation_stays,
                 ]
                 two: [

@@ -217,6 +217,9 @@ pub trait Store: Send + Sync + 'static {
     async fn token(&self, id: &str) -> Result<Option<StoredToken>, StoreError>;
     /// Every token that has not expired at `now`, newest first.
     async fn tokens(&self, now: UnixTime) -> Result<Vec<StoredToken>, StoreError>;
+    /// Every token that was revoked and has not expired at `now`, in order of id. Read each second, so it must not cost
+    /// more the more tokens there are.
+    async fn revoked_tokens(&self, now: UnixTime) -> Result<Vec<StoredToken>, StoreError>;
     /// Marks a token as revoked, unless it is already; answers whether there is such a token.
     async fn revoke_token(&self, id: &str, now: UnixTime) -> Result<bool, StoreError>;
 

@@ -60,6 +60,21 @@ pub(super) async fn expired_ones_are_not_listed(store: &dyn Store) {
     assert!(store.token("old").await.unwrap().is_some(), "it is still known");
 }
 
+pub(super) async fn revoked_ones_are_told_until_they_expire(store: &dyn Store) {
+    let principal = somebody(store).await;
+    for (n, id) in ["c", "a", "b"].into_iter().enumerate() {
+        store.add_token(&token(id, &principal, n as u8, NOW.after(Duration::from_secs(n as u64)))).await.unwrap();
+    }
+    assert!(store.revoked_tokens(NOW).await.unwrap().is_empty());
+    for id in ["c", "b"] {
+        store.revoke_token(id, NOW).await.unwrap();
+    }
+    for (seconds, told) in [(0, vec!["b", "c"]), (60, vec!["b"]), (62, vec![])] {
+        let revoked = store.revoked_tokens(NOW.after(Duration::from_secs(seconds))).await.unwrap();
+        assert_eq!(revoked.into_iter().map(|token| token.id).collect::<Vec<_>>(), told, "after {seconds} s");
+    }
+}
+
 pub(super) async fn the_first_revocation_stays(store: &dyn Store) {
     store.add_token(&token("t", &somebody(store).await, 1, NOW)).await.unwrap();
     assert!(!store.revoke_token("unknown", NOW).await.unwrap());

@@ -159,6 +159,10 @@ impl Store for SqliteStore {
         tokens::live(&mut *self.readers.acquire().await?, now).await
     }
 
+    async fn revoked_tokens(&self, now: UnixTime) -> Result<Vec<StoredToken>, StoreError> {
+        tokens::revoked(&mut *self.readers.acquire().await?, now).await
+    }
+
     async fn revoke_token(&self, id: &str, now: UnixTime) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         let there = tokens::revoke(&mut tx, id, now).await?;

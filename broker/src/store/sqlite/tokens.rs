@@ -45,6 +45,19 @@ pub(super) async fn live(db: &mut SqliteConnection, now: UnixTime) -> Result<Vec
     .collect()
 }
 
+pub(super) async fn revoked(db: &mut SqliteConnection, now: UnixTime) -> Result<Vec<StoredToken>, StoreError> {
+    sqlx::query(
+        "SELECT id, hash, principal, issued_at, expires_at, revoked_at FROM tokens
+         WHERE revoked_at IS NOT NULL AND expires_at > ? ORDER BY id",
+    )
+    .bind(signed(now.0))
+    .fetch_all(db)
+    .await?
+    .iter()
+    .map(read)
+    .collect()
+}
+
 pub(super) async fn revoke(db: &mut SqliteConnection, id: &str, now: UnixTime) -> Result<bool, StoreError> {
     // The first moment stays: a second revocation does not move it.
     let marked = sqlx::query("UPDATE tokens SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?")
