@@ -70,7 +70,11 @@ pub(crate) fn cpu_time(process: u32) -> Result<Duration> {
     let mut total = Duration::ZERO;
     for thread in threads(process)? {
         let file = format!("/proc/{process}/task/{thread}/schedstat");
-        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
+        let text = match fs::read_to_string(&file) {
+            // A thread may end between the listing and this; what it used went with it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            text => text.with_context(|| format!("cannot read {file}"))?,
+        };
         let nanoseconds = text.split_whitespace().next().and_then(|first| first.parse().ok());
         total += Duration::from_nanos(nanoseconds.with_context(|| format!("{file} holds no time"))?);
     }
