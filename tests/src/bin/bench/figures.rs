@@ -103,10 +103,12 @@ impl Row {
             println!("  {name:<52} {rate:>24} {cpu:>24} {busy:>5.0}%");
         }
         let [gate, native, bare] = [0, 1, 2].map(|side| self.sides[side].cpu_us.median);
-        println!("  CPU over the bare proxy: gate {:.1} µs, Envoy's own filters {:.1} µs", gate - bare, native - bare);
+        println!("  CPU over the bare proxy: {:.1} µs, compared {:.1} µs", gate - bare, native - bare);
         let (rate, cpu, budget) = (self.requests_ratio.show(2), self.cpu_ratio.show(2), self.budget);
         let verdict = if self.requests_ratio.median >= budget { "met" } else { "missed" };
-        println!("  gate to Envoy's own filters: requests/s {rate}, by CPU {cpu}; budget ≥ {budget:.1}: {verdict}");
+        println!(
+            "  gate to what it is compared with: requests/s {rate}, by CPU {cpu}; budget ≥ {budget:.1}: {verdict}"
+        );
     }
 }
 

@@ -1,13 +1,19 @@
 //! The gate under measurement: real broker, real Envoy with the shipped bootstrap and the filter, one registered server.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use e2e::{Auth, Server, TokenBuilder, World, eventually_within, set_manager, set_plugin_configuration};
-use serde_json::json;
+use e2e::{
+    Auth, Envoy, Server, TokenBuilder, World, eventually, eventually_within, set_manager, set_module,
+    set_plugin_configuration,
+};
+use serde_json::{Value, json};
 use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
-use crate::upstream::{ANSWER, CALL, Upstream};
+use crate::{
+    cores,
+    upstream::{ANSWER, CALL, Upstream},
+};
 
 /// Entries of each cache of the filter: far fewer than there are tokens, so that each is seen for the first time.
 pub(crate) const CACHE_ENTRIES: usize = 1_000;
@@ -30,14 +36,7 @@ impl Gate {
     /// # Errors
     /// When the audit log cannot be read.
     pub(crate) async fn start(credential: &str, upstream: &Upstream) -> Result<Self> {
-        let filter = json!({"broker_cluster": "sallyport_broker", "cache": {"entries": CACHE_ENTRIES}}).to_string();
-        let world = World::build()
-            .envoy(move |config| {
-                set_manager(config, "access_log", json!([]));
-                set_plugin_configuration(config, &filter);
-            })
-            .start()
-            .await;
+        let world = World::build().envoy(configure).start().await;
         let server = world
             .server()
             .auth(Auth::Header { secret: credential.to_owned() })
@@ -48,6 +47,25 @@ impl Gate {
         let options = SqliteConnectOptions::new().filename(world.broker.data.join("sallyport.db")).read_only(true);
         let log = SqliteConnection::connect_with(&options).await.context("the broker's store does not open")?;
         Ok(Self { server, world, log, recorded: 0 })
+    }
+
+    /// One more proxy, with another build of the filter.
+    ///
+    /// # Errors
+    /// When it cannot be bound to its core.
+    pub(crate) async fn with_module(&self, module: PathBuf, core: usize) -> Result<Envoy> {
+        let change = move |config: &mut Value| {
+            configure(config);
+            set_module(config, &module);
+        };
+        let envoy = self.world.second_envoy(change).await;
+        eventually("the other build serves", async || {
+            let token = self.token().mint();
+            self.server.call_as(&token).at(envoy.gateway).body(CALL).send().await.body.eq(ANSWER).then_some(())
+        })
+        .await;
+        cores::pin(envoy.child().pid(), core)?;
+        Ok(envoy)
     }
 
     /// Where it listens.
@@ -116,6 +134,12 @@ impl Gate {
         })
         .await;
     }
+}
+
+fn configure(config: &mut Value) {
+    let filter = json!({"broker_cluster": "sallyport_broker", "cache": {"entries": CACHE_ENTRIES}});
+    set_manager(config, "access_log", json!([]));
+    set_plugin_configuration(config, &filter.to_string());
 }
 
 async fn records(log: &mut SqliteConnection) -> Result<i64> {

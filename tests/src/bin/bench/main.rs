@@ -10,11 +10,17 @@ mod load;
 mod native;
 mod upstream;
 
-use std::{fs, net::SocketAddr, path::Path, process::Command};
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use cores::Cores;
+use e2e::Envoy;
 use figures::{Latency, Row, Sample, Spread};
 use gate::Gate;
 use load::{CONNECTIONS, Connections, Script};
@@ -35,6 +41,9 @@ struct Options {
     /// Only the rows whose name holds this.
     #[arg(long, default_value = "")]
     only: String,
+    /// Another build of the filter, measured in place of Envoy's own filters.
+    #[arg(long)]
+    against: Option<PathBuf>,
 }
 
 const HIT: &str = "hit path: cached caller and credential, body read, policy, credential swapped";
@@ -43,6 +52,7 @@ const HALF_LOAD: &str = "latency over the bare proxy at half load, hit path";
 const GATE: &str = "gate";
 const NATIVE: &str = "jwt_authn (cached) + mcp + rbac + header_mutation";
 const NATIVE_UNCACHED: &str = "jwt_authn (no cache) + mcp + rbac + header_mutation";
+const OTHER: &str = "gate with another build of the filter";
 const BARE: &str = "bare proxy";
 
 /// One proxy to send to.
@@ -65,6 +75,8 @@ struct Bench {
     upstream: Upstream,
     gate: Gate,
     native: Native,
+    /// A proxy with another build of the filter.
+    other: Option<Envoy>,
 }
 
 fn main() -> Result<()> {
@@ -95,7 +107,11 @@ async fn bench(options: Options, cores: Cores) -> Result<()> {
     );
     println!("one connection manager for all sides; no access log on any side; median (least–most)");
 
-    let mut bench = Bench { options, upstream, gate, native };
+    let other = match options.against.clone() {
+        Some(module) => Some(gate.with_module(module, cores.gateway).await?),
+        None => None,
+    };
+    let mut bench = Bench { options, upstream, gate, native, other };
     let mut rows = Vec::new();
     if bench.wants(HIT) {
         let script = bench.script(1);
@@ -137,9 +153,13 @@ impl Bench {
 
     fn targets(&self, native: SocketAddr) -> [Target; 3] {
         let (gate, envoy) = (self.gate.world.envoy.child().pid(), self.native.child.pid());
+        let compared = match &self.other {
+            Some(other) => Target { address: other.gateway, process: other.child().pid(), kind: Kind::Gate },
+            None => Target { address: native, process: envoy, kind: Kind::Native },
+        };
         [
             Target { address: self.gate.address(), process: gate, kind: Kind::Gate },
-            Target { address: native, process: envoy, kind: Kind::Native },
+            compared,
             Target { address: self.native.bare, process: envoy, kind: Kind::Bare },
         ]
     }
@@ -162,7 +182,8 @@ impl Bench {
             }
         }
         let [gate, native, bare] = &samples;
-        let row = Row::of(name, budget, [(GATE, gate), (native_name, native), (BARE, bare)]);
+        let compared = if self.other.is_some() { OTHER } else { native_name };
+        let row = Row::of(name, budget, [(GATE, gate), (compared, native), (BARE, bare)]);
         row.print();
         Ok(row)
     }
