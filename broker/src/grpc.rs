@@ -130,9 +130,7 @@ impl Broker for Grpc {
         match recording.await {
             Ok(Ok(recorded)) => Ok(Response::new(recorded)),
             Ok(Err(ReportError::Malformed)) => Err(Status::invalid_argument(ReportError::Malformed.to_string())),
-            Ok(Err(error @ (ReportError::Store(_) | ReportError::Audit(_)))) => {
-                Err(Status::unavailable(error.to_string()))
-            }
+            Ok(Err(error @ ReportError::Store(_))) => Err(Status::unavailable(error.to_string())),
             Err(_) => Err(Status::internal("the broker failed")),
         }
     }

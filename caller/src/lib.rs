@@ -40,7 +40,7 @@ pub use issuer::{Issuer, Issuers, TokenProfile};
 pub use key::{KeyError, MAX_KID_BYTES, PublicKey};
 pub use policy::{Allowed, Policy, PolicyDenied, Teams};
 pub use revocations::Revocations;
-pub use signature::{HostSignatures, NoHost, es256_der, es384_der};
+pub use signature::{HostSignatures, NoHost, es256_der};
 pub use token::{LEEWAY_MS, MAX_HEADER_BYTES, MAX_TOKEN_BYTES, TokenError, verify};
 
 #[cfg(test)]

@@ -99,11 +99,6 @@ pub fn es256_der(signature: &[u8]) -> Option<Vec<u8>> {
     scalars::<32>(signature, &P256_ORDER).map(|(r, s)| der(r, s))
 }
 
-/// An ES384 signature as DER, like [`es256_der`], of 96 bytes.
-pub fn es384_der(signature: &[u8]) -> Option<Vec<u8>> {
-    scalars::<48>(signature, &P384_ORDER).map(|(r, s)| der(r, s))
-}
-
 /// Order of the P-256 group, big-endian (SP 800-186 §3.2.1.3).
 const P256_ORDER: [u8; 32] = [
     0xff, 0xff, 0xff, 0xff, 0x00, 0x00, 0x00, 0x00, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xbc, 0xe6, 0xfa,

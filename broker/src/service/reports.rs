@@ -3,7 +3,7 @@
 use sallyport_proto::broker::{RecordCallsRequest, RecordCallsResponse, Refusal, Use};
 
 use super::Service;
-use crate::audit::{Actor, AuditError, Call, Event};
+use crate::audit::{Actor, Call, Event};
 use crate::clock::UnixTime;
 use crate::store::{Recorded, ReportNumber, StoreError};
 
@@ -22,9 +22,6 @@ pub enum ReportError {
     /// The store does not answer.
     #[error("the store is not available")]
     Store(#[from] StoreError),
-    /// The gap cannot be recorded.
-    #[error("the audit log is not available")]
-    Audit(#[from] AuditError),
 }
 
 impl Service {
@@ -56,16 +53,14 @@ impl Service {
             let reason = format!("dropped {dropped} reports");
             entries.push(audit.entry(Event::calls_gap(&number, sequence, sequence, &reason)));
         }
-        let recorded = self.inner().store.record_calls(&number, &entries).await?;
-        if recorded != Recorded::Repeated {
-            let anonymous = anonymous_refusals.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
-            metrics::counter!("sallyport_anonymous_refusals_total").increment(anonymous);
-        }
-        match recorded {
-            Recorded::Stored | Recorded::Repeated => {}
-            Recorded::Gap(first, last) => {
-                audit.record(Event::calls_gap(&number, first, last, "missing")).await?;
+        // Stored together: a gap that nobody would see again must not hang on a second write.
+        let gap = |first, last| audit.entry(Event::calls_gap(&number, first, last, "missing"));
+        match self.inner().store.record_calls(&number, &entries, &gap).await? {
+            Recorded::Stored | Recorded::Gap(_, _) => {
+                let anonymous = anonymous_refusals.values().fold(0, |sum: u64, count| sum.saturating_add(*count));
+                metrics::counter!("sallyport_anonymous_refusals_total").increment(anonymous);
             }
+            Recorded::Repeated => {}
         }
         Ok(RecordCallsResponse { sequence })
     }

@@ -241,6 +241,12 @@ pub trait Store: Send + Sync + 'static {
         event: &str,
         limit: u32,
     ) -> Result<Vec<StoredAudit>, StoreError>;
-    /// Appends a batch of reports as audit records, once. A batch that comes late and fills a gap is stored.
-    async fn record_calls(&self, number: &ReportNumber, entries: &[AuditEntry]) -> Result<Recorded, StoreError>;
+    /// Appends a batch of reports as audit records, once. A batch that comes late and fills a gap is stored. Before one
+    /// that leaves numbers out goes the record that `gap` makes of the first and the last of them.
+    async fn record_calls(
+        &self,
+        number: &ReportNumber,
+        entries: &[AuditEntry],
+        gap: &(dyn Fn(u64, u64) -> AuditEntry + Send + Sync),
+    ) -> Result<Recorded, StoreError>;
 }

@@ -190,13 +190,8 @@ fn der_is_what_the_curve_libraries_write() {
         let expected =
             p256::ecdsa::Signature::from_slice(&raw).ok().map(|signature| signature.to_der().as_bytes().to_vec());
         assert_eq!(es256_der(&raw), expected, "{raw:02x?}");
-        let raw: Vec<u8> = (0..96).map(|_| dice.below(256) as u8).collect();
-        let expected =
-            p384::ecdsa::Signature::from_slice(&raw).ok().map(|signature| signature.to_der().as_bytes().to_vec());
-        assert_eq!(es384_der(&raw), expected, "{raw:02x?}");
     }
-    for length in [0, 1, 32, 63, 65, 95, 97, 128] {
+    for length in [0, 1, 32, 63, 65, 96, 128] {
         assert_eq!(es256_der(&vec![1; length]), None);
-        assert_eq!(es384_der(&vec![1; length]), None);
     }
 }

@@ -2,14 +2,18 @@
 
 use super::audit::{all, assert_chained, entry};
 use super::{NOW, UnixTime};
-use crate::store::{Recorded, ReportNumber, Store};
+use crate::store::{AuditEntry, Recorded, ReportNumber, Store};
 
 fn number(worker: &str, epoch: u64, sequence: u64) -> ReportNumber {
     ReportNumber { proxy: "gateway-1".to_owned(), worker: worker.to_owned(), epoch: UnixTime(NOW.0 + epoch), sequence }
 }
 
+fn gap(first: u64, last: u64) -> AuditEntry {
+    entry(&format!("{first} to {last}"), "", "")
+}
+
 async fn record(store: &dyn Store, sequence: u64) -> Recorded {
-    store.record_calls(&number("w", 0, sequence), &[entry(&sequence.to_string(), "", "")]).await.unwrap()
+    store.record_calls(&number("w", 0, sequence), &[entry(&sequence.to_string(), "", "")], &gap).await.unwrap()
 }
 
 async fn events(store: &dyn Store) -> Vec<String> {
@@ -32,7 +36,7 @@ pub(super) async fn a_gap_is_told_once(store: &dyn Store) {
     assert_eq!(record(store, 5).await, Recorded::Gap(2, 4));
     assert_eq!(record(store, 5).await, Recorded::Repeated);
     assert_eq!(record(store, 6).await, Recorded::Stored);
-    assert_eq!(events(store).await, ["1", "5", "6"]);
+    assert_eq!(events(store).await, ["1", "2 to 4", "5", "6"]);
 }
 
 pub(super) async fn a_late_batch_fills_its_gap_once(store: &dyn Store) {
@@ -41,7 +45,7 @@ pub(super) async fn a_late_batch_fills_its_gap_once(store: &dyn Store) {
         assert_eq!(record(store, sequence).await, Recorded::Stored);
         assert_eq!(record(store, sequence).await, Recorded::Repeated);
     }
-    assert_eq!(events(store).await, ["6", "3", "1", "5", "2", "4"]);
+    assert_eq!(events(store).await, ["1 to 5", "6", "3", "1", "5", "2", "4"]);
 }
 
 pub(super) async fn a_first_batch_that_is_not_the_first_is_a_gap(store: &dyn Store) {
@@ -50,7 +54,7 @@ pub(super) async fn a_first_batch_that_is_not_the_first_is_a_gap(store: &dyn Sto
 
 pub(super) async fn workers_and_epochs_count_apart(store: &dyn Store) {
     for (worker, epoch) in [("w", 0), ("v", 0), ("w", 1)] {
-        let recorded = store.record_calls(&number(worker, epoch, 1), &[entry("e", "", "")]).await.unwrap();
+        let recorded = store.record_calls(&number(worker, epoch, 1), &[entry("e", "", "")], &gap).await.unwrap();
         assert_eq!(recorded, Recorded::Stored);
     }
     assert_eq!(events(store).await.len(), 3);
@@ -60,7 +64,7 @@ pub(super) async fn the_highest_number_there_is_does_no_harm(store: &dyn Store) 
     assert!(matches!(record(store, u64::MAX).await, Recorded::Gap(1, _)));
     assert_eq!(record(store, u64::MAX).await, Recorded::Repeated);
     assert_eq!(record(store, 1).await, Recorded::Stored);
-    let recorded = store.record_calls(&number("v", 0, 1), &[]).await.unwrap();
+    let recorded = store.record_calls(&number("v", 0, 1), &[], &gap).await.unwrap();
     assert_eq!(recorded, Recorded::Stored, "another worker is not concerned");
 }
 

@@ -204,11 +204,23 @@ impl Store for SqliteStore {
         audit::query(&mut *self.readers.acquire().await?, after, actor, server, event, limit).await
     }
 
-    async fn record_calls(&self, number: &ReportNumber, entries: &[AuditEntry]) -> Result<Recorded, StoreError> {
+    async fn record_calls(
+        &self,
+        number: &ReportNumber,
+        entries: &[AuditEntry],
+        gap: &(dyn Fn(u64, u64) -> AuditEntry + Send + Sync),
+    ) -> Result<Recorded, StoreError> {
         let mut tx = self.begin().await?;
         let recorded = reports::number(&mut tx, number).await?;
-        if recorded != Recorded::Repeated {
-            audit::append(&mut tx, entries).await?;
+        match recorded {
+            Recorded::Repeated => {}
+            Recorded::Stored => {
+                audit::append(&mut tx, entries).await?;
+            }
+            Recorded::Gap(first, last) => {
+                audit::append(&mut tx, &[gap(first, last)]).await?;
+                audit::append(&mut tx, entries).await?;
+            }
         }
         tx.commit().await?;
         Ok(recorded)
