@@ -49,9 +49,8 @@ pub struct Admin {
     pub clock: Arc<dyn Clock>,
     /// Origin of the gateway, without a trailing slash.
     pub public_url: String,
-    /// Called once a secret has a new value, so that proxies drop the old one, and providers that refused it are asked
-    /// again at once.
-    pub secret_changed: Box<dyn Fn(&SecretRef) + Send + Sync>,
+    /// Called once a secret has a new value, so that providers that refused the old one are asked again at once.
+    pub secret_changed: Box<dyn Fn() + Send + Sync>,
     /// Called once a token is revoked, so that proxies hear of it at once (I11).
     pub revoked: Box<dyn Fn() + Send + Sync>,
 }
@@ -118,7 +117,8 @@ impl Service for Admin {
         let name = SecretRef { group: request.group, key: request.key };
         let reference = self.secrets.set(&name, &value, &request.owners, actor).await;
         let reference = reference.map_err(|error| status::of_secrets(&error))?;
-        (self.secret_changed)(&name);
+        self.registry.secret_set().await.map_err(|error| status::of_registry(&error))?;
+        (self.secret_changed)();
         Ok(Response::new(proto::SetSecretResponse { reference }))
     }
 

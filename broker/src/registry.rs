@@ -8,14 +8,14 @@ mod effects;
 pub(crate) use effects::kind as auth_kind;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{Mutex, watch};
 
 use crate::audit::{Actor, Audit, AuditError, Event};
-use crate::clock::{Clock, UnixTime};
+use crate::clock::Clock;
 use crate::manifest::{self, Kind, Manifest};
-use crate::model::{Auth, SecretRef, Server, Servers, TemplatePart, Tenant};
+use crate::model::{Auth, Generation, SecretRef, Server, Servers, TemplatePart, Tenant};
 use crate::store::{Store, StoreError, StoredManifest};
 use crate::yaml::Problem;
 
@@ -31,8 +31,6 @@ pub struct Registry {
     servers: watch::Sender<Arc<Servers>>,
     /// One apply at a time in this process; the store's revision excludes those of others.
     applying: Mutex<()>,
-    /// When secrets were set, since the start.
-    secrets_set: std::sync::Mutex<BTreeMap<SecretRef, UnixTime>>,
 }
 
 /// A file with one or several manifests.
@@ -105,6 +103,8 @@ pub enum RegistryError {
     Audit(#[source] AuditError),
 }
 
+/// Of every secret.
+type Generations = BTreeMap<SecretRef, Generation>;
 type ByName = BTreeMap<(Kind, String), Manifest>;
 
 impl Registry {
@@ -119,23 +119,21 @@ impl Registry {
         tenant: Tenant,
     ) -> Result<Self, RegistryError> {
         let (revision, manifests) = stored(store.as_ref(), &tenant).await?;
-        let (servers, _) = watch::channel(Arc::new(servers_of(revision, &manifests)));
-        Ok(Self {
-            store,
-            audit,
-            clock,
-            tenant,
-            servers,
-            applying: Mutex::new(()),
-            secrets_set: std::sync::Mutex::default(),
-        })
+        let generations = generations(store.as_ref()).await?;
+        let (servers, _) = watch::channel(Arc::new(revised(&servers_of(revision, &manifests), &generations)));
+        Ok(Self { store, audit, clock, tenant, servers, applying: Mutex::new(()) })
     }
 
-    /// Tells proxies to drop the credentials that hold this secret: it has a new value.
-    pub fn secret_set(&self, secret: &SecretRef) {
-        let mut set = self.secrets_set.lock().unwrap_or_else(PoisonError::into_inner);
-        set.insert(secret.clone(), self.clock.now());
-        self.servers.send_modify(|servers| *servers = Arc::new(revised(servers, &set)));
+    /// Tells proxies to drop the credentials that hold a secret which has a new value.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn secret_set(&self) -> Result<(), RegistryError> {
+        // An apply that read the secrets before this one was set has published by then.
+        let _applying = self.applying.lock().await;
+        let generations = generations(self.store.as_ref()).await?;
+        self.servers.send_modify(|servers| *servers = Arc::new(revised(servers, &generations)));
+        Ok(())
     }
 
     /// The servers and memberships now.
@@ -228,9 +226,10 @@ impl Registry {
             return Ok(());
         }
         let rows: Vec<_> = changed.iter().map(|manifest| row(manifest)).collect();
+        let generations = generations(self.store.as_ref()).await?;
         let revision = self.store.put_manifests(revision, &rows, &actor.key(), self.clock.now()).await?;
         let becomes = Servers { revision, ..becomes };
-        let revised = revised(&becomes, &self.secrets_set.lock().unwrap_or_else(PoisonError::into_inner));
+        let revised = revised(&becomes, &generations);
         self.servers.send_replace(Arc::new(revised));
         let names: Vec<_> = changed.iter().map(|manifest| manifest.name.clone()).collect();
         // The history in the store names the actor too; what fails here is told, and undoes nothing.
@@ -304,21 +303,31 @@ fn servers_of(revision: u64, manifests: &ByName) -> Servers {
     servers
 }
 
-/// The servers, each with a revision of its own since a secret in its headers was set last.
-fn revised(servers: &Servers, set: &BTreeMap<SecretRef, UnixTime>) -> Servers {
+async fn generations(store: &dyn Store) -> Result<Generations, StoreError> {
+    let mut generations = Generations::new();
+    for (group, key) in store.secrets().await? {
+        if let Some(secret) = store.secret(&group, &key).await? {
+            generations.insert(SecretRef { group, key }, secret.generation);
+        }
+    }
+    Ok(generations)
+}
+
+/// The servers, with the generations of the secrets in their headers as part of their revisions.
+fn revised(servers: &Servers, generations: &Generations) -> Servers {
     let mut revised = servers.clone();
     for server in revised.by_name.values_mut() {
         let Auth::Header(headers) = &server.auth else { continue };
         let parts = headers.iter().flat_map(|(_, template)| &template.0);
-        let latest = parts.filter_map(|part| match part {
-            TemplatePart::Secret(secret) => set.get(secret).copied(),
+        let held = parts.filter_map(|part| match part {
+            TemplatePart::Secret(secret) => generations.get(secret).copied(),
             TemplatePart::Text(_) => None,
         });
-        if let Some(latest) = latest.max() {
-            let manifests = server.revision.split('@').next().unwrap_or_default();
-            let revision = format!("{manifests}@{}", latest.0);
-            *server = Arc::new(Server { revision, ..Server::clone(server) });
-        }
+        // Each only grows, and so does the sum: it is another after each change.
+        let sum = held.fold(0_u64, |sum, generation| sum.saturating_add(generation.0));
+        let manifest = server.revision.split('@').next().unwrap_or_default();
+        let revision = format!("{manifest}@{sum}");
+        *server = Arc::new(Server { revision, ..Server::clone(server) });
     }
     revised
 }

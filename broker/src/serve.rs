@@ -172,7 +172,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         .add_service(xds::Ads::new(resources, stop.clone()).service())
         .serve_with_incoming_shutdown(proxies.incoming(), stop.clone().cancelled_owned());
     let admin = Admin {
-        registry: registry.clone(),
+        registry,
         secrets,
         own,
         store,
@@ -180,11 +180,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         clock,
         public_url: config.public_url.clone(),
         secret_changed: Box::new({
-            let (refresher, registry) = (refresher.clone(), registry);
-            move |secret| {
-                registry.secret_set(secret);
-                refresher.reconsider();
-            }
+            let refresher = refresher.clone();
+            move || refresher.reconsider()
         }),
         revoked: Box::new(move || publisher.wake()),
     };
