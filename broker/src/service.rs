@@ -335,7 +335,7 @@ impl Inner {
         }
         // What replaced a refused token within this minute is refused as well: another one would be, too.
         let is_news = refused > last.latest;
-        last.latest = refused;
+        last.latest = refused.max(last.latest);
         (Err(Refused::Upstream), is_news)
     }
 
