@@ -227,7 +227,9 @@ fn r12_forwards_the_very_bytes_it_judged() {
             r#"{"params":{"arguments":{"a":{"b":1,"b":2}},"name":"echo"},"method":"tools/call","id":1,"jsonrpc":"2.0"}"#
                 .to_owned(),
         ];
-        let random = (0..200).map(|_| {
+        // Ten thousand with `--full`.
+        let bodies = if std::env::var_os("SALLYPORT_FULL").is_some() { 10_000 } else { 1_000 };
+        let random = (0..bodies).map(|_| {
             let (name, text) = (e2e::unique("\u{1f511}"), e2e::unique("\"\\\u{7f}\u{2028}"));
             json!({"jsonrpc": "2.0", "id": name, "method": "tools/call", "params": {
                 "name": "echo", "arguments": {text.clone(): [text, 1e300, null]}}})
