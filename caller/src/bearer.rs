@@ -19,7 +19,9 @@ pub fn bearer(value: &[u8]) -> Result<&[u8], TokenError> {
         return Err(TokenError::TooLarge);
     }
     let is_token = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if token.iter().all(is_token) { Ok(token) } else { Err(TokenError::NotBearer) }
+    // Without a branch for each byte: a token has about a thousand, and every request brings one.
+    let is_good = token.iter().fold(true, |good, byte| good & is_token(byte));
+    if is_good { Ok(token) } else { Err(TokenError::NotBearer) }
 }
 
 #[cfg(test)]

@@ -57,7 +57,7 @@ pub const STRIPPED: [&str; 25] = [
     "dpop",
 ];
 
-/// Prefixes of names that only the gateway, or a proxy it trusts, may speak; lower case.
+/// Prefixes of names that only the gateway, or a proxy it trusts, may speak; lower case, and each begins with `x`.
 pub const STRIPPED_PREFIXES: [&str; 11] = [
     "x-tfy-",
     "x-sallyport-",
@@ -86,7 +86,8 @@ pub fn request_header(name: &[u8]) -> RequestHeader {
         return RequestHeader::Pass;
     }
     let stripped = STRIPPED.iter().any(|stripped| same_name(name, stripped))
-        || STRIPPED_PREFIXES.iter().any(|prefix| has_prefix(name, prefix));
+        // All of them begin like that, and most names do not.
+        || (matches!(name, [b'x' | b'X', ..]) && STRIPPED_PREFIXES.iter().any(|prefix| has_prefix(name, prefix)));
     if stripped { RequestHeader::Strip } else { RequestHeader::Pass }
 }
 

@@ -173,3 +173,8 @@ fn finds_a_token_in_the_query() {
         assert!(!has_query_token(path.as_bytes()), "{path}");
     }
 }
+
+#[test]
+fn every_prefix_begins_with_the_letter_that_is_looked_at_first() {
+    assert!(STRIPPED_PREFIXES.iter().all(|prefix| prefix.starts_with('x')));
+}
