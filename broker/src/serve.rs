@@ -268,7 +268,8 @@ fn ends(stop: &CancellationToken) -> Result<tokio::task::JoinHandle<()>, std::io
 fn warn_of_demonstration(mode: Mode) {
     match mode {
         Mode::Standard => {}
-        Mode::Demonstration => tracing::warn!(
+        // At the level that no configuration silences.
+        Mode::Demonstration => tracing::error!(
             "mode: demonstration. Proxy and broker share one Unix user, who can read every secret; never serve real accounts like this"
         ),
     }
