@@ -54,7 +54,7 @@ pub use setup::setup;
 pub use tls::{Authority, Certificate};
 pub use token::{TokenBuilder, now_seconds};
 pub use token_endpoint::{TokenAnswer, TokenEndpoint};
-pub use trap::trapping_module;
+pub use trap::{TRAPS_BEYOND, trapping_module};
 pub use upstream::{Answer, Recorded, Upstream};
 pub use world::{World, WorldBuilder};
 
