@@ -158,8 +158,13 @@ async def serve(options):
     await task
 
 
+async def serve_all(servers):
+    """Several servers in one process: importing the library takes longer than all else."""
+    await asyncio.gather(*(serve(options) for options in servers))
+
+
 def main():
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, epilog="--and between the options of several servers")
     parser.add_argument("--name", default="demo")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--auth", choices=["none", "header", "bearer"], default="none")
@@ -170,8 +175,14 @@ def main():
     parser.add_argument("--audience")
     parser.add_argument("--algorithm", default="RS256")
     parser.add_argument("--stateless", action="store_true", help="keep no sessions")
+    servers, rest = [], sys.argv[1:]
+    while "--and" in rest:
+        end = rest.index("--and")
+        servers.append(parser.parse_args(rest[:end]))
+        rest = rest[end + 1 :]
+    servers.append(parser.parse_args(rest))
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(parser.parse_args()))
+        asyncio.run(serve_all(servers))
 
 
 if __name__ == "__main__":

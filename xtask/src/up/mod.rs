@@ -130,6 +130,13 @@ fn start(
 ) -> Result<Up> {
     let site = site::Site::write(workspace, var, installed, ports)?;
 
+    // The slowest to start go first, and are waited for last.
+    let python = installed.python.get(demo::PYTHON).with_context(|| format!("{} is not installed", demo::PYTHON))?;
+    let arguments: Vec<_> = demo::servers(ports, &site).into_iter().map(|server| server.arguments).collect();
+    let mut command = Command::new(python);
+    command.arg(workspace.counterparts().join("mcp_server.py")).args(arguments.join(&"--and".to_owned()));
+    children.start(demo::GROUP, &mut command)?;
+
     let idp = step("identity provider", || {
         let mut command = Command::new(&installed.node);
         command
@@ -139,17 +146,6 @@ fn start(
             .env("SALLYPORT_NODE_MODULES", &installed.node_modules);
         children.start("idp", &mut command)?;
         children.first_line("idp", READY)
-    })?;
-
-    step("demo servers", || {
-        let python =
-            installed.python.get(demo::PYTHON).with_context(|| format!("{} is not installed", demo::PYTHON))?;
-        for server in demo::servers(ports, &site) {
-            let mut command = Command::new(python);
-            command.arg(workspace.counterparts().join("mcp_server.py")).args(&server.arguments);
-            children.start(&server.name, &mut command)?;
-        }
-        demo::servers(ports, &site).iter().try_for_each(|server| children.first_line(&server.name, READY).map(drop))
     })?;
 
     let broker_url = format!("http://127.0.0.1:{}", ports.broker);
@@ -190,6 +186,8 @@ fn start(
             http::status(&format!("{gateway_url}/sallyport/ready")) == Some(200)
         })
     })?;
+
+    step("demo servers", || children.first_line(demo::GROUP, READY))?;
 
     let servers: BTreeMap<String, Server> = demo::servers(ports, &site)
         .into_iter()
