@@ -39,7 +39,16 @@ type Source = Arc<dyn std::error::Error + Send + Sync>;
 #[async_trait]
 pub trait ResolveTemplate: Send + Sync + 'static {
     /// The text of a template with its secrets in it.
-    async fn resolve(&self, template: &Template) -> Result<Secret, ResolveError>;
+    async fn resolve(&self, template: &Template) -> Result<Resolved, ResolveError>;
+}
+
+/// A template's text, and which values of which secrets are in it.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The text.
+    pub value: Secret,
+    /// References of the secrets, in order, with the generation of each.
+    pub secrets: Vec<(String, Generation)>,
 }
 
 /// Why a template was not resolved.

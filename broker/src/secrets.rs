@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::audit::{Actor, Audit, AuditError, Event};
 use crate::clock::Clock;
 use crate::model::{Generation, SecretRef, Template, TemplatePart, Tenant};
-use crate::refresher::{ResolveError, ResolveTemplate};
+use crate::refresher::{ResolveError, ResolveTemplate, Resolved};
 use crate::secret::Secret;
 use crate::store::{Store, StoreError, StoredSecret};
 use crate::vault::{Place, RecordKind, Vault, VaultError};
@@ -122,21 +122,30 @@ impl Secrets {
     /// # Errors
     /// If there is none, or it does not open.
     pub async fn get(&self, secret: &SecretRef) -> Result<Secret, SecretsError> {
+        Ok(self.opened(secret).await?.0)
+    }
+
+    async fn opened(&self, secret: &SecretRef) -> Result<(Secret, Generation), SecretsError> {
         let stored = self.store.secret(&secret.group, &secret.key).await?;
         let stored = stored.ok_or_else(|| SecretsError::Missing(self.reference(secret)))?;
-        Ok(self.vault.open(&place(&self.record(secret), stored.generation), &stored.value).await?)
+        let value = self.vault.open(&place(&self.record(secret), stored.generation), &stored.value).await?;
+        Ok((value, stored.generation))
     }
 
     /// The text of a template with its secrets in it.
     ///
     /// # Errors
     /// If one of them is not there, or does not open.
-    pub async fn resolve(&self, template: &Template) -> Result<Secret, SecretsError> {
-        let mut parts = Vec::new();
+    pub async fn resolve(&self, template: &Template) -> Result<Resolved, SecretsError> {
+        let (mut parts, mut secrets) = (Vec::new(), Vec::new());
         for part in &template.0 {
             parts.push(match part {
                 TemplatePart::Text(text) => Secret::new(text.as_str()),
-                TemplatePart::Secret(secret) => self.get(secret).await?,
+                TemplatePart::Secret(secret) => {
+                    let (value, generation) = self.opened(secret).await?;
+                    secrets.push((self.reference(secret), generation));
+                    value
+                }
             });
         }
         // Exposed to be joined. Room for all of it from the start: growing would leave copies behind.
@@ -144,7 +153,7 @@ impl Secrets {
         for part in &parts {
             joined.extend_from_slice(part.expose());
         }
-        Ok(Secret::new(joined))
+        Ok(Resolved { value: Secret::new(joined), secrets })
     }
 
     /// Every secret, without values.
@@ -196,7 +205,7 @@ fn place(record: &str, generation: Generation) -> Place<'_> {
 
 #[async_trait]
 impl ResolveTemplate for Secrets {
-    async fn resolve(&self, template: &Template) -> Result<Secret, ResolveError> {
+    async fn resolve(&self, template: &Template) -> Result<Resolved, ResolveError> {
         Ok(Self::resolve(self, template).await?)
     }
 }

@@ -262,6 +262,7 @@ impl Inner {
             use_handle: use_handle.clone(),
             grant: prepared.grant.as_ref().map(|(id, _)| id.clone()),
             generation: prepared.grant.as_ref().map(|(_, generation)| *generation),
+            secrets: prepared.secrets.iter().map(|(name, generation)| format!("{name}#{}", generation.0)).collect(),
             provider_account: prepared.provider_account,
         };
         let event = Event::credential_release(
@@ -313,6 +314,7 @@ impl Inner {
                 use_handle: clip(request.use_handle.clone()),
                 grant: Some(clip(request.grant.clone())).filter(|grant| !grant.is_empty()),
                 generation: Some(Generation(request.generation)),
+                secrets: Vec::new(),
                 provider_account: None,
             };
             let reason = format!("http_{}", request.status);

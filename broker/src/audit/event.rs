@@ -126,8 +126,10 @@ pub struct Release {
     pub use_handle: String,
     /// Record id of the grant; `None` where the server's credential is no grant.
     pub grant: Option<String>,
-    /// Generation of the grant or secret.
+    /// Generation of the grant.
     pub generation: Option<Generation>,
+    /// Secrets in the server's headers: `<reference>#<generation>` each.
+    pub secrets: Vec<String>,
     /// Account at the provider that the upstream sees.
     pub provider_account: Option<String>,
 }
@@ -160,6 +162,7 @@ pub struct Event {
     pub(super) use_handle: Option<String>,
     pub(super) grant: Option<String>,
     pub(super) generation: Option<Generation>,
+    pub(super) secrets: Vec<String>,
     pub(super) provider_account: Option<String>,
     pub(super) latency: Option<Duration>,
     pub(super) report: Option<ReportSpan>,
@@ -179,6 +182,7 @@ impl Event {
             use_handle: None,
             grant: None,
             generation: None,
+            secrets: Vec::new(),
             provider_account: None,
             latency: None,
             report: None,
@@ -190,6 +194,7 @@ impl Event {
             use_handle: Some(release.use_handle),
             grant: release.grant,
             generation: release.generation,
+            secrets: release.secrets,
             provider_account: release.provider_account,
             ..self
         }

@@ -49,6 +49,7 @@ fn release(target: &str) -> Event {
             use_handle: "u-1".to_owned(),
             grant: Some("g-1".to_owned()),
             generation: Some(Generation(3)),
+            secrets: vec!["tfy-secret://demo:g:k#3".to_owned()],
             provider_account: Some("client-7".to_owned()),
         },
         Duration::from_micros(812),
@@ -69,7 +70,7 @@ async fn a_release_says_who_what_when_where_and_with_which_account() {
         "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "proxy": "gateway-1",
         "server": "demo/echo", "method": "tools/call", "target": "search",
         "policy": {"version": 4, "rule": "team:everyone"}, "use_handle": "u-1", "grant": "g-1", "generation": 3,
-        "provider_account": "client-7", "latency_us": 812, "report": null,
+        "secrets": ["tfy-secret://demo:g:k#3"], "provider_account": "client-7", "latency_us": 812, "report": null,
         "broker_version": env!("CARGO_PKG_VERSION"), "filter_version": "0.1.0",
     });
     assert_eq!(json(&world.audit, release("search")), expected);
@@ -82,7 +83,13 @@ async fn every_event_has_every_field() {
     let world = world().await;
     let keys = |event: Event| json(&world.audit, event).as_object().unwrap().keys().cloned().collect::<Vec<_>>();
     let number = ReportNumber { proxy: "g".to_owned(), worker: "0".to_owned(), epoch: NOW, sequence: 9 };
-    let handle = Release { use_handle: "u".to_owned(), grant: None, generation: None, provider_account: None };
+    let handle = Release {
+        use_handle: "u".to_owned(),
+        grant: None,
+        generation: None,
+        secrets: Vec::new(),
+        provider_account: None,
+    };
     let (root, generation, soon) = (Actor::operator(0), Generation(1), Duration::from_millis(1));
     for event in [
         Event::credential_reject(alice(), call("t"), handle, "http_401"),

@@ -101,8 +101,8 @@ pub(super) async fn renew(
 
 /// One request; the outer error is ours, the inner one the provider's.
 async fn ask(inner: &Inner, client: &ClientCredentials) -> Result<Result<Token, TokenEndpointError>, RefreshError> {
-    let client_id = inner.secrets.resolve(&client.client_id).await?;
-    let client_secret = inner.secrets.resolve(&client.client_secret).await?;
+    let client_id = inner.secrets.resolve(&client.client_id).await?.value;
+    let client_secret = inner.secrets.resolve(&client.client_secret).await?.value;
     let request = ClientCredentialsRequest {
         token_url: &client.token_url,
         client_id: &client_id,

@@ -90,9 +90,9 @@ pub(crate) struct PlainText;
 
 #[async_trait]
 impl ResolveTemplate for PlainText {
-    async fn resolve(&self, template: &Template) -> Result<Secret, ResolveError> {
+    async fn resolve(&self, template: &Template) -> Result<Resolved, ResolveError> {
         match template.0.as_slice() {
-            [TemplatePart::Text(text)] => Ok(Secret::new(text.as_str())),
+            [TemplatePart::Text(text)] => Ok(Resolved { value: Secret::new(text.as_str()), secrets: Vec::new() }),
             _ => Err(ResolveError::Unusable(Arc::from(Box::<dyn std::error::Error + Send + Sync>::from(
                 "no such secret",
             )))),

@@ -47,7 +47,9 @@ async fn a_template_is_resolved_when_it_is_used() {
     let missing = secrets.resolve(&template).await.unwrap_err();
     assert_eq!(missing.to_string(), "there is no secret `tfy-secret://t:g:k`");
     secrets.set(&named("g", "k"), &Secret::new("v"), &owners(), Actor::operator(0)).await.unwrap();
-    assert!(secrets.resolve(&template).await.unwrap() == Secret::new("Bearer v"));
+    let resolved = secrets.resolve(&template).await.unwrap();
+    assert!(resolved.value == Secret::new("Bearer v"));
+    assert_eq!(resolved.secrets.len(), 1, "{:?}", resolved.secrets);
 }
 
 #[tokio::test]

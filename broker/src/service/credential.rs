@@ -20,6 +20,8 @@ const MAX_AGE: Duration = Duration::from_secs(5 * 60);
 pub(super) struct Prepared {
     pub(super) headers: Vec<Header>,
     pub(super) grant: Option<(String, Generation)>,
+    /// Of the secrets in the headers: references, and the generation of each.
+    pub(super) secrets: Vec<(String, Generation)>,
     pub(super) provider_account: Option<String>,
     pub(super) issued_at: UnixTime,
     pub(super) expires_at: UnixTime,
@@ -37,17 +39,18 @@ impl Inner {
         timings: &mut Timings,
     ) -> Result<Prepared, Refused> {
         match &server.auth {
-            Auth::None | Auth::Passthrough { .. } => Ok(self.lasting(Vec::new(), caller)),
+            Auth::None | Auth::Passthrough { .. } => Ok(self.lasting(Vec::new(), Vec::new(), caller)),
             Auth::Header(headers) => {
-                let mut resolved = Vec::with_capacity(headers.len());
+                let (mut values, mut secrets) = (Vec::with_capacity(headers.len()), Vec::new());
                 let started = std::time::Instant::now();
                 for (name, template) in headers {
-                    let secret = self.secrets.resolve(template).await.map_err(RefreshError::from)?;
+                    let resolved = self.secrets.resolve(template).await.map_err(RefreshError::from)?;
                     // Exposed to be sent to the proxy, over the socket only it may open.
-                    resolved.push(header(name, secret.expose())?);
+                    values.push(header(name, resolved.value.expose())?);
+                    secrets.extend(resolved.secrets);
                 }
                 timings.store_us += micros(started.elapsed());
-                Ok(self.lasting(resolved, caller))
+                Ok(self.lasting(values, secrets, caller))
             }
             Auth::ClientCredentials(client) => self.of_grant(client, need, timings).await,
         }
@@ -75,6 +78,7 @@ impl Inner {
         Ok(Prepared {
             headers: vec![header("authorization", &value)?],
             grant: Some((token.grant.clone(), token.generation)),
+            secrets: Vec::new(),
             provider_account: Some(SERVICE_HOLDER.to_owned()),
             issued_at: token.issued_at,
             expires_at: token.expires_at,
@@ -83,7 +87,7 @@ impl Inner {
         })
     }
 
-    fn lasting(&self, headers: Vec<Header>, caller: &Caller) -> Prepared {
+    fn lasting(&self, headers: Vec<Header>, secrets: Vec<(String, Generation)>, caller: &Caller) -> Prepared {
         let issued_at = self.clock.now();
         // As long as the caller's token opens the door, leeway included.
         let token_ends = UnixTime(caller.expires_at_ms().saturating_add(sallyport_caller::LEEWAY_MS));
@@ -91,6 +95,7 @@ impl Inner {
         Prepared {
             headers,
             grant: None,
+            secrets,
             provider_account: None,
             issued_at,
             expires_at,

@@ -29,17 +29,18 @@ fn j13_a_new_key_is_known_within_two_seconds_and_the_old_one_stays() {
 #[test]
 fn j14_a_flood_of_unknown_keys_costs_the_issuer_next_to_nothing() {
     run(async {
-        let world = World::build().concurrency(2).start().await;
+        let world = World::build().concurrency(8).start().await;
         let server = world.open_server().await;
         let good = world.issuer.token("alice", &server).mint();
         server.accepts_token("before the flood", &good).await;
         let before = world.issuer.fetches();
-        let connection = Connection::open(world.envoy.gateway, server.host()).await.expect("it listens");
+        let open = stream::iter(0..32).then(|_| Connection::open(world.envoy.gateway, server.host()));
+        let connections: Vec<_> = open.map(|connection| connection.expect("it listens")).collect().await;
         let token = world.issuer.token_signed(Algorithm::EdDsa, "mallory", &server);
-        let statuses: Vec<u16> = stream::iter(0..2_000)
-            .map(|_| {
+        let statuses: Vec<u16> = stream::iter(0..10_000)
+            .map(|call| {
                 let authorization = format!("Bearer {}", token.clone().header("kid", unique("kid")).mint());
-                let (connection, path) = (connection.clone(), server.path.clone());
+                let (connection, path) = (connections[call % connections.len()].clone(), server.path.clone());
                 async move {
                     let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
                     connection.post(&path, &headers, vec![Piece::Data(BODY.to_vec())]).await.expect("an answer").status
