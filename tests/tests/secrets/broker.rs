@@ -189,6 +189,8 @@ fn i7_every_release_and_every_use_is_on_record() {
         for part in [world.issuer.url.as_str(), "alice", &server.name, "127.0.0.1", "tools/call"] {
             assert!(text.contains(part), "{part} in {text}");
         }
+        let secret = release["secrets"][0].as_str().expect("the header's secret is named");
+        assert!(secret.starts_with("tfy-secret://") && secret.ends_with("#1"), "{secret}");
         let sequences: Vec<u64> = records.iter().filter_map(|record| record["sequence"].as_u64()).collect();
         assert!(sequences.windows(2).all(|pair| pair[0] < pair[1]), "{sequences:?}");
     });
