@@ -1,6 +1,7 @@
 //! The operator's API over its own Unix socket: whoever runs the broker may operate it, and every change is recorded with
 //! the Unix user who made it.
 
+mod audit;
 mod socket;
 mod status;
 
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status};
 
-use crate::audit::{self, Actor, Audit, Event};
+use crate::audit::{Actor, Audit, Event};
 use crate::clock::{Clock, UnixTime};
 use crate::harden::effective_uid;
 use crate::issuers::own::OwnIssuer;
@@ -28,8 +29,6 @@ use crate::secrets::Secrets;
 use crate::store::Store;
 use crate::yaml::Problem;
 
-/// Records read from the store at a time.
-const PAGE: u32 = 500;
 /// A directory of manifests is one message.
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
 
@@ -193,33 +192,15 @@ impl Service for Admin {
         request: Request<proto::QueryAuditRequest>,
     ) -> Result<Response<Self::QueryAuditStream>, Status> {
         operator(&request)?;
-        let query = request.into_inner();
-        let store = Arc::clone(&self.store);
-        let (records, stream) = tokio::sync::mpsc::channel(PAGE as usize);
-        tokio::spawn(async move {
-            let mut after = query.after_sequence;
-            let mut left = if query.limit == 0 { u32::MAX } else { query.limit };
-            while left > 0 {
-                let page = store.audit(after, &query.actor, &query.server, &query.event, left.min(PAGE)).await;
-                let page = match page {
-                    Ok(page) => page,
-                    Err(error) => {
-                        // Whoever asked may be gone.
-                        let _ = records.send(Err(status::of_store(&error))).await;
-                        return;
-                    }
-                };
-                let Some(last) = page.last() else { return };
-                after = last.sequence;
-                left -= u32::try_from(page.len()).unwrap_or(u32::MAX).min(left);
-                for record in &page {
-                    if records.send(Ok(proto::AuditRecord { json: audit::line(record) })).await.is_err() {
-                        return;
-                    }
-                }
-            }
-        });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(audit::query(Arc::clone(&self.store), request.into_inner())))
+    }
+
+    async fn verify_audit(
+        &self,
+        request: Request<proto::VerifyAuditRequest>,
+    ) -> Result<Response<proto::VerifyAuditResponse>, Status> {
+        operator(&request)?;
+        audit::verify(&*self.store).await.map(Response::new)
     }
 }
 

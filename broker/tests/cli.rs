@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use sqlx::Connection;
+
 const CONFIG: &str = "mode: demonstration
 tenant: demo
 public_url: http://127.0.0.1:10000
@@ -166,6 +168,7 @@ hint: start it with: sallyport serve -c sallyport.yaml
         &["token", "issue", "--user", "alice@example.com", "--ttl", "8h"],
         &["token", "revoke", "id"],
         &["audit", "query"],
+        &["audit", "verify"],
     ] {
         refused(dir.path(), command, 3, told);
     }
@@ -203,6 +206,7 @@ fn every_command_helps_with_an_example() {
         &["token", "revoke"],
         &["servers"],
         &["audit", "query"],
+        &["audit", "verify"],
         &["config", "check"],
     ] {
         let help = done(dir.path(), &[command, &["--help"]].concat(), "");
@@ -244,6 +248,43 @@ fn a_broker_that_is_asked_to_end_waits_for_no_client_that_never_finishes() {
     assert!(ended.recv_timeout(Duration::from_secs(25)).unwrap(), "it still waits");
     let ended = broker.0.wait().unwrap();
     assert!(ended.success(), "{ended}");
+}
+
+/// Changes the database of a broker that runs, as whoever can write its file could.
+fn tamper(dir: &Path, statement: &'static str) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(dir.join("data/sallyport.db"));
+        let mut database = sqlx::sqlite::SqliteConnection::connect_with(&options).await.unwrap();
+        let changed = sqlx::query(statement).execute(&mut database).await.unwrap();
+        assert_eq!(changed.rows_affected(), 1, "{statement}");
+    });
+}
+
+#[test]
+fn audit_verify_names_the_first_record_that_was_changed_or_taken_out() {
+    let dir = directory(&[("sallyport.yaml", CONFIG)]);
+    let dir = dir.path();
+    let _broker = Broker::start(dir);
+    let none = format!("whole: 0 records, the last with hash {}\n", "0".repeat(64));
+    assert_eq!(done(dir, &["audit", "verify"], ""), none);
+    for key in ["first", "second", "third"] {
+        done(dir, &["secret", "set", &format!("keys:{key}"), "--owner", "demo"], "canary");
+    }
+    let whole: serde_json::Value = serde_json::from_str(&done(dir, &["audit", "verify", "--json"], "")).unwrap();
+    let last = done(dir, &["audit", "query", "--after", "2", "--limit", "1"], "");
+    let last: serde_json::Value = serde_json::from_str(&last).unwrap();
+    assert_eq!(whole, serde_json::json!({ "whole": true, "sequence": 3, "hash": last["hash"] }));
+
+    let hint = "hint: keep the database as it is, and compare it with a backup from that record on\n";
+    tamper(dir, "UPDATE audit SET json = replace(json, 'second', 'another') WHERE sequence = 2");
+    refused(dir, &["audit", "verify"], 1, &format!("error: audit record 2 was changed\n{hint}"));
+    tamper(dir, "DELETE FROM audit WHERE sequence = 1");
+    let missing = sallyport(dir, &["audit", "verify", "--json"], "");
+    let told: serde_json::Value = serde_json::from_str(&missing.stdout).unwrap();
+    let problem = "audit record 1 is missing";
+    assert_eq!((missing.code, missing.stderr), (1, format!("error: {problem}\n{hint}")));
+    assert_eq!(told, serde_json::json!({ "whole": false, "sequence": 1, "problem": problem }));
 }
 
 /// One broker for the whole story, since its start is what takes time.

@@ -39,6 +39,15 @@ pub enum ChainError {
     },
 }
 
+impl ChainError {
+    /// The record at which the chain breaks.
+    pub fn sequence(&self) -> u64 {
+        match self {
+            Self::Missing { sequence } | Self::Changed { sequence } | Self::Unlinked { sequence } => *sequence,
+        }
+    }
+}
+
 /// Why a chain was not verified.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {

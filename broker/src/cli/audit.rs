@@ -1,8 +1,10 @@
 //! `sallyport audit`
 
-use sallyport_proto::admin::QueryAuditRequest;
+use sallyport_proto::admin::verify_audit_response::Found;
+use sallyport_proto::admin::{AuditBreak, AuditHead, QueryAuditRequest, VerifyAuditRequest};
+use serde_json::json;
 
-use super::client::connect;
+use super::client::{connect, print_json};
 use super::{Failure, Global};
 
 /// Commands about the audit.
@@ -29,14 +31,50 @@ pub(super) enum Command {
         #[arg(long, default_value_t = 0, value_name = "NUMBER")]
         limit: u32,
     },
+    /// Follow the chain of records from the first to the last; code 1 and the first bad one if it is broken.
+    ///
+    /// A chain cut off at its end looks whole. Keep the number and the hash that this prints somewhere else, and compare
+    /// later: `sallyport audit query --after <number - 1> --limit 1` must show the same hash.
+    #[command(after_help = "Examples:
+  sallyport audit verify
+  sallyport audit verify --json")]
+    Verify,
 }
 
 pub(super) async fn run(global: &Global, command: Command) -> Result<(), Failure> {
-    let Command::Query { actor, server, event, after, limit } = command;
-    let request = QueryAuditRequest { after_sequence: after, actor, server, event, limit };
+    match command {
+        Command::Query { actor, server, event, after, limit } => {
+            query(global, QueryAuditRequest { after_sequence: after, actor, server, event, limit }).await
+        }
+        Command::Verify => verify(global).await,
+    }
+}
+
+async fn query(global: &Global, request: QueryAuditRequest) -> Result<(), Failure> {
     let mut records = connect(global).await?.query_audit(request).await?.into_inner();
     while let Some(record) = records.message().await? {
         println!("{}", record.json);
     }
     Ok(())
+}
+
+async fn verify(global: &Global) -> Result<(), Failure> {
+    match connect(global).await?.verify_audit(VerifyAuditRequest {}).await?.into_inner().found {
+        Some(Found::Whole(AuditHead { sequence, hash })) => {
+            if global.json {
+                print_json(&json!({ "whole": true, "sequence": sequence, "hash": hash }));
+            } else {
+                println!("whole: {sequence} records, the last with hash {hash}");
+            }
+            Ok(())
+        }
+        Some(Found::Broken(AuditBreak { sequence, problem })) => {
+            if global.json {
+                print_json(&json!({ "whole": false, "sequence": sequence, "problem": problem }));
+            }
+            let hint = "keep the database as it is, and compare it with a backup from that record on";
+            Err(Failure::new(problem, hint))
+        }
+        None => Err(Failure::new("the broker does not say whether the audit is whole", "use the broker's own version")),
+    }
 }
