@@ -18,6 +18,8 @@ pub struct Key([u8; 32]);
 pub enum Purpose {
     /// The access token of a grant: opened, renewed, or backed off from.
     Grant,
+    /// The record of a grant.
+    GrantId,
     /// Rejections of a grant's token.
     Rejection,
     /// A caller token that was found good.
@@ -28,6 +30,7 @@ impl Purpose {
     fn name(self) -> &'static [u8] {
         match self {
             Self::Grant => b"grant",
+            Self::GrantId => b"grant-id",
             Self::Rejection => b"rejection",
             Self::VerifiedToken => b"verified-token",
         }
@@ -44,13 +47,9 @@ impl Key {
         Self(hash.finalize().into())
     }
 
-    /// The key of a grant: provider client, holder and auth revision all count.
+    /// The key of a grant: provider client and holder both count.
     pub fn of_grant(tenant: &Tenant, purpose: Purpose, grant: &GrantKey) -> Self {
-        Self::new(
-            tenant,
-            purpose,
-            &[grant.provider_client.as_bytes(), grant.holder.as_bytes(), grant.auth_revision.as_bytes()],
-        )
+        Self::new(tenant, purpose, &[grant.provider_client.as_bytes(), grant.holder.as_bytes()])
     }
 }
 
@@ -68,16 +67,36 @@ pub const SERVICE_HOLDER: &str = "service";
 
 /// The grant that a client-credentials configuration names. Servers with equal configurations share it.
 pub fn service_grant(client: &ClientCredentials) -> GrantKey {
-    GrantKey {
-        provider_client: provider_client(client),
-        holder: SERVICE_HOLDER.to_owned(),
-        auth_revision: client.auth_revision.clone(),
-    }
+    GrantKey { provider_client: service_client(client), holder: SERVICE_HOLDER.to_owned() }
 }
 
-/// Names a provider client without its secret: token URL, client id (references by name), scopes and resource.
-fn provider_client(client: &ClientCredentials) -> String {
+/// Id of a grant's record. Whose it is goes into its seal through this, so that a row moved to somebody else does not
+/// open (I4).
+pub fn grant_id(tenant: &Tenant, grant: &GrantKey) -> String {
+    hex(&Key::of_grant(tenant, Purpose::GrantId, grant).0[..16])
+}
+
+/// Names a provider client without its secret: endpoints, client id (references by name) and resource.
+pub fn provider_client(
+    authorization_url: &str,
+    token_url: &str,
+    client_id: &Template,
+    resource: Option<&str>,
+) -> String {
     let mut hash = Sha256::new();
+    absorb(&mut hash, authorization_url.as_bytes());
+    absorb(&mut hash, token_url.as_bytes());
+    absorb_template(&mut hash, client_id);
+    absorb_count(&mut hash, usize::from(resource.is_some()));
+    absorb(&mut hash, resource.unwrap_or_default().as_bytes());
+    hex(&hash.finalize()[..16])
+}
+
+/// Names a configuration of client credentials without its secret. The auth revision counts: tokens of another
+/// configuration are not used.
+fn service_client(client: &ClientCredentials) -> String {
+    let mut hash = Sha256::new();
+    absorb(&mut hash, client.auth_revision.as_bytes());
     absorb(&mut hash, client.token_url.as_str().as_bytes());
     absorb_template(&mut hash, &client.client_id);
     absorb_count(&mut hash, client.scopes.len());
@@ -134,22 +153,21 @@ mod tests {
         Tenant(name.to_owned())
     }
 
-    fn grant(client: &str, holder: &str, revision: &str) -> GrantKey {
-        GrantKey { provider_client: client.into(), holder: holder.into(), auth_revision: revision.into() }
+    fn grant(client: &str, holder: &str) -> GrantKey {
+        GrantKey { provider_client: client.into(), holder: holder.into() }
     }
 
     #[test]
     fn i6_every_part_counts() {
-        let base = Key::of_grant(&tenant("t"), Purpose::Grant, &grant("c", "h", "r"));
+        let base = Key::of_grant(&tenant("t"), Purpose::Grant, &grant("c", "h"));
         let others = [
-            Key::of_grant(&tenant("u"), Purpose::Grant, &grant("c", "h", "r")),
-            Key::of_grant(&tenant("t"), Purpose::Rejection, &grant("c", "h", "r")),
-            Key::of_grant(&tenant("t"), Purpose::Grant, &grant("d", "h", "r")),
-            Key::of_grant(&tenant("t"), Purpose::Grant, &grant("c", "i", "r")),
-            Key::of_grant(&tenant("t"), Purpose::Grant, &grant("c", "h", "s")),
+            Key::of_grant(&tenant("u"), Purpose::Grant, &grant("c", "h")),
+            Key::of_grant(&tenant("t"), Purpose::Rejection, &grant("c", "h")),
+            Key::of_grant(&tenant("t"), Purpose::Grant, &grant("d", "h")),
+            Key::of_grant(&tenant("t"), Purpose::Grant, &grant("c", "i")),
         ];
         assert!(others.iter().all(|other| *other != base));
-        assert_eq!(base, Key::of_grant(&tenant("t"), Purpose::Grant, &grant("c", "h", "r")));
+        assert_eq!(base, Key::of_grant(&tenant("t"), Purpose::Grant, &grant("c", "h")));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::clock::UnixTime;
+use crate::oauth::profile::Profile;
 
 /// The one tenant of a deployment: part of every key, AAD and cache key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -81,6 +82,8 @@ pub struct Server {
 /// Outbound authentication, by `auth_data.type` of the manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Auth {
+    /// `oauth2` with `grant_type: authorization_code`: each caller's own grant.
+    AuthorizationCode(Arc<AuthorizationCode>),
     /// `oauth2` with `grant_type: client_credentials`.
     ClientCredentials(Arc<ClientCredentials>),
     /// `header`: the same headers for every caller. Values may hold secret references.
@@ -123,6 +126,8 @@ pub enum ClientAuthentication {
     Basic,
     /// `client_id` and `client_secret` in the body.
     Post,
+    /// `client_id` in the body: a public client, which has no secret.
+    None,
 }
 
 /// A client-credentials grant as configured (RFC 6749 §4.4).
@@ -146,15 +151,60 @@ pub struct ClientCredentials {
     pub auth_revision: String,
 }
 
+/// A client registered at a provider. Servers with equal ones share the grant of each person: a provider that rotates
+/// would else have one server's renewal end the other's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProviderClient {
+    /// Hash of the endpoints, the client id and the resource; it stands in the redirect URI, so that an answer meant
+    /// for one client is never taken for another's.
+    pub id: String,
+    /// Authorization endpoint (RFC 6749 §3.1).
+    pub authorization_url: url::Url,
+    /// Token endpoint (RFC 6749 §3.2).
+    pub token_url: url::Url,
+    /// Revocation endpoint (RFC 7009), if there is one.
+    pub revocation_url: Option<url::Url>,
+    /// What `iss` of the provider's answers must be (RFC 9207), if that is known.
+    pub issuer: Option<String>,
+    /// May hold a secret reference.
+    pub client_id: Template,
+    /// May hold a secret reference; none for a public client.
+    pub client_secret: Option<Template>,
+    /// Where client id and secret go.
+    pub client_authentication: ClientAuthentication,
+    /// `resource` (RFC 8707), where `include_resource` says so.
+    pub resource: Option<String>,
+    /// `additional_token_params`, in order of name.
+    pub additional_params: Vec<(String, String)>,
+    /// What is particular about the provider.
+    pub profile: &'static Profile,
+}
+
+/// An authorization-code grant as configured for one server (RFC 6749 §4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorizationCode {
+    /// At whom.
+    pub client: Arc<ProviderClient>,
+    /// What this server needs, in the manifest's order.
+    pub scopes: Vec<String>,
+    /// Hash of the provider client and of the server's origin: a person's grant serves only what they agreed to.
+    pub auth_revision: String,
+}
+
+impl AuthorizationCode {
+    /// The grant of one person.
+    pub fn grant_of(&self, holder: &PrincipalId) -> GrantKey {
+        GrantKey { provider_client: self.client.id.clone(), holder: holder.0.clone() }
+    }
+}
+
 /// Names one grant: a provider client and whom it acts for. Servers with equal keys share the grant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct GrantKey {
-    /// Identifies the provider client: derived from token URL, client id reference, scopes and resource.
+    /// [`ProviderClient::id`]; for client credentials a hash of the whole configuration.
     pub provider_client: String,
     /// A principal's id, or `service` for client credentials.
     pub holder: String,
-    /// What it was given for.
-    pub auth_revision: String,
 }
 
 /// Counts token material of a grant; compared on the value, never a key to find it by.

@@ -217,7 +217,7 @@ impl Inner {
         let resource = snapshot::resource(&published.snapshot.public_url, server);
         let passthrough_audience = match &server.auth {
             Auth::Passthrough { audience } => Some(audience.as_str()),
-            Auth::None | Auth::Header(_) | Auth::ClientCredentials(_) => None,
+            Auth::AuthorizationCode(_) | Auth::ClientCredentials(_) | Auth::Header(_) | Auth::None => None,
         };
         let door = Door { resource: &resource, passthrough_audience };
         let entered = caller.enter(&door, issuer, self.clock.now().0)?;
@@ -307,7 +307,9 @@ impl Inner {
                 }
             }
             // There is no other: only the operator (or, passed through, the caller's own provider) can mend it.
-            Auth::Header(_) | Auth::None | Auth::Passthrough { .. } => (Err(Refused::Upstream), true),
+            Auth::AuthorizationCode(_) | Auth::Header(_) | Auth::None | Auth::Passthrough { .. } => {
+                (Err(Refused::Upstream), true)
+            }
         };
         if is_news {
             let release = Release {

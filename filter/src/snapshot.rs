@@ -17,6 +17,8 @@ const MOST_STALENESS_MS: u64 = 300_000;
 /// How a server is authenticated to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Auth {
+    /// Each caller's own grant.
+    AuthorizationCode,
     /// A token the broker gets as itself.
     ClientCredentials,
     /// Headers that are the same for every caller.
@@ -243,6 +245,7 @@ fn put_server(
 
 fn read_server(message: proto::Server, public_url: &str) -> Option<Server> {
     let auth = match message.auth() {
+        proto::AuthKind::AuthorizationCode => Auth::AuthorizationCode,
         proto::AuthKind::ClientCredentials => Auth::ClientCredentials,
         proto::AuthKind::Header => Auth::Header,
         proto::AuthKind::None => Auth::None,
@@ -252,7 +255,7 @@ fn read_server(message: proto::Server, public_url: &str) -> Option<Server> {
     let passthrough_audience = match (auth, message.passthrough_audience) {
         (Auth::Passthrough, audience) if audience.is_empty() => return None,
         (Auth::Passthrough, audience) => Some(audience),
-        (Auth::ClientCredentials | Auth::Header | Auth::None, _) => None,
+        (Auth::AuthorizationCode | Auth::ClientCredentials | Auth::Header | Auth::None, _) => None,
     };
     let path = message.paths.first()?;
     if message.name.is_empty() || message.cluster.is_empty() || message.resource.is_empty() {

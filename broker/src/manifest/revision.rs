@@ -49,6 +49,11 @@ pub(super) fn server(server: &Server) -> String {
         Auth::Header(headers) => headers
             .iter()
             .fold(revision.with("header"), |revision, (name, value)| revision.with(name).with_template(value)),
+        Auth::AuthorizationCode(code) => revision
+            .with("authorization_code")
+            .with(&code.auth_revision)
+            .with_all(code.scopes.iter().map(String::as_str))
+            .with(code.client.profile.name),
         Auth::ClientCredentials(client) => revision.with("client_credentials").with(&client.auth_revision),
         Auth::Passthrough { audience } => revision.with("passthrough").with(audience),
     }
@@ -65,6 +70,7 @@ pub(super) fn auth(url: &url::Url, client: &ClientCredentials) -> String {
         .with(match client.client_authentication {
             ClientAuthentication::Basic => "basic",
             ClientAuthentication::Post => "post",
+            ClientAuthentication::None => "none",
         })
         .with_all(client.scopes.iter().map(String::as_str))
         .with(client.resource.as_deref().unwrap_or_default())

@@ -9,8 +9,7 @@ use crate::audit::Event;
 use crate::keys::{self, Key};
 use crate::model::{ClientCredentials, Generation, GrantKey};
 use crate::oauth::{self, ClientCredentialsRequest, Token, TokenEndpointError};
-use crate::secret::Secret;
-use crate::store::{Sealed, StoreError, StoredGrant};
+use crate::store::{GrantCommit, Material, Sealed, StoreError, StoredGrant};
 use crate::vault::{DataKey, Place, RecordKind, VaultError};
 
 /// First pause between two attempts to commit; doubles up to [`COMMIT_PAUSE_MAX`].
@@ -51,10 +50,8 @@ pub(super) async fn renew(
     }
     // Before the provider is called: what it answers can then be kept whatever becomes of the key service.
     let data_key = inner.vault.data_key().await.map_err(RefreshError::vault)?;
-    let (id, generation) = match stored {
-        Some(stored) => (stored.id, Generation(stored.generation.0.saturating_add(1))),
-        None => (new_id(), Generation(1)),
-    };
+    let id = keys::grant_id(&inner.tenant, &grant);
+    let generation = Generation(stored.map_or(0, |stored| stored.generation.0).saturating_add(1));
 
     let started = Instant::now();
     // By our clock, before the request leaves: the token expires at the provider no earlier than we believe.
@@ -122,7 +119,7 @@ fn seal(data_key: DataKey, token: &OpenedToken) -> Sealed {
 
 enum Committed {
     Ours,
-    Theirs(StoredGrant),
+    Theirs(Box<StoredGrant>),
 }
 
 /// Commits, again and again while the store is down, until the deadline: the token is in memory only until then.
@@ -132,14 +129,21 @@ async fn commit(
     token: &OpenedToken,
     access_token: Sealed,
 ) -> Result<Committed, RefreshError> {
-    let record = StoredGrant {
+    let record = GrantCommit {
         id: token.grant.clone(),
         key: grant.clone(),
         generation: token.generation,
-        access_token,
-        issued_at: token.issued_at,
-        expires_at: token.expires_at,
-        refresh_after: token.refresh_after,
+        material: Material {
+            access_token,
+            refresh_token: None,
+            issued_at: token.issued_at,
+            expires_at: token.expires_at,
+            refresh_after: token.refresh_after,
+        },
+        scopes: Vec::new(),
+        auth_revisions: Vec::new(),
+        account: None,
+        consented_at: None,
     };
     let deadline = Instant::now() + inner.limits.commit;
     let mut pause = COMMIT_PAUSE;
@@ -148,10 +152,8 @@ async fn commit(
             Ok(()) => return Ok(Committed::Ours),
             // Somebody else was first, or an earlier attempt of ours arrived without our learning it.
             Err(StoreError::Conflict) => match inner.store.grant(grant).await {
-                Ok(Some(winner)) if winner.id == record.id && winner.access_token == record.access_token => {
-                    return Ok(Committed::Ours);
-                }
-                Ok(Some(winner)) => return Ok(Committed::Theirs(winner)),
+                Ok(Some(winner)) if winner.material.as_ref() == Some(&record.material) => return Ok(Committed::Ours),
+                Ok(Some(winner)) => return Ok(Committed::Theirs(Box::new(winner))),
                 Ok(None) => StoreError::Conflict,
                 Err(error) => error,
             },
@@ -166,25 +168,22 @@ async fn commit(
     }
 }
 
-fn new_id() -> String {
-    // Random, and no secret: it names a record.
-    keys::hex(Secret::random::<16>().expose())
-}
-
 impl Inner {
     /// Opens a stored token if it has not expired. One that does not open is as good as none, but is told loudly.
     pub(super) async fn open_live(&self, stored: &StoredGrant) -> Result<Option<Arc<OpenedToken>>, RefreshError> {
-        if stored.expires_at <= self.clock.now() {
+        let Some(material) = stored.material.as_ref().filter(|material| self.clock.now() < material.expires_at) else {
             return Ok(None);
-        }
-        match self.vault.open(&place(&stored.id, stored.generation), &stored.access_token).await {
+        };
+        // The id is made from whom it was asked for: what was sealed for somebody else does not open here.
+        let id = keys::grant_id(&self.tenant, &stored.key);
+        match self.vault.open(&place(&id, stored.generation), &material.access_token).await {
             Ok(access_token) => Ok(Some(Arc::new(OpenedToken {
                 access_token,
-                grant: stored.id.clone(),
+                grant: id,
                 generation: stored.generation,
-                issued_at: stored.issued_at,
-                expires_at: stored.expires_at,
-                refresh_after: stored.refresh_after,
+                issued_at: material.issued_at,
+                expires_at: material.expires_at,
+                refresh_after: material.refresh_after,
             }))),
             Err(error @ (VaultError::NotAuthentic { .. } | VaultError::Unreadable { .. })) => {
                 tracing::error!(%error, "a stored token was tampered with; it will be replaced");

@@ -10,9 +10,9 @@ use super::*;
 use crate::clock::FixedClock;
 use crate::fetch::Fetcher;
 use crate::model::{ClientAuthentication, TemplatePart};
-use crate::store::StoredGrant;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::tests::open_in;
+use crate::store::{GrantCommit, Material, StoredGrant};
 
 const START: UnixTime = UnixTime(1_800_000_000_000);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -346,25 +346,30 @@ async fn i5_loser_of_a_race_serves_the_winners_and_deletes_nothing() {
     fixture.provider.gate.send_replace(false);
     let loser = fixture.spawn(Need::Live);
     fixture.provider.until_asked(1).await;
-    let winner = StoredGrant {
-        id: "winner".to_owned(),
-        key: keys::service_grant(&fixture.client),
+    let key = keys::service_grant(&fixture.client);
+    let id = keys::grant_id(&Tenant("t".into()), &key);
+    let data_key = fixture.vault.data_key().await.unwrap();
+    let winner = GrantCommit {
+        material: Material {
+            access_token: data_key.seal(&renewal::place(&id, Generation(1)), &Secret::new("winners-token")),
+            refresh_token: None,
+            issued_at: START,
+            expires_at: START.after(HOUR),
+            refresh_after: START.after(HOUR),
+        },
+        id,
+        key,
         generation: Generation(1),
-        access_token: fixture
-            .vault
-            .data_key()
-            .await
-            .unwrap()
-            .seal(&renewal::place("winner", Generation(1)), &Secret::new("winners-token")),
-        issued_at: START,
-        expires_at: START.after(HOUR),
-        refresh_after: START.after(HOUR),
+        scopes: vec![],
+        auth_revisions: vec![],
+        account: None,
+        consented_at: None,
     };
     fixture.store.commit_grant(&winner).await.unwrap();
     fixture.provider.gate.send_replace(true);
     assert_eq!(text(&loser.await.unwrap().unwrap()), "winners-token");
     assert_eq!(fixture.text(Need::Live).await, "winners-token");
-    assert_eq!(fixture.stored().await.unwrap().id, "winner");
+    assert_eq!(fixture.stored().await.unwrap().material, Some(winner.material));
 }
 
 #[tokio::test]

@@ -60,6 +60,7 @@ fn changes(old: &Server, new: &Server) -> Vec<String> {
 /// The manifest's own word for it.
 pub(crate) fn kind(auth: &Auth) -> &'static str {
     match auth {
+        Auth::AuthorizationCode(_) => "authorization_code",
         Auth::ClientCredentials(_) => "client_credentials",
         Auth::Header(_) => "header",
         Auth::None => "none",

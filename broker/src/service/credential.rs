@@ -52,6 +52,7 @@ impl Inner {
                 timings.store_us += micros(started.elapsed());
                 Ok(self.lasting(values, secrets, caller))
             }
+            Auth::AuthorizationCode(_) => Err(Refused::Upstream),
             Auth::ClientCredentials(client) => self.of_grant(client, need, timings).await,
         }
     }

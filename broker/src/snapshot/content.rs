@@ -107,6 +107,7 @@ fn server(settings: &Settings, known: &model::Server) -> Server {
     let (auth, passthrough_audience) = match &known.auth {
         Auth::None => (AuthKind::None, ""),
         Auth::Header(_) => (AuthKind::Header, ""),
+        Auth::AuthorizationCode(_) => (AuthKind::AuthorizationCode, ""),
         Auth::ClientCredentials(_) => (AuthKind::ClientCredentials, ""),
         Auth::Passthrough { audience } => (AuthKind::Passthrough, audience.as_str()),
     };

@@ -87,7 +87,7 @@ macro_rules! suite {
             cases! { $open, grants,
                 one: [
                     are_read_as_written,
-                    another_revision_holder_or_client_is_another_grant,
+                    another_holder_or_client_is_another_grant,
                     refuses_a_generation_that_is_not_the_next,
                     refuses_the_material_of_another_record,
                 ]

@@ -6,12 +6,17 @@
 pub mod chain;
 #[cfg(test)]
 mod conformance;
+mod consent;
+mod grant;
 pub mod sqlite;
 
 use async_trait::async_trait;
 
 use crate::clock::UnixTime;
 use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, PrincipalKind};
+
+pub use consent::{ConsentAttempt, SignInKind, StoredConsent, StoredSession, StoredSignIn};
+pub use grant::{GrantCommit, Intent, Material, Spare, Standing, StoredGrant};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -60,25 +65,6 @@ pub struct StoredManifest {
     pub kind: String,
     /// The manifest as canonical JSON.
     pub body: String,
-}
-
-/// The material of a grant.
-#[derive(Clone, Debug)]
-pub struct StoredGrant {
-    /// Opaque id, part of the AAD.
-    pub id: String,
-    /// What it is for.
-    pub key: GrantKey,
-    /// Counts the token material, from 1.
-    pub generation: Generation,
-    /// Sealed access token.
-    pub access_token: Sealed,
-    /// When the provider issued it, by our clock.
-    pub issued_at: UnixTime,
-    /// When it expires.
-    pub expires_at: UnixTime,
-    /// From here on it is due for renewal.
-    pub refresh_after: UnixTime,
 }
 
 /// A token that the broker issued; the token itself is not kept.
@@ -207,9 +193,68 @@ pub trait Store: Send + Sync + 'static {
 
     /// The grant for this key.
     async fn grant(&self, key: &GrantKey) -> Result<Option<StoredGrant>, StoreError>;
+    /// A grant by id.
+    async fn grant_by_id(&self, id: &str) -> Result<Option<StoredGrant>, StoreError>;
+    /// Every grant of one holder, or of all people (not of `service`), in order of id.
+    async fn grants(&self, holder: Option<&PrincipalId>) -> Result<Vec<StoredGrant>, StoreError>;
     /// Stores generation `n` of a grant whose stored generation is `n - 1` (or which is not there, for 1), by
-    /// compare-and-swap. `Conflict` otherwise: the loser re-reads, and deletes nothing (I5).
-    async fn commit_grant(&self, grant: &StoredGrant) -> Result<(), StoreError>;
+    /// compare-and-swap, whatever its standing; its intent and its spare are gone then. `Conflict` otherwise: the loser
+    /// re-reads, and deletes nothing (I5).
+    async fn commit_grant(&self, grant: &GrantCommit) -> Result<(), StoreError>;
+    /// Takes the right to refresh a live grant at this generation. `Conflict` unless the intent there is exactly
+    /// `instead_of`: none, or one whose deadline has passed or whose owner is dead.
+    async fn take_intent(
+        &self,
+        id: &str,
+        generation: Generation,
+        intent: &Intent,
+        instead_of: Option<&Intent>,
+    ) -> Result<(), StoreError>;
+    /// Gives the right back, if it is still this one: the provider has certainly not acted on it.
+    async fn clear_intent(&self, id: &str, generation: Generation, intent: &Intent) -> Result<(), StoreError>;
+    /// Every live grant with an intent whose deadline is before `before`, or whose owner is `owner`, in order of id.
+    async fn dangling_intents(&self, before: UnixTime, owner: &str) -> Result<Vec<StoredGrant>, StoreError>;
+    /// Keeps a refresh token whose commit lost, sealed for `generation`, unless there is one already.
+    async fn keep_spare(&self, id: &str, generation: Generation, spare: &Sealed) -> Result<(), StoreError>;
+    /// Drops the spare of this generation, which was tried.
+    async fn drop_spare(&self, id: &str, generation: Generation) -> Result<(), StoreError>;
+    /// Ends a grant at exactly this generation and destroys its material, intent and spare; its row stays, so that its
+    /// generations never begin again. `Conflict` if it is another generation by now (I5).
+    async fn end_grant(&self, id: &str, generation: Generation, standing: &Standing) -> Result<(), StoreError>;
+
+    /// The unfinished consent of the same holder, provider client, server and extra scopes that has not expired at
+    /// `consent.created_at`, or this one, stored now.
+    async fn ensure_consent(&self, consent: &StoredConsent) -> Result<StoredConsent, StoreError>;
+    /// A consent by id, expired or not.
+    async fn consent(&self, id: &str) -> Result<Option<StoredConsent>, StoreError>;
+    /// Gives an unfinished consent another time to live. `Conflict` if there is no such consent.
+    async fn renew_consent(&self, id: &str, expires_at: UnixTime) -> Result<(), StoreError>;
+    /// Begins an unfinished consent: attempt `n` after `n - 1`, whose state and verifier are gone. `Conflict`
+    /// otherwise.
+    async fn begin_consent(&self, id: &str, attempt: &ConsentAttempt) -> Result<(), StoreError>;
+    /// Takes the code of this attempt for oneself: one caller ever gets `Ok`, all others `Conflict`.
+    async fn take_code(&self, id: &str, attempt: u32) -> Result<(), StoreError>;
+    /// Says how this attempt ended, and destroys its state and verifier. `Conflict` if it is not the last attempt or has
+    /// ended.
+    async fn finish_consent(&self, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError>;
+
+    /// Remembers a browser that signed in.
+    async fn add_session(&self, session: &StoredSession) -> Result<(), StoreError>;
+    /// A session that has not expired at `now`.
+    async fn session(&self, hash: &[u8; 32], now: UnixTime) -> Result<Option<StoredSession>, StoreError>;
+    /// Ends a session.
+    async fn end_session(&self, hash: &[u8; 32]) -> Result<(), StoreError>;
+    /// Remembers a sign-in that was begun; `Conflict` if its id is taken.
+    async fn add_sign_in(&self, sign_in: &StoredSignIn) -> Result<(), StoreError>;
+    /// A sign-in that has not expired at `now`.
+    async fn sign_in(&self, id: &str, now: UnixTime) -> Result<Option<StoredSignIn>, StoreError>;
+    /// Says who an unused sign-in of an application is, and the hash of the code that proves it; once. `Conflict`
+    /// otherwise.
+    async fn confirm_sign_in(&self, id: &str, principal: &PrincipalId, code: &[u8; 32]) -> Result<(), StoreError>;
+    /// Uses a sign-in up: one caller ever gets `Ok`, all others `Conflict`.
+    async fn use_sign_in(&self, id: &str, now: UnixTime) -> Result<(), StoreError>;
+    /// Drops consents, sessions and sign-ins that expired before `before`.
+    async fn drop_expired(&self, before: UnixTime) -> Result<(), StoreError>;
 
     /// Remembers a token that was issued; `Conflict` if its id is taken or its principal is not there.
     async fn add_token(&self, token: &StoredToken) -> Result<(), StoreError>;

@@ -6,21 +6,27 @@ use crate::model::{Generation, Tenant};
 /// Kinds of records that hold sealed fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordKind {
+    /// A consent in progress; its record id is the one in its URL.
+    Consent,
     /// A grant; its record id is the grant's.
     Grant,
     /// A private key of the broker's own; its record id is the `kid`.
     Key,
     /// A secret of the broker's own; its record id is the reference without its scheme.
     Secret,
+    /// A sign-in in progress.
+    SignIn,
 }
 
 impl RecordKind {
     /// As it stands in the AAD and in messages: never changed once a record was sealed with it.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Consent => "consent",
             Self::Grant => "grant",
             Self::Key => "key",
             Self::Secret => "secret",
+            Self::SignIn => "sign-in",
         }
     }
 }

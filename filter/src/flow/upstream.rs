@@ -75,7 +75,7 @@ impl Forwarded {
     fn credential_refused(mut self: Box<Self>, head: &Head, status: u32, env: &mut Env<'_>) -> (Flow, Step) {
         match self.opened.server.auth {
             Auth::None | Auth::Passthrough => return self.replace(&Rejection::UpstreamForbidden, env),
-            Auth::ClientCredentials | Auth::Header => {}
+            Auth::AuthorizationCode | Auth::ClientCredentials | Auth::Header => {}
         }
         env.worker.credentials.remove_released(&self.key, &self.credential.use_handle);
         let Some(token) = bearer(&self.opened.head).ok().and_then(|token| std::str::from_utf8(token).ok()) else {

@@ -1,64 +1,231 @@
 //! Grants: stored by compare-and-swap on the generation (I5).
 
+use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{signed, unsigned};
+use super::{one, signed, texts, to_json, unsigned};
 use crate::clock::UnixTime;
-use crate::model::{Generation, GrantKey};
-use crate::store::{Sealed, StoreError, StoredGrant};
+use crate::keys::SERVICE_HOLDER;
+use crate::model::{Generation, GrantKey, PrincipalId};
+use crate::store::{GrantCommit, Intent, Material, Sealed, Spare, Standing, StoreError, StoredGrant};
 
 pub(super) async fn find(db: &mut SqliteConnection, key: &GrantKey) -> Result<Option<StoredGrant>, StoreError> {
-    let row = sqlx::query(
-        "SELECT id, generation, access_token, issued_at, expires_at, refresh_after FROM grants
-         WHERE provider_client = ? AND holder = ? AND auth_revision = ?",
-    )
-    .bind(&key.provider_client)
-    .bind(&key.holder)
-    .bind(&key.auth_revision)
-    .fetch_optional(db)
-    .await?;
-    let Some(row) = row else { return Ok(None) };
-    let id: String = row.try_get("id")?;
-    let number = |column| unsigned(row.try_get(column)?, "grants", &id);
-    Ok(Some(StoredGrant {
-        key: key.clone(),
-        generation: Generation(number("generation")?),
-        access_token: Sealed(row.try_get("access_token")?),
-        issued_at: UnixTime(number("issued_at")?),
-        expires_at: UnixTime(number("expires_at")?),
-        refresh_after: UnixTime(number("refresh_after")?),
-        id,
-    }))
+    let sql = "SELECT * FROM grants WHERE provider_client = ? AND holder = ?";
+    let row = sqlx::query(sql).bind(&key.provider_client).bind(&key.holder).fetch_optional(db).await?;
+    row.map(|row| read(&row)).transpose()
 }
 
-pub(super) async fn commit(db: &mut SqliteConnection, grant: &StoredGrant) -> Result<(), StoreError> {
+pub(super) async fn by_id(db: &mut SqliteConnection, id: &str) -> Result<Option<StoredGrant>, StoreError> {
+    let sql = "SELECT * FROM grants WHERE id = ?";
+    sqlx::query(sql).bind(id).fetch_optional(db).await?.map(|row| read(&row)).transpose()
+}
+
+pub(super) async fn all(
+    db: &mut SqliteConnection,
+    holder: Option<&PrincipalId>,
+) -> Result<Vec<StoredGrant>, StoreError> {
+    let sql = "SELECT * FROM grants WHERE coalesce(holder = ?, holder <> ?) ORDER BY id";
+    let query = sqlx::query(sql).bind(holder.map(|holder| holder.0.as_str())).bind(SERVICE_HOLDER);
+    query.fetch_all(db).await?.iter().map(read).collect()
+}
+
+pub(super) async fn dangling(
+    db: &mut SqliteConnection,
+    before: UnixTime,
+    owner: &str,
+) -> Result<Vec<StoredGrant>, StoreError> {
+    let sql = "SELECT * FROM grants
+         WHERE standing = 'live' AND intent_owner IS NOT NULL AND (intent_deadline < ? OR intent_owner = ?) ORDER BY id";
+    sqlx::query(sql).bind(signed(before.0)).bind(owner).fetch_all(db).await?.iter().map(read).collect()
+}
+
+pub(super) async fn commit(db: &mut SqliteConnection, grant: &GrantCommit) -> Result<(), StoreError> {
     let Some(before) = grant.generation.0.checked_sub(1) else { return Err(StoreError::Conflict) };
     let written = if before == 0 {
         sqlx::query(
-            "INSERT INTO grants (generation, access_token, issued_at, expires_at, refresh_after,
-                                 provider_client, holder, auth_revision, id)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            "INSERT INTO grants (generation, standing, reason, scopes, auth_revisions, account, consented_at, access_token,
+                                 refresh_token, issued_at, expires_at, refresh_after, provider_client, holder, id)
+             VALUES (?, 'live', '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         )
     } else {
         // The id is part of the AAD: material sealed for another record must not land in this one.
         sqlx::query(
-            "UPDATE grants SET generation = ?, access_token = ?, issued_at = ?, expires_at = ?, refresh_after = ?
-             WHERE provider_client = ? AND holder = ? AND auth_revision = ? AND id = ? AND generation = ?",
+            "UPDATE grants SET generation = ?, standing = 'live', reason = '', scopes = ?, auth_revisions = ?, account = ?,
+                    consented_at = ?, access_token = ?, refresh_token = ?, issued_at = ?, expires_at = ?, refresh_after = ?,
+                    spare = NULL, spare_generation = NULL,
+                    intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
+             WHERE provider_client = ? AND holder = ? AND id = ? AND generation = ?",
         )
     };
+    let material = &grant.material;
     let written = written
         .bind(signed(grant.generation.0))
-        .bind(&grant.access_token.0)
-        .bind(signed(grant.issued_at.0))
-        .bind(signed(grant.expires_at.0))
-        .bind(signed(grant.refresh_after.0))
+        .bind(to_json(&grant.scopes))
+        .bind(to_json(&grant.auth_revisions))
+        .bind(&grant.account)
+        .bind(grant.consented_at.map(|at| signed(at.0)))
+        .bind(&material.access_token.0)
+        .bind(material.refresh_token.as_ref().map(|token| &token.0))
+        .bind(signed(material.issued_at.0))
+        .bind(signed(material.expires_at.0))
+        .bind(signed(material.refresh_after.0))
         .bind(&grant.key.provider_client)
         .bind(&grant.key.holder)
-        .bind(&grant.key.auth_revision)
         .bind(&grant.id);
     let written = if before == 0 { written } else { written.bind(signed(before)) };
-    match written.execute(db).await?.rows_affected() {
-        1 => Ok(()),
-        _ => Err(StoreError::Conflict),
-    }
+    one(written.execute(db).await?.rows_affected())
+}
+
+pub(super) async fn take_intent(
+    db: &mut SqliteConnection,
+    id: &str,
+    generation: Generation,
+    intent: &Intent,
+    instead_of: Option<&Intent>,
+) -> Result<(), StoreError> {
+    let taken = sqlx::query(
+        "UPDATE grants SET intent_owner = ?, intent_attempt = ?, intent_started_at = ?, intent_deadline = ?
+         WHERE id = ? AND generation = ? AND standing = 'live'
+           AND intent_owner IS ? AND (intent_owner IS NULL OR (intent_attempt = ? AND intent_started_at = ?))",
+    )
+    .bind(&intent.owner)
+    .bind(i64::from(intent.attempt))
+    .bind(signed(intent.started_at.0))
+    .bind(signed(intent.deadline.0))
+    .bind(id)
+    .bind(signed(generation.0))
+    .bind(instead_of.map(|old| &old.owner))
+    .bind(instead_of.map(|old| i64::from(old.attempt)))
+    .bind(instead_of.map(|old| signed(old.started_at.0)))
+    .execute(db)
+    .await?;
+    one(taken.rows_affected())
+}
+
+pub(super) async fn clear_intent(
+    db: &mut SqliteConnection,
+    id: &str,
+    generation: Generation,
+    intent: &Intent,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE grants SET intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
+         WHERE id = ? AND generation = ? AND intent_owner = ? AND intent_attempt = ? AND intent_started_at = ?",
+    )
+    .bind(id)
+    .bind(signed(generation.0))
+    .bind(&intent.owner)
+    .bind(i64::from(intent.attempt))
+    .bind(signed(intent.started_at.0))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn keep_spare(
+    db: &mut SqliteConnection,
+    id: &str,
+    generation: Generation,
+    spare: &Sealed,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE grants SET spare = ?, spare_generation = ? WHERE id = ? AND standing = 'live' AND spare IS NULL",
+    )
+    .bind(&spare.0)
+    .bind(signed(generation.0))
+    .bind(id)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn drop_spare(db: &mut SqliteConnection, id: &str, generation: Generation) -> Result<(), StoreError> {
+    sqlx::query("UPDATE grants SET spare = NULL, spare_generation = NULL WHERE id = ? AND spare_generation = ?")
+        .bind(id)
+        .bind(signed(generation.0))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn end(
+    db: &mut SqliteConnection,
+    id: &str,
+    generation: Generation,
+    standing: &Standing,
+) -> Result<(), StoreError> {
+    let (standing, reason) = match standing {
+        // There is no material to give it here.
+        Standing::Live => return Err(StoreError::Conflict),
+        Standing::NeedsConsent(reason) => ("needs_consent", reason),
+        Standing::Revoked(reason) => ("revoked", reason),
+    };
+    let ended = sqlx::query(
+        "UPDATE grants SET standing = ?, reason = ?, access_token = NULL, refresh_token = NULL,
+                spare = NULL, spare_generation = NULL,
+                intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
+         WHERE id = ? AND generation = ?",
+    )
+    .bind(standing)
+    .bind(reason)
+    .bind(id)
+    .bind(signed(generation.0))
+    .execute(db)
+    .await?;
+    one(ended.rows_affected())
+}
+
+fn read(row: &SqliteRow) -> Result<StoredGrant, StoreError> {
+    let id: String = row.try_get("id")?;
+    let corrupt = |why| StoreError::Corrupt { table: "grants", id: id.clone(), why };
+    let number = |column| unsigned(row.try_get(column)?, "grants", &id);
+    let maybe = |column| match row.try_get::<Option<i64>, _>(column)? {
+        Some(value) => unsigned(value, "grants", &id).map(Some),
+        None => Ok(None),
+    };
+    let reason: String = row.try_get("reason")?;
+    let standing = match row.try_get::<&str, _>("standing")? {
+        "live" => Standing::Live,
+        "needs_consent" => Standing::NeedsConsent(reason),
+        "revoked" => Standing::Revoked(reason),
+        _ => return Err(corrupt("its standing is unknown")),
+    };
+    let material = match row.try_get::<Option<Vec<u8>>, _>("access_token")? {
+        None => None,
+        Some(access_token) => Some(Material {
+            access_token: Sealed(access_token),
+            refresh_token: row.try_get::<Option<Vec<u8>>, _>("refresh_token")?.map(Sealed),
+            issued_at: UnixTime(number("issued_at")?),
+            expires_at: UnixTime(number("expires_at")?),
+            refresh_after: UnixTime(number("refresh_after")?),
+        }),
+    };
+    let intent = match (maybe("intent_started_at")?, maybe("intent_deadline")?) {
+        (Some(started_at), Some(deadline)) => Some(Intent {
+            owner: row.try_get("intent_owner")?,
+            attempt: u32::try_from(number("intent_attempt")?).map_err(|_| corrupt("too many attempts"))?,
+            started_at: UnixTime(started_at),
+            deadline: UnixTime(deadline),
+        }),
+        (Some(_) | None, _) => None,
+    };
+    let spare = match (row.try_get::<Option<Vec<u8>>, _>("spare")?, maybe("spare_generation")?) {
+        (Some(spare), Some(generation)) => {
+            Some(Spare { generation: Generation(generation), refresh_token: Sealed(spare) })
+        }
+        (Some(_) | None, _) => None,
+    };
+    Ok(StoredGrant {
+        key: GrantKey { provider_client: row.try_get("provider_client")?, holder: row.try_get("holder")? },
+        generation: Generation(number("generation")?),
+        standing,
+        material,
+        scopes: texts(row.try_get("scopes")?, "grants", &id)?,
+        auth_revisions: texts(row.try_get("auth_revisions")?, "grants", &id)?,
+        account: row.try_get("account")?,
+        consented_at: maybe("consented_at")?.map(UnixTime),
+        intent,
+        spare,
+        id,
+    })
 }

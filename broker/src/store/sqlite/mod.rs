@@ -4,6 +4,7 @@
 //! (`secure_delete`). One connection writes, a few read; another process with the same file is waited for, 2 s.
 
 mod audit;
+mod consents;
 mod grants;
 mod keys;
 mod manifests;
@@ -11,6 +12,7 @@ mod open;
 mod principals;
 mod reports;
 mod secrets;
+mod sign_ins;
 mod tokens;
 
 use async_trait::async_trait;
@@ -19,11 +21,12 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 pub use open::OpenError;
 
 use super::{
-    AuditEntry, Recorded, ReportNumber, Store, StoreError, StoredAudit, StoredGrant, StoredKey, StoredManifest,
-    StoredSecret, StoredToken,
+    AuditEntry, ConsentAttempt, GrantCommit, Intent, Recorded, ReportNumber, Sealed, Standing, Store, StoreError,
+    StoredAudit, StoredConsent, StoredGrant, StoredKey, StoredManifest, StoredSecret, StoredSession, StoredSignIn,
+    StoredToken,
 };
 use crate::clock::UnixTime;
-use crate::model::{GrantKey, Identity, Principal, PrincipalId, PrincipalKind};
+use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, PrincipalKind};
 
 /// A store in a SQLite file.
 pub struct SqliteStore {
@@ -67,6 +70,23 @@ fn unsigned(value: i64, table: &'static str, id: &str) -> Result<u64, StoreError
 fn hash(bytes: Vec<u8>, table: &'static str, id: &str) -> Result<[u8; 32], StoreError> {
     let corrupt = |_| StoreError::Corrupt { table, id: id.to_owned(), why: "a hash is not 32 bytes long" };
     bytes.try_into().map_err(corrupt)
+}
+
+/// A compare-and-swap changed one row, or somebody else was first.
+fn one(rows: u64) -> Result<(), StoreError> {
+    match rows {
+        1 => Ok(()),
+        _ => Err(StoreError::Conflict),
+    }
+}
+
+fn to_json(texts: &[String]) -> String {
+    serde_json::Value::from(texts).to_string()
+}
+
+fn texts(json: &str, table: &'static str, id: &str) -> Result<Vec<String>, StoreError> {
+    let corrupt = |_| StoreError::Corrupt { table, id: id.to_owned(), why: "a list is not one" };
+    serde_json::from_str(json).map_err(corrupt)
 }
 
 #[async_trait]
@@ -139,9 +159,137 @@ impl Store for SqliteStore {
         grants::find(&mut *self.readers.acquire().await?, key).await
     }
 
-    async fn commit_grant(&self, grant: &StoredGrant) -> Result<(), StoreError> {
+    async fn grant_by_id(&self, id: &str) -> Result<Option<StoredGrant>, StoreError> {
+        grants::by_id(&mut *self.readers.acquire().await?, id).await
+    }
+
+    async fn grants(&self, holder: Option<&PrincipalId>) -> Result<Vec<StoredGrant>, StoreError> {
+        grants::all(&mut *self.readers.acquire().await?, holder).await
+    }
+
+    async fn commit_grant(&self, grant: &GrantCommit) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         grants::commit(&mut tx, grant).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn take_intent(
+        &self,
+        id: &str,
+        generation: Generation,
+        intent: &Intent,
+        instead_of: Option<&Intent>,
+    ) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        grants::take_intent(&mut tx, id, generation, intent, instead_of).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn clear_intent(&self, id: &str, generation: Generation, intent: &Intent) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        grants::clear_intent(&mut tx, id, generation, intent).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn dangling_intents(&self, before: UnixTime, owner: &str) -> Result<Vec<StoredGrant>, StoreError> {
+        grants::dangling(&mut *self.readers.acquire().await?, before, owner).await
+    }
+
+    async fn keep_spare(&self, id: &str, generation: Generation, spare: &Sealed) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        grants::keep_spare(&mut tx, id, generation, spare).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn drop_spare(&self, id: &str, generation: Generation) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        grants::drop_spare(&mut tx, id, generation).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn end_grant(&self, id: &str, generation: Generation, standing: &Standing) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        grants::end(&mut tx, id, generation, standing).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn ensure_consent(&self, consent: &StoredConsent) -> Result<StoredConsent, StoreError> {
+        let mut tx = self.begin().await?;
+        let stored = consents::ensure(&mut tx, consent).await?;
+        tx.commit().await?;
+        Ok(stored)
+    }
+
+    async fn consent(&self, id: &str) -> Result<Option<StoredConsent>, StoreError> {
+        consents::find(&mut *self.readers.acquire().await?, id).await
+    }
+
+    async fn renew_consent(&self, id: &str, expires_at: UnixTime) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        consents::renew(&mut tx, id, expires_at).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn begin_consent(&self, id: &str, attempt: &ConsentAttempt) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        consents::begin(&mut tx, id, attempt).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn take_code(&self, id: &str, attempt: u32) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        consents::take_code(&mut tx, id, attempt).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn finish_consent(&self, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        consents::finish(&mut tx, id, attempt, outcome).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn add_session(&self, session: &StoredSession) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        sign_ins::add_session(&mut tx, session).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn session(&self, hash: &[u8; 32], now: UnixTime) -> Result<Option<StoredSession>, StoreError> {
+        sign_ins::session(&mut *self.readers.acquire().await?, hash, now).await
+    }
+
+    async fn end_session(&self, hash: &[u8; 32]) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        sign_ins::end_session(&mut tx, hash).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn add_sign_in(&self, sign_in: &StoredSignIn) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        sign_ins::add(&mut tx, sign_in).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn sign_in(&self, id: &str, now: UnixTime) -> Result<Option<StoredSignIn>, StoreError> {
+        sign_ins::find(&mut *self.readers.acquire().await?, id, now).await
+    }
+
+    async fn confirm_sign_in(&self, id: &str, principal: &PrincipalId, code: &[u8; 32]) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        sign_ins::confirm(&mut tx, id, principal, code).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn use_sign_in(&self, id: &str, now: UnixTime) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        sign_ins::take(&mut tx, id, now).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn drop_expired(&self, before: UnixTime) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        consents::drop_expired(&mut tx, before).await?;
+        sign_ins::drop_expired(&mut tx, before).await?;
         Ok(tx.commit().await?)
     }
 

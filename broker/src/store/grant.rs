@@ -1,0 +1,101 @@
+//! Grants as stored.
+
+use super::Sealed;
+use crate::clock::UnixTime;
+use crate::model::{Generation, GrantKey};
+
+/// A grant: one stored authorization at one provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredGrant {
+    /// `keys::grant_id` of its key; part of the AAD.
+    pub id: String,
+    /// What it is for.
+    pub key: GrantKey,
+    /// Counts the token material, from 1, for as long as the row exists.
+    pub generation: Generation,
+    /// Whether it can be served.
+    pub standing: Standing,
+    /// The tokens; there if and only if it is [`Standing::Live`].
+    pub material: Option<Material>,
+    /// What was agreed to, sorted; empty for client credentials.
+    pub scopes: Vec<String>,
+    /// Of the servers it was agreed to be used for, sorted; empty for client credentials.
+    pub auth_revisions: Vec<String>,
+    /// The provider's own id of the account, where it tells one.
+    pub account: Option<String>,
+    /// When somebody agreed to it; never, for client credentials.
+    pub consented_at: Option<UnixTime>,
+    /// Who refreshes it now, or died while refreshing it.
+    pub intent: Option<Intent>,
+    /// A refresh token whose commit lost.
+    pub spare: Option<Spare>,
+}
+
+/// Whether a grant can be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has tokens.
+    Live,
+    /// The provider ended it; the reason is a code.
+    NeedsConsent(String),
+    /// Its holder or an operator ended it; the reason is a code.
+    Revoked(String),
+}
+
+/// The tokens of a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Material {
+    /// Sealed access token.
+    pub access_token: Sealed,
+    /// Sealed refresh token, where the provider gave one.
+    pub refresh_token: Option<Sealed>,
+    /// When the provider issued the access token, by our clock.
+    pub issued_at: UnixTime,
+    /// When it expires.
+    pub expires_at: UnixTime,
+    /// From here on it is due for renewal.
+    pub refresh_after: UnixTime,
+}
+
+/// The durable right to refresh one generation of a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Intent {
+    /// `<broker>/<start of that broker>`.
+    pub owner: String,
+    /// Counts the attempts at this generation, from 1.
+    pub attempt: u32,
+    /// When it was taken.
+    pub started_at: UnixTime,
+    /// After this, whoever took it is not at it any more.
+    pub deadline: UnixTime,
+}
+
+/// A refresh token whose commit lost: tried once before the grant is given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Spare {
+    /// The generation it was sealed for.
+    pub generation: Generation,
+    /// The token.
+    pub refresh_token: Sealed,
+}
+
+/// The next generation of a grant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GrantCommit {
+    /// `keys::grant_id` of the key.
+    pub id: String,
+    /// What it is for.
+    pub key: GrantKey,
+    /// One more than what is stored.
+    pub generation: Generation,
+    /// The tokens.
+    pub material: Material,
+    /// As in [`StoredGrant`].
+    pub scopes: Vec<String>,
+    /// As in [`StoredGrant`].
+    pub auth_revisions: Vec<String>,
+    /// As in [`StoredGrant`].
+    pub account: Option<String>,
+    /// As in [`StoredGrant`].
+    pub consented_at: Option<UnixTime>,
+}

@@ -1,0 +1,142 @@
+//! Consents in progress.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::{hash, one, signed, texts, to_json, unsigned};
+use crate::clock::UnixTime;
+use crate::model::{GrantKey, ServerName};
+use crate::store::{ConsentAttempt, Sealed, StoreError, StoredConsent};
+
+pub(super) async fn ensure(db: &mut SqliteConnection, consent: &StoredConsent) -> Result<StoredConsent, StoreError> {
+    let sql = "SELECT * FROM consents WHERE holder = ? AND provider_client = ? AND server = ? AND extra_scopes = ?
+         AND outcome IS NULL AND expires_at > ? ORDER BY expires_at DESC LIMIT 1";
+    let pending = sqlx::query(sql)
+        .bind(&consent.key.holder)
+        .bind(&consent.key.provider_client)
+        .bind(&consent.server.0)
+        .bind(to_json(&consent.extra_scopes))
+        .bind(signed(consent.created_at.0))
+        .fetch_optional(&mut *db)
+        .await?;
+    if let Some(row) = pending {
+        return read(&row);
+    }
+    sqlx::query(
+        "INSERT INTO consents (id, provider_client, holder, server, subjects, extra_scopes, created_at, expires_at,
+                               attempt, code_taken)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+    )
+    .bind(&consent.id)
+    .bind(&consent.key.provider_client)
+    .bind(&consent.key.holder)
+    .bind(&consent.server.0)
+    .bind(to_json(&consent.subjects))
+    .bind(to_json(&consent.extra_scopes))
+    .bind(signed(consent.created_at.0))
+    .bind(signed(consent.expires_at.0))
+    .execute(db)
+    .await?;
+    Ok(StoredConsent { attempt: None, attempts: 0, code_taken: false, outcome: None, ..consent.clone() })
+}
+
+pub(super) async fn find(db: &mut SqliteConnection, id: &str) -> Result<Option<StoredConsent>, StoreError> {
+    let sql = "SELECT * FROM consents WHERE id = ?";
+    sqlx::query(sql).bind(id).fetch_optional(db).await?.map(|row| read(&row)).transpose()
+}
+
+pub(super) async fn renew(db: &mut SqliteConnection, id: &str, expires_at: UnixTime) -> Result<(), StoreError> {
+    let renewed = sqlx::query("UPDATE consents SET expires_at = ? WHERE id = ? AND outcome IS NULL")
+        .bind(signed(expires_at.0))
+        .bind(id)
+        .execute(db)
+        .await?;
+    one(renewed.rows_affected())
+}
+
+pub(super) async fn begin(db: &mut SqliteConnection, id: &str, attempt: &ConsentAttempt) -> Result<(), StoreError> {
+    let Some(before) = attempt.number.checked_sub(1) else { return Err(StoreError::Conflict) };
+    let begun = sqlx::query(
+        "UPDATE consents SET attempt = ?, session = ?, state = ?, verifier = ?, scopes = ?, auth_revisions = ?, begun_at = ?,
+                code_taken = 0
+         WHERE id = ? AND attempt = ? AND outcome IS NULL",
+    )
+    .bind(i64::from(attempt.number))
+    .bind(attempt.session.as_slice())
+    .bind(&attempt.state.0)
+    .bind(&attempt.verifier.0)
+    .bind(to_json(&attempt.scopes))
+    .bind(to_json(&attempt.auth_revisions))
+    .bind(signed(attempt.begun_at.0))
+    .bind(id)
+    .bind(i64::from(before))
+    .execute(db)
+    .await?;
+    one(begun.rows_affected())
+}
+
+pub(super) async fn take_code(db: &mut SqliteConnection, id: &str, attempt: u32) -> Result<(), StoreError> {
+    let taken = sqlx::query(
+        "UPDATE consents SET code_taken = 1 WHERE id = ? AND attempt = ? AND code_taken = 0 AND outcome IS NULL",
+    )
+    .bind(id)
+    .bind(i64::from(attempt))
+    .execute(db)
+    .await?;
+    one(taken.rows_affected())
+}
+
+pub(super) async fn finish(db: &mut SqliteConnection, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError> {
+    let finished = sqlx::query(
+        "UPDATE consents SET outcome = ?, state = NULL, verifier = NULL
+         WHERE id = ? AND attempt = ? AND outcome IS NULL",
+    )
+    .bind(outcome)
+    .bind(id)
+    .bind(i64::from(attempt))
+    .execute(db)
+    .await?;
+    one(finished.rows_affected())
+}
+
+pub(super) async fn drop_expired(db: &mut SqliteConnection, before: UnixTime) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM consents WHERE expires_at < ?").bind(signed(before.0)).execute(db).await?;
+    Ok(())
+}
+
+fn read(row: &SqliteRow) -> Result<StoredConsent, StoreError> {
+    let id: String = row.try_get("id")?;
+    let number = |column| unsigned(row.try_get(column)?, "consents", &id);
+    let list = |column| texts(row.try_get(column)?, "consents", &id);
+    let attempts = u32::try_from(number("attempt")?).map_err(|_| StoreError::Corrupt {
+        table: "consents",
+        id: id.clone(),
+        why: "too many attempts",
+    })?;
+    let secrets = (row.try_get::<Option<Vec<u8>>, _>("state")?, row.try_get::<Option<Vec<u8>>, _>("verifier")?);
+    let attempt = match secrets {
+        (Some(state), Some(verifier)) => Some(ConsentAttempt {
+            number: attempts,
+            session: hash(row.try_get("session")?, "consents", &id)?,
+            state: Sealed(state),
+            verifier: Sealed(verifier),
+            scopes: list("scopes")?,
+            auth_revisions: list("auth_revisions")?,
+            begun_at: UnixTime(number("begun_at")?),
+        }),
+        (Some(_) | None, _) => None,
+    };
+    Ok(StoredConsent {
+        key: GrantKey { provider_client: row.try_get("provider_client")?, holder: row.try_get("holder")? },
+        server: ServerName(row.try_get("server")?),
+        subjects: list("subjects")?,
+        extra_scopes: list("extra_scopes")?,
+        created_at: UnixTime(number("created_at")?),
+        expires_at: UnixTime(number("expires_at")?),
+        attempt,
+        attempts,
+        code_taken: row.try_get("code_taken")?,
+        outcome: row.try_get("outcome")?,
+        id,
+    })
+}

@@ -1,0 +1,159 @@
+//! Sign-ins in progress, and browsers that are signed in.
+
+use sqlx::{Row, SqliteConnection};
+
+use super::{hash, one, signed, unsigned};
+use crate::clock::UnixTime;
+use crate::model::PrincipalId;
+use crate::store::{Sealed, SignInKind, StoreError, StoredSession, StoredSignIn};
+
+pub(super) async fn add_session(db: &mut SqliteConnection, session: &StoredSession) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO sessions (hash, principal, signed_in_at, created_at, expires_at) VALUES (?, ?, ?, ?, ?)")
+        .bind(session.hash.as_slice())
+        .bind(&session.principal.0)
+        .bind(&session.signed_in_at)
+        .bind(signed(session.created_at.0))
+        .bind(signed(session.expires_at.0))
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn session(
+    db: &mut SqliteConnection,
+    of: &[u8; 32],
+    now: UnixTime,
+) -> Result<Option<StoredSession>, StoreError> {
+    let row = sqlx::query(
+        "SELECT principal, signed_in_at, created_at, expires_at FROM sessions WHERE hash = ? AND expires_at > ?",
+    )
+    .bind(of.as_slice())
+    .bind(signed(now.0))
+    .fetch_optional(db)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let number = |column| unsigned(row.try_get(column)?, "sessions", "one of them");
+    Ok(Some(StoredSession {
+        hash: *of,
+        principal: PrincipalId(row.try_get("principal")?),
+        signed_in_at: row.try_get("signed_in_at")?,
+        created_at: UnixTime(number("created_at")?),
+        expires_at: UnixTime(number("expires_at")?),
+    }))
+}
+
+pub(super) async fn end_session(db: &mut SqliteConnection, of: &[u8; 32]) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM sessions WHERE hash = ?").bind(of.as_slice()).execute(db).await?;
+    Ok(())
+}
+
+pub(super) async fn add(db: &mut SqliteConnection, sign_in: &StoredSignIn) -> Result<(), StoreError> {
+    sqlx::query(
+        "INSERT INTO sign_ins (id, kind, browser, secrets, consent, principal, code, created_at, expires_at, used_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(&sign_in.id)
+    .bind(name(sign_in.kind))
+    .bind(sign_in.browser.as_ref().map(<[u8; 32]>::as_slice))
+    .bind(sign_in.secrets.as_ref().map(|secrets| &secrets.0))
+    .bind(&sign_in.consent)
+    .bind(sign_in.principal.as_ref().map(|principal| &principal.0))
+    .bind(sign_in.code.as_ref().map(<[u8; 32]>::as_slice))
+    .bind(signed(sign_in.created_at.0))
+    .bind(signed(sign_in.expires_at.0))
+    .bind(sign_in.used_at.map(|at| signed(at.0)))
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn find(
+    db: &mut SqliteConnection,
+    id: &str,
+    now: UnixTime,
+) -> Result<Option<StoredSignIn>, StoreError> {
+    let row = sqlx::query(
+        "SELECT kind, browser, secrets, consent, principal, code, created_at, expires_at, used_at FROM sign_ins
+         WHERE id = ? AND expires_at > ?",
+    )
+    .bind(id)
+    .bind(signed(now.0))
+    .fetch_optional(db)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let number = |column| unsigned(row.try_get(column)?, "sign_ins", id);
+    let maybe_hash = |column| match row.try_get::<Option<Vec<u8>>, _>(column)? {
+        Some(bytes) => hash(bytes, "sign_ins", id).map(Some),
+        None => Ok(None),
+    };
+    let used_at = match row.try_get::<Option<i64>, _>("used_at")? {
+        Some(at) => Some(UnixTime(unsigned(at, "sign_ins", id)?)),
+        None => None,
+    };
+    Ok(Some(StoredSignIn {
+        id: id.to_owned(),
+        kind: kind(row.try_get("kind")?, id)?,
+        browser: maybe_hash("browser")?,
+        secrets: row.try_get::<Option<Vec<u8>>, _>("secrets")?.map(Sealed),
+        consent: row.try_get("consent")?,
+        principal: row.try_get::<Option<String>, _>("principal")?.map(PrincipalId),
+        code: maybe_hash("code")?,
+        created_at: UnixTime(number("created_at")?),
+        expires_at: UnixTime(number("expires_at")?),
+        used_at,
+    }))
+}
+
+pub(super) async fn confirm(
+    db: &mut SqliteConnection,
+    id: &str,
+    principal: &PrincipalId,
+    code: &[u8; 32],
+) -> Result<(), StoreError> {
+    let confirmed = sqlx::query(
+        "UPDATE sign_ins SET principal = ?, code = ?
+         WHERE id = ? AND kind = 'application' AND principal IS NULL AND used_at IS NULL",
+    )
+    .bind(&principal.0)
+    .bind(code.as_slice())
+    .bind(id)
+    .execute(db)
+    .await?;
+    one(confirmed.rows_affected())
+}
+
+pub(super) async fn take(db: &mut SqliteConnection, id: &str, now: UnixTime) -> Result<(), StoreError> {
+    let used = sqlx::query(
+        "UPDATE sign_ins SET used_at = ?, secrets = NULL WHERE id = ? AND used_at IS NULL AND expires_at > ?",
+    )
+    .bind(signed(now.0))
+    .bind(id)
+    .bind(signed(now.0))
+    .execute(db)
+    .await?;
+    one(used.rows_affected())
+}
+
+pub(super) async fn drop_expired(db: &mut SqliteConnection, before: UnixTime) -> Result<(), StoreError> {
+    for sql in ["DELETE FROM sessions WHERE expires_at < ?", "DELETE FROM sign_ins WHERE expires_at < ?"] {
+        sqlx::query(sql).bind(signed(before.0)).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
+fn name(kind: SignInKind) -> &'static str {
+    match kind {
+        SignInKind::Application => "application",
+        SignInKind::Link => "link",
+        SignInKind::Oidc => "oidc",
+    }
+}
+
+fn kind(text: &str, id: &str) -> Result<SignInKind, StoreError> {
+    match text {
+        "application" => Ok(SignInKind::Application),
+        "link" => Ok(SignInKind::Link),
+        "oidc" => Ok(SignInKind::Oidc),
+        _ => Err(StoreError::Corrupt { table: "sign_ins", id: id.to_owned(), why: "its kind is unknown" }),
+    }
+}
