@@ -97,13 +97,18 @@ impl Child {
         let _ = self.process.wait();
     }
 
-    fn signal(&self, signal: i32) {
-        let pid = i32::try_from(self.pid()).expect("process ids fit");
-        #[expect(unsafe_code, reason = "the standard library can only kill")]
-        // SAFETY: the process is our child and not yet waited for, so the id is still its own.
-        let outcome = unsafe { libc::kill(pid, signal) };
-        assert_eq!(outcome, 0, "signal {signal} to {pid}: {}", io::Error::last_os_error());
+    fn signal(&self, number: i32) {
+        signal(self.pid(), number);
     }
+}
+
+/// Sends a signal to one of our children, which nobody has waited for.
+pub(crate) fn signal(pid: u32, number: i32) {
+    let pid = i32::try_from(pid).expect("process ids fit");
+    #[expect(unsafe_code, reason = "the standard library can only kill")]
+    // SAFETY: the process is our child and not yet waited for, so the id is still its own.
+    let outcome = unsafe { libc::kill(pid, number) };
+    assert_eq!(outcome, 0, "signal {number} to {pid}: {}", io::Error::last_os_error());
 }
 
 impl Drop for Child {

@@ -51,6 +51,42 @@ pub fn stream_body(pieces: impl Stream<Item = io::Result<Frame<Bytes>>> + Send +
     BodyExt::boxed(StreamBody::new(pieces))
 }
 
+/// Among the extensions of every request: what is to happen once its reply is in the kernel's hands, where even a peer that
+/// is killed in that instant leaves the reply sent.
+#[derive(Clone, Default)]
+pub(crate) struct Sent(Arc<Mutex<Deed>>);
+
+#[derive(Default)]
+enum Deed {
+    #[default]
+    None,
+    WhenWritten(Box<dyn FnOnce() + Send>),
+    WhenFlushed(Box<dyn FnOnce() + Send>),
+}
+
+impl Sent {
+    /// Does this once the reply is sent.
+    pub(crate) fn then(&self, deed: impl FnOnce() + Send + 'static) {
+        *self.0.lock().expect("no holder panics") = Deed::WhenWritten(Box::new(deed));
+    }
+
+    fn written(&self) {
+        let mut state = self.0.lock().expect("no holder panics");
+        *state = match std::mem::take(&mut *state) {
+            Deed::WhenWritten(deed) => Deed::WhenFlushed(deed),
+            other => other,
+        };
+    }
+
+    fn flushed(&self) {
+        let mut state = self.0.lock().expect("no holder panics");
+        match std::mem::take(&mut *state) {
+            Deed::WhenFlushed(deed) => deed(),
+            other => *state = other,
+        }
+    }
+}
+
 /// A server that listens until it is dropped.
 pub struct Listening {
     /// Where.
@@ -116,12 +152,12 @@ async fn accept<F, A>(
             match tls {
                 None => {
                     connections.fetch_add(1, Ordering::SeqCst);
-                    serve(Tee { inner: stream, received }, answer).await;
+                    serve(stream, received, answer).await;
                 }
                 Some(tls) => {
                     if let Ok(inner) = tls.accept(stream).await {
                         connections.fetch_add(1, Ordering::SeqCst);
-                        serve(Tee { inner, received }, answer).await;
+                        serve(inner, received, answer).await;
                     }
                 }
             }
@@ -130,20 +166,27 @@ async fn accept<F, A>(
     }
 }
 
-async fn serve<S, F, A>(stream: S, answer: F)
+async fn serve<S, F, A>(inner: S, received: Arc<Mutex<Vec<u8>>>, answer: F)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     F: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
     A: Future<Output = Reply> + Send + 'static,
 {
+    let sent = Sent::default();
+    let stream = TokioIo::new(Tee { inner, received, sent: sent.clone() });
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(sent.clone());
+        answer(request)
+    });
     // A peer that breaks off is not our failure; what it sent is in the records.
-    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service_fn(answer)).await;
+    let _ = auto::Builder::new(TokioExecutor::new()).serve_connection(stream, service).await;
 }
 
-/// Keeps a copy of what is read.
+/// Keeps a copy of what is read, and notices when a reply is out.
 struct Tee<S> {
     inner: S,
     received: Arc<Mutex<Vec<u8>>>,
+    sent: Sent,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Tee<S> {
@@ -160,11 +203,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tee<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Tee<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().inner).poll_write(cx, bytes)
+        let this = self.get_mut();
+        let count = ready!(Pin::new(&mut this.inner).poll_write(cx, bytes))?;
+        this.sent.written();
+        Poll::Ready(Ok(count))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.inner).poll_flush(cx))?;
+        this.sent.flushed();
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -13,7 +13,7 @@ use hyper::{
 };
 use serde_json::{Value, json};
 
-use crate::{Certificate, HttpReply, Listening, bytes_body, stream_body};
+use crate::{Certificate, HttpReply, Listening, Provider, bytes_body, stream_body};
 
 /// One request as it arrived.
 #[derive(Clone, Debug, Default)]
@@ -75,10 +75,14 @@ impl Answer {
 
     /// What an MCP server says to a request: its result tells who it was called as.
     pub fn echo(request: &Recorded) -> Self {
+        Self::echo_to(request, "")
+    }
+
+    fn echo_to(request: &Recorded, holder: &str) -> Self {
         let body = request.json();
         let result = json!({
-            "called_as": request.all("authorization"), "method": body["method"], "resultType": "complete",
-            "content": [{"type": "text", "text": "hello"}],
+            "called_as": request.all("authorization"), "holder": holder, "method": body["method"],
+            "resultType": "complete", "content": [{"type": "text", "text": "hello"}],
         });
         Self::json(&json!({"jsonrpc": "2.0", "id": body["id"], "result": result}))
     }
@@ -116,7 +120,15 @@ impl Answer {
         self
     }
 
-    async fn respond(self) -> HttpReply {
+    /// The body as JSON; null if it is none.
+    pub(crate) fn body_json(&self) -> Value {
+        match &self.body {
+            Script::Whole(bytes) => serde_json::from_slice(bytes).unwrap_or_default(),
+            Script::Pieces(_) | Script::Open(_) => Value::Null,
+        }
+    }
+
+    pub(crate) async fn respond(self) -> HttpReply {
         tokio::time::sleep(self.after).await;
         let mut response = Response::builder().status(self.status);
         for (name, value) in &self.headers {
@@ -177,6 +189,19 @@ impl Upstream {
     /// Answers by this rule from now on.
     pub fn answer(&self, rule: impl Fn(&Recorded) -> Answer + Send + Sync + 'static) {
         *self.state.rule.lock().expect("no holder panics") = Arc::new(rule);
+    }
+
+    /// Serves the bearers of this provider's live tokens, and tells in `holder` who they are; all others get 401.
+    pub fn guarded_by(&self, provider: &Arc<Provider>) {
+        let provider = provider.clone();
+        self.answer(move |request| {
+            let credential = request.all("authorization");
+            let token = credential.first().and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+            match provider.holder_of(token) {
+                Some(holder) => Answer::echo_to(request, &holder),
+                None => Answer::status(401).header("www-authenticate", "Bearer error=\"invalid_token\""),
+            }
+        });
     }
 
     /// The requests so far, unfinished ones included.
