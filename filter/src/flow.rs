@@ -6,6 +6,7 @@
 mod door;
 mod grant;
 mod judge;
+mod question;
 mod release;
 mod upstream;
 

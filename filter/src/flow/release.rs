@@ -5,8 +5,8 @@ use std::rc::Rc;
 use sallyport_caller::Allowed;
 use sallyport_proto::broker::{self as proto, acquire_credential_response as response};
 
-use super::door::bearer;
 use super::judge::refuse_caller;
+use super::question::question;
 use super::{
     Answer, Ask, Env, Flow, Forwarded, Grant, Judged, Message, Opened, Source, Step, Timing, refuse, unavailable,
 };
@@ -68,21 +68,7 @@ impl Flow {
 impl Judged {
     /// The question for this request's credential; `None` if its token cannot be told any more.
     fn ask(&self, background: bool, env: &Env<'_>) -> Option<Ask> {
-        let token = std::str::from_utf8(bearer(&self.opened.head).ok()?).ok()?;
-        let request = proto::AcquireCredentialRequest {
-            token: token.to_owned(),
-            server: self.opened.server.name.clone(),
-            method: self.message.method.clone(),
-            target: self.message.target.clone(),
-            request_id: self.opened.request_id().to_owned(),
-            source_address: env.host.source_address(),
-            proxy: env.worker.proxy.clone(),
-            server_revision: self.opened.server.revision.clone(),
-            snapshot_version: self.opened.snapshot.version,
-            traceparent: self.opened.traceparent(),
-            background,
-            filter_version: crate::VERSION.to_owned(),
-        };
+        let request = question(&self.opened, &self.message, background, env)?;
         Some(Ask { key: self.key.clone(), token_hash: self.opened.token_hash, request })
     }
 

@@ -2,8 +2,9 @@
 
 use sallyport_proto::broker as proto;
 
+use super::judge::refuse_caller;
+use super::question::question;
 use super::{Answer, Env, Flow, Forwarded, Step, unavailable};
-use crate::flow::door::bearer;
 use crate::head::Head;
 use crate::reject::Rejection;
 use crate::session::{self, SessionFlags};
@@ -78,25 +79,12 @@ impl Forwarded {
             Auth::AuthorizationCode | Auth::ClientCredentials | Auth::Header => {}
         }
         env.worker.credentials.remove_released(&self.key, &self.credential.use_handle);
-        let Some(token) = bearer(&self.opened.head).ok().and_then(|token| std::str::from_utf8(token).ok()) else {
+        let Some(request) = question(&self.opened, &self.message, false, env) else {
             return self.replace(&unavailable(), env);
         };
         self.deadline_ms = env.now_ms().saturating_add(env.worker.config.deadline_ms);
         let request = proto::RejectCredentialRequest {
-            request: Some(proto::AcquireCredentialRequest {
-                token: token.to_owned(),
-                server: self.opened.server.name.clone(),
-                method: self.message.method.clone(),
-                target: self.message.target.clone(),
-                request_id: self.opened.request_id().to_owned(),
-                source_address: env.host.source_address(),
-                proxy: env.worker.proxy.clone(),
-                server_revision: self.opened.server.revision.clone(),
-                snapshot_version: self.opened.snapshot.version,
-                traceparent: self.opened.traceparent(),
-                background: false,
-                filter_version: crate::VERSION.to_owned(),
-            }),
+            request: Some(request),
             use_handle: self.credential.use_handle.to_string(),
             grant: self.credential.grant.clone(),
             generation: self.credential.generation,
@@ -108,19 +96,8 @@ impl Forwarded {
 
     /// Answers in the upstream's place.
     fn replace(self, rejection: &Rejection, env: &mut Env<'_>) -> (Flow, Step) {
-        let reply = super::timed_reply(rejection, &self.context(), env);
-        env.worker.reports.refused(proto::Refusal {
-            issuer: self.allowed.issuer().to_owned(),
-            subject: self.allowed.subject().to_owned(),
-            server: self.opened.server.name.clone(),
-            method: self.message.method.clone(),
-            target: self.message.target.clone(),
-            reason: rejection.code().to_owned(),
-            request_id: self.opened.request_id().to_owned(),
-            at_ms: env.now_ms(),
-            source_address: env.host.source_address(),
-        });
-        (Flow::Done, Step::Reply(reply))
+        let (issuer, subject) = (self.allowed.issuer(), self.allowed.subject());
+        refuse_caller(rejection, issuer, subject, &self.message, &self.opened, env)
     }
 
     /// What changes about a response that passes; `None` if it must not.
