@@ -267,6 +267,16 @@ impl Flow {
         }
     }
 
+    /// The broker could not even be asked what this request waits for: nobody will answer.
+    pub fn on_silence(self, env: &mut Env<'_>) -> (Self, Step) {
+        match self {
+            Self::AwaitKey(_) => self.on_key(false, env),
+            Self::AwaitCredential(_) => self.on_credential(&Answer::Silent, None, env),
+            Self::AwaitRejection(_) => self.on_rejected(&Answer::Silent, false, env),
+            Self::Start | Self::AwaitBody(_) | Self::AwaitUpstream(_) | Self::Done => (self, Step::Wait),
+        }
+    }
+
     /// Looks at the clock: whoever waits too long is answered.
     pub fn on_tick(self, env: &mut Env<'_>) -> (Self, Step) {
         const BODY_CALLBACK_MS: u64 = 5_000;

@@ -5,7 +5,9 @@
 //! a callback does not re-enter this VM.
 
 mod abi;
+mod broker;
 mod calls;
+mod edits;
 mod hub;
 mod root;
 mod signatures;
@@ -19,7 +21,7 @@ use proxy_wasm::types::{Action, BufferType, MapType};
 
 use crate::flow::{Env, Flow, Host, Step};
 use crate::head::Head;
-use hub::{Hub, Phase, Verdict};
+use hub::{Hub, Verdict};
 
 pub(crate) use root::Root;
 
@@ -67,8 +69,8 @@ fn clear_trailers() -> Option<()> {
 
 impl Stream {
     /// Moves this stream's flow on by one event and does what it says.
-    fn on(&self, phase: Phase, event: impl FnOnce(Flow, &mut Env<'_>) -> (Flow, Step)) -> Action {
-        match self.hub.borrow_mut().event(self.id, phase, event) {
+    fn on(&self, event: impl FnOnce(Flow, &mut Env<'_>) -> (Flow, Step)) -> Action {
+        match self.hub.borrow_mut().event(self.id, event) {
             Verdict::Continue => Action::Continue,
             Verdict::Pause => Action::Pause,
         }
@@ -79,19 +81,19 @@ impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
         let cluster = property(&["xds", "cluster_name"]);
         let head = head(MapType::HttpRequestHeaders);
-        self.on(Phase::Request, |_, env| match head {
+        self.on(|_, env| match head {
             Some(head) => Flow::on_headers(head, cluster, end_of_stream, env),
             None => Flow::on_unreadable_headers(env),
         })
     }
 
     fn on_http_request_body(&mut self, body_size: usize, end_of_stream: bool) -> Action {
-        self.on(Phase::Request, |flow, env| flow.on_body(body_size, end_of_stream, env))
+        self.on(|flow, env| flow.on_body(body_size, end_of_stream, env))
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
         let cleared = clear_trailers().is_some();
-        self.on(Phase::Request, |flow, env| if cleared { flow.on_trailers(env) } else { flow.on_kept_trailers(env) })
+        self.on(|flow, env| if cleared { flow.on_trailers(env) } else { flow.on_kept_trailers(env) })
     }
 
     fn on_http_response_headers(&mut self, _: usize, _: bool) -> Action {
@@ -99,7 +101,7 @@ impl HttpContext for Stream {
             // Without its headers nobody can say what this response would tell the client.
             return Action::Pause;
         };
-        self.on(Phase::Response, |flow, env| flow.on_response_headers(&head, env))
+        self.on(|flow, env| flow.on_response_headers(&head, env))
     }
 
     fn on_http_response_body(&mut self, _: usize, _: bool) -> Action {

@@ -25,6 +25,7 @@ pub mod headers;
 mod host;
 pub mod jsonrpc;
 pub mod metadata;
+pub mod pending;
 pub mod reject;
 pub mod reports;
 pub mod session;
