@@ -62,12 +62,26 @@ pub struct Credentials {
     older: HashMap<CredentialKey, Entry>,
     half: usize,
     max_age_ms: u64,
+    /// By grant: its generation that is about to stop working.
+    holds: HashMap<String, Hold>,
+}
+
+struct Hold {
+    generation: u64,
+    /// Unix milliseconds.
+    until_ms: u64,
 }
 
 impl Credentials {
     /// Holds at most `entries`, each for at most `max_age_ms`.
     pub fn new(entries: usize, max_age_ms: u64) -> Self {
-        Self { recent: HashMap::new(), older: HashMap::new(), half: entries.div_ceil(2).max(1), max_age_ms }
+        Self {
+            recent: HashMap::new(),
+            older: HashMap::new(),
+            half: entries.div_ceil(2).max(1),
+            max_age_ms,
+            holds: HashMap::new(),
+        }
     }
 
     /// Looks a credential up at `now_ms`.
@@ -90,7 +104,8 @@ impl Credentials {
         Cached::Hit(Rc::clone(&entry.credential))
     }
 
-    /// Keeps a credential that was released at `now_ms` and is due for renewal at `refresh_after_ms`.
+    /// Keeps a credential that was released at `now_ms` and is due for renewal at `refresh_after_ms`; of a generation on
+    /// hold, none is kept: who waited for it has it, and the next asks for its successor.
     pub fn insert(
         &mut self,
         key: CredentialKey,
@@ -102,7 +117,9 @@ impl Credentials {
         let credential = Rc::new(credential);
         // From both, or the predecessor would come back when its successor goes.
         self.remove(&key);
-        self.put(key, Entry { credential: Rc::clone(&credential), refresh_after_ms: Some(refresh_after_ms) });
+        if !self.is_on_hold(&credential, now_ms) {
+            self.put(key, Entry { credential: Rc::clone(&credential), refresh_after_ms: Some(refresh_after_ms) });
+        }
         credential
     }
 
@@ -115,11 +132,20 @@ impl Credentials {
         }
     }
 
-    /// Forgets every credential of one generation of a grant: it is about to stop working.
-    pub fn hold(&mut self, grant: &str, generation: u64) {
+    /// Forgets every credential of one generation of a grant, which is about to stop working, and keeps none that comes
+    /// before `until_ms`: an answer may be on its way already.
+    pub fn hold(&mut self, grant: &str, generation: u64, until_ms: u64, now_ms: u64) {
         let other = |entry: &mut Entry| entry.credential.grant != grant || entry.credential.generation != generation;
         self.recent.retain(|_, entry| other(entry));
         self.older.retain(|_, entry| other(entry));
+        self.holds.retain(|_, hold| now_ms < hold.until_ms);
+        self.holds.insert(grant.to_owned(), Hold { generation, until_ms });
+    }
+
+    fn is_on_hold(&self, credential: &Credential, now_ms: u64) -> bool {
+        self.holds
+            .get(&credential.grant)
+            .is_some_and(|hold| hold.generation == credential.generation && now_ms < hold.until_ms)
     }
 
     /// Forgets the credential of `key` if it is still the one released under `use_handle`: the upstream refused it.
@@ -283,16 +309,56 @@ mod tests {
         assert_eq!(handle(&cache.get(&key("a"), NOW_MS)), None);
     }
 
-    #[test]
-    fn a_hold_drops_one_generation_of_one_grant() {
+    /// Credentials of three callers: generation 1 and 2 of grant `g`, and generation 1 of grant `h`.
+    fn three() -> Credentials {
         let mut cache = Credentials::new(20, 300_000);
         let other = Credential { grant: "h".into(), ..credential("3", 1, NOW_MS + 10_000) };
         cache.insert(key("a"), credential("1", 1, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS);
         cache.insert(key("b"), credential("2", 2, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS);
         cache.insert(key("c"), other, NOW_MS + 8_000, NOW_MS);
-        cache.hold("g", 1);
-        let left = ["a", "b", "c"].map(|subject| handle(&cache.get(&key(subject), NOW_MS)).map(str::to_owned));
-        assert_eq!(left, [None, Some("2".into()), Some("3".into())]);
+        cache
+    }
+
+    fn handles(cache: &mut Credentials, now_ms: u64) -> [Option<String>; 3] {
+        ["a", "b", "c"].map(|subject| handle(&cache.get(&key(subject), now_ms)).map(str::to_owned))
+    }
+
+    #[test]
+    fn a_hold_drops_one_generation_of_one_grant() {
+        let mut cache = three();
+        cache.hold("g", 1, NOW_MS + 1_000, NOW_MS);
+        assert_eq!(handles(&mut cache, NOW_MS), [None, Some("2".into()), Some("3".into())]);
+        assert_eq!(handles(&mut cache, NOW_MS + 1_000)[0], None, "what is gone does not come back");
+    }
+
+    #[test]
+    fn a_hold_for_another_grant_or_generation_drops_nothing() {
+        for (grant, generation) in [("g", 0), ("g", 3), ("h", 2), ("i", 1), ("", 1), ("G", 1)] {
+            let mut cache = three();
+            cache.hold(grant, generation, NOW_MS + 1_000, NOW_MS);
+            assert!(handles(&mut cache, NOW_MS).iter().all(Option::is_some), "{grant} {generation}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_was_on_its_way_is_not_kept_while_its_generation_is_on_hold() {
+        let mut cache = cache();
+        cache.hold("g", 1, NOW_MS + 1_000, NOW_MS);
+        let late = cache.insert(key("a"), credential("1", 1, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS + 999);
+        assert_eq!(&*late.use_handle, "1", "who waited for it has it");
+        assert_eq!(handle(&cache.get(&key("a"), NOW_MS + 999)), None);
+        cache.insert(key("a"), credential("2", 2, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS + 999);
+        assert_eq!(handle(&cache.get(&key("a"), NOW_MS + 999)), Some("2"), "its successor is kept");
+    }
+
+    #[test]
+    fn a_hold_that_came_to_nothing_ends() {
+        let mut cache = cache();
+        cache.hold("g", 1, NOW_MS + 1_000, NOW_MS);
+        cache.insert(key("a"), credential("1", 1, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS + 1_000);
+        assert_eq!(handle(&cache.get(&key("a"), NOW_MS + 1_000)), Some("1"));
+        cache.hold("h", 1, NOW_MS + 3_000, NOW_MS + 2_000);
+        assert_eq!(cache.holds.len(), 1, "what has ended is forgotten");
     }
 
     #[test]

@@ -15,6 +15,7 @@
 
 pub mod agree;
 pub mod callers;
+pub mod challenge;
 pub mod config;
 pub mod content;
 pub mod credentials;

@@ -29,6 +29,16 @@ pub enum Auth {
     Passthrough,
 }
 
+impl Auth {
+    /// Whether its credentials come of a grant, which the broker can renew, or have consented to anew.
+    pub fn has_grant(self) -> bool {
+        match self {
+            Self::AuthorizationCode | Self::ClientCredentials => true,
+            Self::Header | Self::None | Self::Passthrough => false,
+        }
+    }
+}
+
 /// A server, as far as the filter must know it.
 pub struct Server {
     /// `<group>/<name>`.

@@ -108,7 +108,7 @@ impl Worker {
             }
             Some(proto::update::Update::Heartbeat(_)) => Changed::default(),
             Some(proto::update::Update::Hold(hold)) => {
-                self.credentials.hold(&hold.grant, hold.generation);
+                self.credentials.hold(&hold.grant, hold.generation, hold.until_ms, now_ms);
                 Changed::default()
             }
             // A message of a later protocol: it says nothing about freshness either.

@@ -1,4 +1,4 @@
-//! A small world for tests: one issuer whose keys are made here, six servers, a clock that stands still.
+//! A small world for tests: one issuer whose keys are made here, seven servers, a clock that stands still.
 
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, LazyLock};
@@ -90,7 +90,7 @@ pub(crate) fn server(name: &str, auth: proto::AuthKind, subjects: &[&str]) -> pr
 }
 
 pub(crate) fn snapshot() -> proto::Snapshot {
-    use proto::AuthKind::{ClientCredentials, Header, None, Passthrough};
+    use proto::AuthKind::{AuthorizationCode, ClientCredentials, Header, None, Passthrough};
     proto::Snapshot {
         version: 7,
         tenant: "demo".into(),
@@ -100,6 +100,7 @@ pub(crate) fn snapshot() -> proto::Snapshot {
         servers: vec![
             server("demo/echo", ClientCredentials, &["user:alice@example.com"]),
             server("demo/other", ClientCredentials, &["user:alice@example.com"]),
+            server("demo/own", AuthorizationCode, &["user:alice@example.com"]),
             server("demo/header", Header, &["user:alice@example.com"]),
             server("demo/none", None, &["user:alice@example.com"]),
             server("demo/open", ClientCredentials, &["team:everyone"]),

@@ -237,6 +237,7 @@ fn rejecting(request: AcquireCredentialRequest, credential: &Credential) -> Reje
         generation: credential.generation,
         status: 401,
         error: String::new(),
+        scope: String::new(),
     }
 }
 

@@ -153,6 +153,8 @@ fn source(answer: &Answer) -> Source {
 pub(super) fn refusal(answer: &Answer) -> Rejection {
     let Answer::Said(said) = answer else { return unavailable() };
     match &said.answer {
+        // Without anywhere to consent, there is nothing to tell the caller to do.
+        Some(response::Answer::ConsentRequired(required)) if required.consents.is_empty() => unavailable(),
         Some(response::Answer::ConsentRequired(required)) => Rejection::ConsentRequired {
             consents: required
                 .consents

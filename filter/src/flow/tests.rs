@@ -6,6 +6,7 @@ use super::*;
 use crate::world::{self, FakeHost, NOW_MS, UPSTREAM, alice};
 
 mod body;
+mod consent;
 mod credential;
 mod door;
 mod edits;

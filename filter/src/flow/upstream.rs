@@ -5,6 +5,7 @@ use sallyport_proto::broker as proto;
 use super::judge::refuse_caller;
 use super::question::question;
 use super::{Answer, Env, Flow, Forwarded, Step, unavailable};
+use crate::challenge::{Challenge, ChallengeError};
 use crate::head::Head;
 use crate::reject::Rejection;
 use crate::session::{self, SessionFlags};
@@ -57,11 +58,8 @@ impl Forwarded {
     fn on_response_headers(mut self: Box<Self>, head: &Head, env: &mut Env<'_>) -> (Flow, Step) {
         let status = head.first(":status").and_then(|status| std::str::from_utf8(status).ok()).unwrap_or_default();
         match status {
-            "401" => self.credential_refused(head, 401, env),
-            "403" if challenge_error(head).as_deref() == Some("invalid_token") => {
-                self.credential_refused(head, 403, env)
-            }
-            "403" => self.replace(&Rejection::UpstreamForbidden, env),
+            "401" => self.credential_refused(401, Challenge::of(head), env),
+            "403" => self.forbidden(Challenge::of(head), env),
             redirect if redirect.starts_with('3') && redirect != "304" => {
                 self.replace(&Rejection::UpstreamRedirected, env)
             }
@@ -73,7 +71,20 @@ impl Forwarded {
         }
     }
 
-    fn credential_refused(mut self: Box<Self>, head: &Head, status: u32, env: &mut Env<'_>) -> (Flow, Step) {
+    fn forbidden(self: Box<Self>, challenge: Challenge, env: &mut Env<'_>) -> (Flow, Step) {
+        match challenge.error {
+            Some(ChallengeError::InvalidToken) => self.credential_refused(403, challenge, env),
+            // A grant can be widened, by consent to the scopes that are asked for.
+            Some(ChallengeError::InsufficientScope) if self.opened.server.auth.has_grant() => {
+                self.credential_refused(403, challenge, env)
+            }
+            Some(ChallengeError::InsufficientScope | ChallengeError::InvalidRequest) | None => {
+                self.replace(&Rejection::UpstreamForbidden, env)
+            }
+        }
+    }
+
+    fn credential_refused(mut self: Box<Self>, status: u32, challenge: Challenge, env: &mut Env<'_>) -> (Flow, Step) {
         match self.opened.server.auth {
             Auth::None | Auth::Passthrough => return self.replace(&Rejection::UpstreamForbidden, env),
             Auth::AuthorizationCode | Auth::ClientCredentials | Auth::Header => {}
@@ -89,7 +100,8 @@ impl Forwarded {
             grant: self.credential.grant.clone(),
             generation: self.credential.generation,
             status,
-            error: challenge_error(head).unwrap_or_default(),
+            error: challenge.error.map(ChallengeError::code).unwrap_or_default().to_owned(),
+            scope: challenge.scope,
         };
         (Flow::AwaitRejection(self), Step::RejectCredential(Box::new(request)))
     }
@@ -140,62 +152,5 @@ impl Forwarded {
             super::milliseconds(timing.released_at_ns.saturating_sub(timing.asked_at_ns)),
             super::milliseconds(now_ns.saturating_sub(timing.released_at_ns)),
         )
-    }
-}
-
-/// `error` of the upstream's Bearer challenges (RFC 6750 §3.1), if one of them has a code of that section.
-fn challenge_error(head: &Head) -> Option<String> {
-    let challenges = head.iter().filter(|(name, _)| *name == headers::WWW_AUTHENTICATE.as_bytes());
-    challenges.map(|(_, value)| String::from_utf8_lossy(value)).find_map(|challenge| error_of(&challenge))
-}
-
-fn error_of(challenge: &str) -> Option<String> {
-    const CODES: [&str; 3] = ["insufficient_scope", "invalid_request", "invalid_token"];
-    // A parameter begins behind a space or a comma: `my_error=` is another one.
-    let parameters = challenge.split([' ', ',', '\t']).filter_map(|parameter| parameter.strip_prefix("error="));
-    let codes = parameters.map(|code| code.trim_matches('"'));
-    codes.filter(|code| CODES.contains(code)).map(str::to_owned).next()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::world;
-
-    fn error(challenges: &[&str]) -> Option<String> {
-        let pairs: Vec<_> = challenges.iter().map(|value| ("www-authenticate", *value)).collect();
-        challenge_error(&world::head(&pairs))
-    }
-
-    #[test]
-    fn the_error_of_a_challenge_is_read_wherever_it_stands() {
-        for challenge in [
-            r#"Bearer error="invalid_token""#,
-            "Bearer error=invalid_token",
-            r#"Bearer realm="x",error="invalid_token""#,
-            r#"Bearer realm="x", error="invalid_token", error_description="expired""#,
-            r#"Basic realm="y", Bearer error="invalid_token""#,
-        ] {
-            assert_eq!(error(&[challenge]).as_deref(), Some("invalid_token"), "{challenge}");
-        }
-        assert_eq!(error(&["Basic", r#"Bearer error="insufficient_scope""#]).as_deref(), Some("insufficient_scope"));
-    }
-
-    #[test]
-    fn what_is_no_code_of_rfc_6750_is_nothing() {
-        for challenge in [
-            "",
-            "Bearer",
-            "error=",
-            r#"Bearer error="""#,
-            r#"Bearer error="invalid_tokens""#,
-            r#"Bearer error="INVALID_TOKEN""#,
-            r#"Bearer my_error="invalid_token""#,
-            r#"Bearer error_description="invalid_token""#,
-            r#"Bearer error="<script>""#,
-        ] {
-            assert_eq!(error(&[challenge]), None, "{challenge}");
-        }
-        assert_eq!(error(&[]), None);
     }
 }

@@ -76,6 +76,7 @@ fn i8_every_answer_that_is_no_credential_is_a_refusal() {
             -31004,
         ),
         ("consent", said(Said::ConsentRequired(proto::ConsentRequired { consents: vec![consent] })), 200, -31001),
+        ("consent to nothing", said(Said::ConsentRequired(proto::ConsentRequired::default())), 200, -31004),
         ("unavailable", unavailable("the provider is slow"), 200, -31004),
         ("unavailable without words", unavailable(""), 200, -31004),
         ("empty", Answer::Said(proto::AcquireCredentialResponse::default()), 200, -31004),
@@ -274,4 +275,24 @@ fn i12_a_credential_that_would_frame_or_route_the_request_is_none() {
     {
         assert!(credential(&with(name, value.as_bytes())).is_some(), "{name:?}");
     }
+}
+
+#[test]
+fn while_a_hold_is_in_force_requests_wait_for_the_successor() {
+    let hold = |grant: &str, generation| {
+        let hold = proto::Hold { grant: grant.into(), generation, until_ms: NOW_MS + 1_000 };
+        proto::Update { update: Some(proto::update::Update::Hold(hold)) }
+    };
+    let mut gate = Gate::new();
+    gate.released(&Request::post("demo/own"), CALL);
+    for (grant, generation) in [("g", 2), ("g", 4), ("h", 3)] {
+        gate.worker.update(hold(grant, generation), NOW_MS).unwrap();
+        granted(gate.send(&Request::post("demo/own"), CALL).1);
+    }
+    gate.worker.update(hold("g", 3), NOW_MS).unwrap();
+    let (flow, step) = gate.send(&Request::post("demo/own"), CALL);
+    let ask = asked(step);
+    assert!(!ask.request.background && matches!(flow, Flow::AwaitCredential(_)));
+    granted(gate.answer(flow, &ask.key, &given("h-2", NOW_MS + 100_000, NOW_MS + 80_000)).1);
+    asked(gate.send(&Request::post("demo/own"), CALL).1);
 }

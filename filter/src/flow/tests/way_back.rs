@@ -100,8 +100,7 @@ fn each_403_is_told_apart() {
     let invalid = r#"Bearer realm="x", error="invalid_token", error_description="no""#;
     let (_, request) = rejecting(answered(&[(":status", "403"), ("www-authenticate", invalid)]));
     assert_eq!((request.status, request.error.as_str()), (403, "invalid_token"));
-    for challenge in [r#"Bearer error="insufficient_scope""#, r#"Bearer error="invalid_tokens""#, "Basic", "", "error="]
-    {
+    for challenge in [r#"Bearer error="invalid_request""#, r#"Bearer error="invalid_tokens""#, "Basic", "", "error="] {
         let outcome = refused(answered(&[(":status", "403"), ("www-authenticate", challenge)]));
         assert_eq!(outcome, (200, -31005, "upstream_forbidden".into()), "{challenge}");
     }
@@ -118,6 +117,28 @@ fn a_server_without_a_credential_of_ours_has_none_to_renew() {
             refused(respond(&mut gate, flow, &[(":status", "401")])),
             (200, -31005, "upstream_forbidden".into())
         );
+    }
+}
+
+#[test]
+fn a_token_that_is_too_narrow_is_the_broker_s_to_widen_where_there_is_a_grant() {
+    let narrow = r#"Bearer error="insufficient_scope", scope="repo read:org", error_description="no""#;
+    let respond_403 = |server: &str, challenge: &str| {
+        let mut gate = Gate::new();
+        let token = if server == "demo/pass" { passing_token() } else { alice() };
+        let (flow, _) = gate.released(&Request::post(server).having("authorization", &format!("Bearer {token}")), CALL);
+        respond(&mut gate, flow, &[(":status", "403"), ("www-authenticate", challenge)])
+    };
+    for server in ["demo/own", "demo/echo"] {
+        let (_, request) = rejecting(respond_403(server, narrow));
+        assert_eq!((request.status, request.error.as_str()), (403, "insufficient_scope"), "{server}");
+        assert_eq!((request.scope.as_str(), request.generation), ("repo read:org", 3), "{server}");
+        let (_, request) = rejecting(respond_403(server, r#"Bearer error="insufficient_scope", scope="a\"b""#));
+        assert_eq!(request.scope, "", "what is no scope is not told");
+    }
+    for server in ["demo/header", "demo/none", "demo/pass"] {
+        let outcome = refused(respond_403(server, narrow));
+        assert_eq!(outcome, (200, -31005, "upstream_forbidden".into()), "{server}");
     }
 }
 
