@@ -1,5 +1,6 @@
 //! What the broker answers over plain HTTP on loopback: health, readiness, metrics and its public keys. No secret.
 
+pub mod pages;
 #[cfg(test)]
 mod tests;
 
