@@ -2,7 +2,6 @@
 
 use e2e::{World, run};
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 const GOOD: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{}}}"#;
 
@@ -210,37 +209,6 @@ fn r6_refuses_headers_that_say_another_thing_than_the_body() {
         server.upstream.assert_untouched("a header that lies");
         for name in ["delete", "=?base64?ZGVsZXRl?="] {
             assert_eq!(modern("tools/call", name).send().await.status, 200, "{name}");
-        }
-    });
-}
-
-#[test]
-fn r12_forwards_the_very_bytes_it_judged() {
-    run(async {
-        let world = World::shared().await;
-        let server = world.open_server().await;
-        let token = world.issuer.token("alice", &server).mint();
-        let odd = [
-            "\u{20}\t\r\n {\"jsonrpc\" : \"2.0\" ,\"id\":1, \"method\":\"ping\"}\r\n \t".to_owned(),
-            r#"{"jsonrpc":"2.0","id":123456789012345678901234567890,"method":"ping"}"#.to_owned(),
-            r#"{"jsonrpc":"2.0","id":"\u0031","method":"p\u0069ng","params":{"x":1.0e+2,"y":-0.0,"z":"\/"}}"#.to_owned(),
-            r#"{"params":{"arguments":{"a":{"b":1,"b":2}},"name":"echo"},"method":"tools/call","id":1,"jsonrpc":"2.0"}"#
-                .to_owned(),
-        ];
-        // Ten thousand with `--full`.
-        let bodies = if std::env::var_os("SALLYPORT_FULL").is_some() { 10_000 } else { 1_000 };
-        let random = (0..bodies).map(|_| {
-            let (name, text) = (e2e::unique("\u{1f511}"), e2e::unique("\"\\\u{7f}\u{2028}"));
-            json!({"jsonrpc": "2.0", "id": name, "method": "tools/call", "params": {
-                "name": "echo", "arguments": {text.clone(): [text, 1e300, null]}}})
-            .to_string()
-        });
-        for body in odd.into_iter().chain(random) {
-            server.upstream.forget();
-            let reply = server.call_as(&token).body(body.clone()).send().await;
-            assert_eq!(reply.status, 200, "{body}: {reply}");
-            let arrived = server.upstream.only_request();
-            assert_eq!(Sha256::digest(&arrived.body), Sha256::digest(&body), "{body}");
         }
     });
 }
