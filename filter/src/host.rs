@@ -8,6 +8,8 @@ mod abi;
 mod broker;
 mod calls;
 mod edits;
+#[cfg(feature = "failpoints")]
+mod failpoints;
 mod hub;
 mod root;
 mod signatures;
@@ -79,6 +81,8 @@ impl Stream {
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _: usize, end_of_stream: bool) -> Action {
+        #[cfg(feature = "failpoints")]
+        failpoints::reach(b"headers");
         let cluster = property(&["xds", "cluster_name"]);
         let head = head(MapType::HttpRequestHeaders);
         self.on(|_, env| match head {
@@ -88,10 +92,14 @@ impl HttpContext for Stream {
     }
 
     fn on_http_request_body(&mut self, body_size: usize, end_of_stream: bool) -> Action {
+        #[cfg(feature = "failpoints")]
+        failpoints::reach(b"body");
         self.on(|flow, env| flow.on_body(body_size, end_of_stream, env))
     }
 
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        #[cfg(feature = "failpoints")]
+        failpoints::reach(b"trailers");
         let cleared = clear_trailers().is_some();
         self.on(|flow, env| if cleared { flow.on_trailers(env) } else { flow.on_kept_trailers(env) })
     }

@@ -11,6 +11,8 @@ pub struct Setup {
     pub envoy: PathBuf,
     /// The filter.
     pub wasm: PathBuf,
+    /// The filter that traps on request.
+    pub wasm_failpoints: PathBuf,
     /// The `sallyport` binary.
     pub broker: PathBuf,
     /// Python interpreters by environment, for example `fastmcp-2.14`.
@@ -25,7 +27,8 @@ static SETUP: LazyLock<Setup> = LazyLock::new(|| {
     let file = root().join("target/setup/setup.json");
     let text = std::fs::read(&file)
         .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask build` first", file.display()));
-    serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+    serde_json::from_slice(&text)
+        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask build` again", file.display()))
 });
 
 /// What was set up.

@@ -1,6 +1,7 @@
-//! Builds the filter for Envoy and the broker.
+//! Builds the filter for Envoy and the broker; for the tests also a filter that traps on request.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
@@ -9,30 +10,45 @@ use crate::setup::wasm::{self, Source};
 use crate::setup::{self, Installed, Options};
 use crate::workspace::Workspace;
 
-/// Sets up and builds both.
+/// Sets up and builds what ships.
 ///
 /// # Errors
 /// Those of the set-up, or that a build failed (its errors are on the terminal).
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Installed> {
     let installed = setup::run(workspace, options)?;
     println!("build");
-    step("filter", || filter(workspace, installed.wasm_source))?;
+    step("filter", || filter(workspace, installed.wasm_source, &[], &workspace.wasm()))?;
     step("broker", || broker(workspace))?;
     Ok(installed)
 }
 
-fn filter(workspace: &Workspace, source: Source) -> Result<()> {
+/// The same, and what only the tests load.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn with_test_parts(workspace: &Workspace, options: &Options) -> Result<Installed> {
+    let installed = run(workspace, options)?;
+    let features = ["--features", "failpoints"];
+    step("filter that traps on request", || {
+        filter(workspace, installed.wasm_source, &features, &workspace.wasm_failpoints())
+    })?;
+    Ok(installed)
+}
+
+/// In one target directory for all features: dependencies are compiled once.
+fn filter(workspace: &Workspace, source: Source, features: &[&str], module_file: &Path) -> Result<()> {
     let mut cargo = wasm::cargo_build(workspace, source);
-    cargo.args(["--package", "sallyport-filter", "--profile", "wasm", "--lib"]).current_dir(&workspace.root);
+    cargo.args(["--package", "sallyport-filter", "--profile", "wasm", "--lib"]).args(features);
+    cargo.current_dir(&workspace.root);
     if !run::shown(&mut cargo)?.success() {
         bail!("the filter does not build");
     }
     let built = wasm::target_directory(workspace).join(wasm::TARGET).join("wasm/sallyport_filter.wasm");
     let module = fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
-    if fs::read(workspace.wasm()).is_ok_and(|present| present == module) {
+    if fs::read(module_file).is_ok_and(|present| present == module) {
         return Ok(());
     }
-    setup::replace(&workspace.wasm(), &module)
+    setup::replace(module_file, &module)
 }
 
 fn broker(workspace: &Workspace) -> Result<()> {

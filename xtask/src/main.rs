@@ -27,7 +27,7 @@ struct Arguments {
 enum Command {
     /// Install what is missing: wasm standard library, Envoy, counterparts of the tests.
     Setup(setup::Options),
-    /// Build the filter and the broker (sets up first).
+    /// Build the filter and the broker, and the parts of the tests (sets up first).
     Build(setup::Options),
     /// Start the gateway with demo servers on loopback, until Ctrl-C.
     Up(up::Options),
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     let workspace = Workspace::find();
     let outcome = match Arguments::parse().command {
         Command::Setup(options) => setup::run(&workspace, &options).map(|_| ExitCode::SUCCESS),
-        Command::Build(options) => build::run(&workspace, &options).map(|_| ExitCode::SUCCESS),
+        Command::Build(options) => build::with_test_parts(&workspace, &options).map(|_| ExitCode::SUCCESS),
         Command::Up(options) => up::run(&workspace, &options),
         Command::Lint => lint::run(&workspace),
         Command::Test(options) => test::run(&workspace, &options),

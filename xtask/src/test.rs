@@ -32,7 +32,7 @@ pub(crate) struct Options {
 /// # Errors
 /// When it did not come to the tests.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
-    build::run(workspace, &options.setup)?;
+    build::with_test_parts(workspace, &options.setup)?;
     let failed_lints = if options.no_lint { Vec::new() } else { lint::check(workspace)? };
     println!("test");
     let mut count = tests(workspace, options)?;

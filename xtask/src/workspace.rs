@@ -38,6 +38,11 @@ impl Workspace {
         self.setup().join("sallyport_filter.wasm")
     }
 
+    /// The filter that traps on request, for the tests.
+    pub(crate) fn wasm_failpoints(&self) -> PathBuf {
+        self.setup().join("sallyport_filter_failpoints.wasm")
+    }
+
     /// The broker, and every operator command.
     pub(crate) fn broker(&self) -> PathBuf {
         self.target.join("debug/sallyport")

@@ -38,6 +38,8 @@ pub(crate) struct Installed {
     pub(crate) envoy: PathBuf,
     /// The filter, once built.
     pub(crate) wasm: PathBuf,
+    /// The filter that traps on request, once built for the tests.
+    pub(crate) wasm_failpoints: PathBuf,
     /// The broker, once built.
     pub(crate) broker: PathBuf,
     /// Interpreters that have fastmcp, by `fastmcp-<major>.<minor>`.
@@ -67,6 +69,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Installed>
         node_modules: node::install(workspace)?,
         node: node::program()?,
         wasm: workspace.wasm(),
+        wasm_failpoints: workspace.wasm_failpoints(),
         broker: workspace.broker(),
     };
     stamp::replace(&directory.join("setup.json"), &serde_json::to_vec_pretty(&installed)?)?;

@@ -1,0 +1,112 @@
+//! What the broker needs fails: the provider, the store, the identity provider.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use e2e::{Auth, TokenAnswer, TokenEndpoint, World, eventually, eventually_within, run};
+use sqlx::{Connection, sqlite::SqliteConnectOptions};
+
+use super::unavailable;
+
+#[test]
+fn provider_failures_are_told_in_time_and_leave_no_mark() {
+    run(async {
+        let world = World::start().await;
+        let endpoint = Arc::new(TokenEndpoint::start().await);
+        for failure in [
+            TokenAnswer::Status(500),
+            TokenAnswer::Status(404),
+            TokenAnswer::Busy { status: 429, retry_after: 1 },
+            TokenAnswer::Busy { status: 503, retry_after: 1 },
+            TokenAnswer::Hanging,
+        ] {
+            let server = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
+            let token = world.issuer.token("alice", &server).mint();
+            endpoint.answer(failure.clone());
+            unavailable(&format!("{failure:?}"), &server.call_as(&token)).await;
+            server.upstream.assert_untouched("a server without credential");
+            endpoint.answer(TokenAnswer::Token { expires_in: 3600 });
+            eventually_within(Duration::from_secs(30), "served once the provider is well", async || {
+                let reply = server.call_as(&token).send().await;
+                reply.json().get("result").is_some().then_some(())
+            })
+            .await;
+        }
+    });
+}
+
+#[test]
+fn a_provider_that_fails_at_renewal_leaves_the_old_token_in_use() {
+    run(async {
+        let world = World::start().await;
+        let endpoint = Arc::new(TokenEndpoint::start().await);
+        endpoint.answer(TokenAnswer::Token { expires_in: 6 });
+        let server = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
+        let token = world.issuer.token("alice", &server).mint();
+        server.accepts_token("before", &token).await;
+        endpoint.answer(TokenAnswer::Status(500));
+        eventually("a renewal was tried", async || {
+            server.accepts_token("while the old token lives", &token).await;
+            (endpoint.requests() > 1).then_some(())
+        })
+        .await;
+        server.accepts_token("after a failed renewal", &token).await;
+        let reply = eventually("the old token has expired", async || {
+            let reply = server.call_as(&token).send().await;
+            reply.json().get("result").is_none().then_some(reply)
+        })
+        .await;
+        assert_eq!(reply.rpc_error().code, -31004, "{reply}");
+        assert!(endpoint.requests() < 20, "{} token requests", endpoint.requests());
+    });
+}
+
+#[test]
+fn a1_i7_what_cannot_be_audited_is_not_released() {
+    run(async {
+        let world = World::start().await;
+        let server = world.server().auth(Auth::header()).register().await;
+        let cached = world.issuer.token("alice", &server).mint();
+        server.accepts_token("before", &cached).await;
+        server.upstream.forget();
+        // All are read before any is locked: closing a file gives up this process's locks on it.
+        let files = std::fs::read_dir(&world.broker.data).expect("it is there").flatten().map(|entry| entry.path());
+        let is_database = |path: &PathBuf| std::fs::read(path).is_ok_and(|head| head.starts_with(b"SQLite format 3\0"));
+        let databases: Vec<PathBuf> = files.filter(is_database).collect();
+        let mut locks = Vec::new();
+        for path in &databases {
+            let options = SqliteConnectOptions::new().filename(path);
+            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("it opens");
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.expect("nobody else writes now");
+            locks.push(connection);
+        }
+        assert!(!locks.is_empty(), "no store in {:?}", world.broker.data);
+        for user in 0..3 {
+            let token = world.issuer.token(&format!("user-{user}"), &server).mint();
+            unavailable("the audit cannot be written", &server.call_as(&token)).await;
+        }
+        server.upstream.assert_untouched("a release that was not recorded");
+        server.accepts_token("released before", &cached).await;
+        drop(locks);
+        let token = world.issuer.token("bob", &server).mint();
+        eventually("served once the store is free", async || {
+            server.call_as(&token).send().await.json().get("result").is_some().then_some(())
+        })
+        .await;
+    });
+}
+
+#[test]
+fn identity_provider_gone_known_keys_and_callers_go_on() {
+    run(async {
+        let mut world = World::start().await;
+        let server = world.open_server().await;
+        let alice = world.issuer.token("alice", &server).mint();
+        let bob = world.issuer.token("bob", &server).mint();
+        world.issuer.shut();
+        server.accepts_token("known key", &alice).await;
+        server.accepts_token("known key, new caller", &bob).await;
+        let unknown = world.issuer.token("mallory", &server).header("kid", "unknown").mint();
+        let reply = server.call_as(&unknown).send().await;
+        assert!(matches!(reply.status, 401 | 503), "{reply}");
+    });
+}
