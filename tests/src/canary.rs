@@ -92,15 +92,19 @@ fn inner(engine: &impl Engine, secret: &[u8], offset: usize) -> Vec<u8> {
     encoded[start..end].to_vec()
 }
 
+/// Horspool's search, which looks at few of the bytes: logs are long.
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
-    let Some(first) = needle.first() else { return false };
-    let mut rest = haystack;
-    while let Some(at) = rest.iter().position(|byte| byte == first) {
-        let Some(found) = rest.get(at..) else { return false };
-        if found.starts_with(needle) {
+    let Some((last, head)) = needle.split_last() else { return false };
+    let mut skip = [needle.len(); 256];
+    for (index, byte) in head.iter().enumerate() {
+        skip[usize::from(*byte)] = head.len() - index;
+    }
+    let mut end = head.len();
+    while let Some(byte) = haystack.get(end) {
+        if byte == last && haystack[end - head.len()..end] == *head {
             return true;
         }
-        rest = found.get(1..).unwrap_or_default();
+        end += skip[usize::from(*byte)];
     }
     false
 }

@@ -19,8 +19,30 @@ pub struct Envoy {
     config: PathBuf,
     log: PathBuf,
     concurrency: u32,
-    trace: bool,
+    levels: Levels,
     child: Option<Child>,
+}
+
+/// What it logs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Levels {
+    /// Warnings, and what the filter says to operators.
+    #[default]
+    Usual,
+    /// Everything.
+    Trace,
+    /// Everything but what users are told to hold back.
+    TraceButPinned,
+}
+
+/// `envoy/component-log-level`: the components that print requests, held back as users start Envoy.
+///
+/// # Panics
+/// When there is no such file.
+pub fn pinned() -> String {
+    let file = root().join("envoy/component-log-level");
+    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    text.trim().to_owned()
 }
 
 /// What the tests decide about Envoy.
@@ -28,7 +50,7 @@ pub(crate) struct Options {
     pub(crate) gateway: u16,
     pub(crate) broker_socket: PathBuf,
     pub(crate) concurrency: u32,
-    pub(crate) trace: bool,
+    pub(crate) levels: Levels,
     pub(crate) change: Vec<Change>,
 }
 
@@ -48,7 +70,7 @@ impl Envoy {
             config,
             log: dir.join(format!("envoy-{admin}.log")),
             concurrency: options.concurrency,
-            trace: options.trace,
+            levels: options.levels,
             child: None,
         };
         envoy.spawn();
@@ -103,9 +125,11 @@ impl Envoy {
         let mut command = Command::new(&setup().envoy);
         command.arg("-c").arg(&self.config).arg("--disable-hot-restart");
         command.arg("--concurrency").arg(self.concurrency.to_string());
-        // Envoy itself prints every header at debug level; what is ours to keep clean is the filter's log.
-        let filter = if self.trace { "wasm:trace" } else { "wasm:info" };
-        command.args(["--log-level", "warn", "--component-log-level", filter]);
+        match self.levels {
+            Levels::Usual => command.args(["--log-level", "warn", "--component-log-level", "wasm:info"]),
+            Levels::Trace => command.args(["--log-level", "trace"]),
+            Levels::TraceButPinned => command.args(["--log-level", "trace", "--component-log-level", &pinned()]),
+        };
         self.child = Some(Child::start(command, &self.log));
     }
 

@@ -42,7 +42,7 @@ pub use canary::{Canary, spellings};
 pub use child::Child;
 pub use clients::{Client, ClientAnswer, Idp, McpServer};
 pub use endpoints::EndpointsFile;
-pub use envoy::{Envoy, set_manager, set_module, set_plugin, set_plugin_configuration};
+pub use envoy::{Envoy, Levels, pinned, set_manager, set_module, set_plugin, set_plugin_configuration};
 pub use h2::{Connection, Piece};
 pub use issuer::{Issuer, Jwks};
 pub use keys::{Algorithm, SigningKey};

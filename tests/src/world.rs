@@ -6,7 +6,10 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::{
-    Authority, Broker, Envoy, Issuer, Server, ServerBuilder, Upstream, dir::Dir, envoy::Options, eventually, ports,
+    Authority, Broker, Envoy, Issuer, Server, ServerBuilder, Upstream,
+    dir::Dir,
+    envoy::{Levels, Options},
+    eventually, ports,
 };
 
 /// The gate and its issuer.
@@ -31,7 +34,7 @@ pub(crate) type Change = Box<dyn FnOnce(&mut Value) + Send>;
 #[derive(Default)]
 pub struct WorldBuilder {
     concurrency: Option<u32>,
-    trace: bool,
+    levels: Levels,
     broker: Vec<Change>,
     envoy: Vec<Change>,
     issuer: Option<Issuer>,
@@ -86,7 +89,7 @@ impl World {
             gateway: ports::free(),
             broker_socket: self.broker.grpc.clone(),
             concurrency: 1,
-            trace: false,
+            levels: Levels::Usual,
             change: vec![Box::new(change)],
         };
         Envoy::spawned(self.dir.path(), options)
@@ -105,9 +108,9 @@ impl WorldBuilder {
         self
     }
 
-    /// Broker and filter log at their finest.
-    pub fn trace(mut self) -> Self {
-        self.trace = true;
+    /// The broker logs at its finest, Envoy and the filter as said.
+    pub fn trace(mut self, levels: Levels) -> Self {
+        self.levels = levels;
         self.broker(|config| config["log"]["level"] = "trace".into())
     }
 
@@ -164,7 +167,7 @@ impl WorldBuilder {
             gateway,
             broker_socket: broker.grpc.clone(),
             concurrency: self.concurrency.unwrap_or(1),
-            trace: self.trace,
+            levels: self.levels,
             change: self.envoy,
         };
         let envoy = Envoy::spawned(dir.path(), options);

@@ -1,8 +1,8 @@
 //! Planted secrets, searched for wherever something is written down.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
-use e2e::{Answer, Auth, Canary, TokenAnswer, TokenEndpoint, World, run};
+use e2e::{Answer, Auth, Canary, Connection, Levels, Piece, Reply, Server, TokenAnswer, TokenEndpoint, World, run};
 use prost::Message;
 use serde_json::json;
 
@@ -20,55 +20,68 @@ async fn everything_said(world: &World) -> Vec<(String, Vec<u8>)> {
     said
 }
 
+/// Secrets of every kind, used in every way an answer can go; what was answered is added to `said`.
+async fn use_secrets(world: &World, said: &mut Vec<(String, Vec<u8>)>) -> Vec<Canary> {
+    let endpoint = Arc::new(TokenEndpoint::start().await);
+    let secret = e2e::unique("canary-header");
+    let header = world.server().auth(Auth::Header { secret: secret.clone() }).register().await;
+    let grant = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
+    let passthrough = world.server().auth(Auth::Passthrough).register().await;
+    let audience = json!([header.resource, grant.resource, passthrough.resource, passthrough.upstream.url]);
+    let inbound = world.issuer.token("alice", &header).claim("aud", audience).mint();
+    let own = world.broker.issue_token("--user", "alice@example.com", "1h").await;
+    let mut answered = |reply: Reply| said.push(("an answer".to_owned(), reply.to_string().into_bytes()));
+    for server in [&header, &grant, &passthrough] {
+        for status in [200, 401, 403, 302, 500] {
+            server.upstream.answer(move |request| {
+                if status == 200 {
+                    Answer::status(200).header("content-type", "application/json").body("{}")
+                } else {
+                    Answer::status(status).header("x-seen", &request.method)
+                }
+            });
+            for token in [&inbound, &own, &format!("{inbound}x")] {
+                answered(server.call_as(token).send().await);
+                answered(server.call().path(&format!("{}?access_token={token}", server.path)).send().await);
+                answered(over_http2(world, server, token).await);
+            }
+        }
+    }
+    endpoint.answer(TokenAnswer::Status(400));
+    let failing = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
+    let other = world.issuer.token("alice", &failing).mint();
+    answered(failing.call_as(&other).send().await);
+
+    let tail = |token: &str| token.rsplit('.').next().expect("three parts").to_owned();
+    let mut canaries = vec![
+        Canary::new("the header secret", &secret),
+        Canary::new("the client secret", &endpoint.client_secret),
+        Canary::new("the inbound token", tail(&inbound)),
+        Canary::new("another inbound token", tail(&other)),
+        Canary::new("the self-issued token", tail(&own)),
+    ];
+    canaries.extend(endpoint.issued().into_iter().map(|token| Canary::new("an upstream token", token)));
+    assert!(canaries.len() > 5, "no upstream token was issued");
+    canaries
+}
+
+async fn over_http2(world: &World, server: &Server, token: &str) -> Reply {
+    let connection = Connection::open(world.envoy.gateway, server.host()).await.expect("it listens");
+    let headers = [("authorization", format!("Bearer {token}")), ("content-type", "application/json".to_owned())];
+    let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let ping = Piece::Data(br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#.to_vec());
+    connection.post(&server.path, &headers, vec![ping, Piece::trailer("x-checksum", "1")]).await.expect("an answer")
+}
+
 #[test]
 fn v1_h18_a5_planted_secrets_are_found_nowhere() {
     run(async {
-        let mut world = World::build().trace().start().await;
-        let endpoint = Arc::new(TokenEndpoint::start().await);
-        let secret = e2e::unique("canary-header");
-        let header = world.server().auth(Auth::Header { secret: secret.clone() }).register().await;
-        let grant = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
-        let passthrough = world.server().auth(Auth::Passthrough).register().await;
-        let audience = json!([header.resource, grant.resource, passthrough.resource, passthrough.upstream.url]);
-        let inbound = world.issuer.token("alice", &header).claim("aud", audience).mint();
-        let own = world.broker.issue_token("--user", "alice@example.com", "1h").await;
-        let mut answers = Vec::new();
-        for server in [&header, &grant, &passthrough] {
-            for status in [200, 401, 403, 302, 500] {
-                server.upstream.answer(move |request| {
-                    if status == 200 {
-                        Answer::status(200).header("content-type", "application/json").body("{}")
-                    } else {
-                        Answer::status(status).header("x-seen", &request.method)
-                    }
-                });
-                for token in [&inbound, &own, &format!("{inbound}x")] {
-                    answers.push(("an answer".to_owned(), server.call_as(token).send().await.to_string().into_bytes()));
-                    let query = format!("{}?access_token={token}", server.path);
-                    answers.push((
-                        "an answer".to_owned(),
-                        server.call().path(&query).send().await.to_string().into_bytes(),
-                    ));
-                }
-            }
-        }
-        endpoint.answer(TokenAnswer::Status(400));
-        let failing = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
-        let call = failing.call_as(&world.issuer.token("alice", &failing).mint());
-        answers.push(("an answer".to_owned(), call.send().await.to_string().into_bytes()));
-
-        let tail = |token: &str| token.rsplit('.').next().expect("three parts").to_owned();
-        let mut canaries = vec![
-            Canary::new("the header secret", &secret),
-            Canary::new("the client secret", &endpoint.client_secret),
-            Canary::new("the inbound token", tail(&inbound)),
-            Canary::new("the self-issued token", tail(&own)),
-        ];
-        canaries.extend(endpoint.issued().into_iter().map(|token| Canary::new("an upstream token", token)));
-        assert!(canaries.len() > 4, "no upstream token was issued");
-        answers.extend(everything_said(&world).await);
+        let mut world = World::build().trace(Levels::TraceButPinned).start().await;
+        let mut said = Vec::new();
+        let canaries = use_secrets(&world, &mut said).await;
+        said.extend(everything_said(&world).await);
         for canary in &canaries {
-            for (place, bytes) in &answers {
+            for (place, bytes) in &said {
                 canary.assert_absent(place, bytes);
             }
             canary.assert_absent_from_process(world.broker.child().pid());
@@ -79,6 +92,49 @@ fn v1_h18_a5_planted_secrets_are_found_nowhere() {
         world.broker.stop().await;
         canaries.iter().for_each(|canary| canary.assert_absent_below(world.dir()));
     });
+}
+
+#[test]
+fn h18_no_component_of_envoy_but_the_pinned_ones_prints_a_secret_at_trace() {
+    run(async {
+        let world = World::build().trace(Levels::Trace).start().await;
+        let canaries = use_secrets(&world, &mut Vec::new()).await;
+        let mut printing = BTreeSet::new();
+        let mut component = "none".to_owned();
+        // An entry goes on over lines without a head.
+        for line in world.envoy.log().lines() {
+            component = component_of(line).map_or(component, str::to_owned);
+            if canaries.iter().any(|canary| line.contains(&canary.value)) {
+                printing.insert(format!("{component}:info"));
+            }
+        }
+        let pinned: BTreeSet<String> = e2e::pinned().split(',').map(str::to_owned).collect();
+        assert_eq!(printing, pinned, "envoy/component-log-level names other components than those that print secrets");
+    });
+}
+
+#[test]
+fn h18_nobody_raises_a_log_level_of_envoy_or_changes_it_over_its_admin_port() {
+    run(async {
+        let world = World::shared().await;
+        let client = reqwest::Client::new();
+        for path in
+            ["/logging?level=trace", "/logging?http=trace", "/quitquitquit", "/runtime_modify?a=b", "/cpuprofiler"]
+        {
+            let url = format!("http://{}{path}", world.envoy.admin);
+            let answer = client.post(&url).send().await.expect("the admin port answers");
+            assert_eq!(answer.status(), 403, "{path}");
+        }
+        assert_eq!(reqwest::get(format!("http://{}/ready", world.envoy.admin)).await.expect("an answer").status(), 200);
+    });
+}
+
+/// From the head of an entry: `[time][thread][level][component] [file:line] …`; an access log entry is JSON.
+fn component_of(line: &str) -> Option<&str> {
+    if line.starts_with('{') {
+        return Some("access log");
+    }
+    line.strip_prefix('[')?.split_once("] [")?.0.rsplit_once('[').map(|(_, component)| component)
 }
 
 #[test]

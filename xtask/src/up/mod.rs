@@ -179,6 +179,8 @@ fn start(
             .arg("-c")
             .arg(&site.envoy)
             .args(["--concurrency", "1", "--log-level", "warning", "--use-dynamic-base-id"])
+            // These print requests: whoever raises the level for a look at the demo does not raise theirs.
+            .args(["--component-log-level", include_str!("../../../envoy/component-log-level").trim()])
             .args(["--drain-time-s", "1", "--parent-shutdown-time-s", "2"])
             .current_dir(&workspace.root);
         children.start("envoy", &mut command)?;
