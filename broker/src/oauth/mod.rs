@@ -1,10 +1,16 @@
-//! OAuth as a client: what is asked of providers' token endpoints, and how their answers are read. Knows no store.
+//! OAuth as a client: what is asked of providers' endpoints, and how their answers are read. Knows no store and serves
+//! no HTTP.
 
-pub mod client_credentials;
+pub mod authorize;
+pub mod callback;
+pub mod endpoint;
+pub mod pkce;
 pub mod profile;
+pub mod revocation;
+pub mod token_request;
 pub mod token_response;
 
-pub use client_credentials::{
-    Answer, ClientCredentialsRequest, NoAnswer, RESERVED_PARAMS, TokenEndpoint, client_credentials,
-};
-pub use token_response::{RefusalCode, Token, TokenEndpointError};
+pub use endpoint::{Answer, Client, NoAnswer, TokenEndpoint};
+pub use pkce::Verifier;
+pub use token_request::{Grant, RESERVED_PARAMS, TokenRequest, request_token};
+pub use token_response::{Fault, RefusalCode, Token, TokenEndpointError};

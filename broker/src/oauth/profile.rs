@@ -1,6 +1,17 @@
-//! What is particular about providers: how they rotate, how long tokens live, and in what shape they answer.
+//! What is particular about providers: how they rotate, how long tokens live, what they ask for, and in what shape they
+//! answer. A profile changes how things are said, never what is checked.
+
+mod providers;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
+
+use url::Url;
+
+use super::token_response::{MAX_EXPIRES_IN, RefusalCode};
+use crate::model::ClientAuthentication;
+pub use providers::{ALL, ATLASSIAN, GENERIC, GITHUB, GOOGLE, MICROSOFT, NOTION, SALESFORCE, SLACK, SLACK_USER};
 
 /// What becomes of a refresh token when it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,45 +26,63 @@ pub enum Rotation {
     Strict,
 }
 
+/// What the `scope` of an answer is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantedScopes {
+    /// It lists what was granted, in the words of the request, or in the second word of each pair for the first.
+    Listed(&'static [(&'static str, &'static str)]),
+    /// It renames or leaves out what was asked for and granted: to compare the two would ask for consent for ever.
+    Renamed,
+}
+
+/// How a token is revoked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevocationStyle {
+    /// RFC 7009: the token in a form, with the client's own authentication.
+    Rfc7009,
+    /// A request that carries the access token itself, and revokes that one.
+    Bearer,
+}
+
 /// One kind of provider.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Profile {
     /// As `provider` in manifests.
     pub name: &'static str,
+    /// Where its token endpoint is, by which it is known where a manifest does not name it: a host, `*.` before the end
+    /// of one, either with the start of a path.
+    pub token_endpoints: &'static [&'static str],
     /// What becomes of a refresh token when it is used.
     pub rotation: Rotation,
-    /// Life of an access token whose life the provider does not tell.
+    /// Life of an access token whose life the provider does not tell, and which can be refreshed.
     pub default_lifetime: Duration,
     /// A refresh ends the old access token at once: nobody may use it while a refresh is under way.
     pub refresh_kills_access_token: bool,
-    /// Hosts of its token endpoint, by which it is known where a manifest does not name it.
-    pub hosts: &'static [&'static str],
-    /// Sent on every authorization request.
+    /// Where client id and secret go if the manifest does not say.
+    pub client_authentication: ClientAuthentication,
+    /// Parameter of the authorization request that scopes go to.
+    pub scope_parameter: &'static str,
+    /// Between two scopes of a request.
+    pub scope_separator: &'static str,
+    /// Between two scopes of an answer.
+    pub answer_separators: &'static [char],
+    /// What the `scope` of an answer is worth.
+    pub granted_scopes: GrantedScopes,
+    /// Sent on every authorization request, unless the authorization URL brings its own.
     pub authorization_params: &'static [(&'static str, &'static str)],
+    /// The member of an answer that holds the person's own token, where the outer one is an application's.
+    pub nested: Option<&'static str>,
+    /// Paths to what names the account at the provider; all that are there are taken together.
+    pub account: &'static [&'static [&'static str]],
+    /// Its own words for refusals.
+    pub refusals: &'static [(&'static str, RefusalCode)],
+    /// How a token is revoked.
+    pub revocation: RevocationStyle,
+    /// Where, if the manifest does not say; a path is one at the token endpoint's host.
+    pub revocation_url: Option<&'static str>,
+    /// Where a person sees and ends what they have allowed, for what cannot be revoked from here.
+    pub manage_url: Option<&'static str>,
 }
-
-/// Any provider: assumed to be as strict as one can be, so that nothing is lost at it.
-pub static GENERIC: Profile = Profile {
-    name: "generic",
-    rotation: Rotation::Strict,
-    default_lifetime: Duration::from_secs(3600),
-    refresh_kills_access_token: false,
-    hosts: &[],
-    authorization_params: &[],
-};
-
-/// GitHub Apps.
-pub static GITHUB: Profile = Profile {
-    name: "github",
-    rotation: Rotation::Strict,
-    default_lifetime: Duration::from_secs(8 * 3600),
-    refresh_kills_access_token: true,
-    hosts: &["github.com"],
-    authorization_params: &[],
-};
-
-/// Every profile, by name.
-pub static ALL: [&Profile; 2] = [&GENERIC, &GITHUB];
 
 impl Profile {
     /// The profile of this name.
@@ -61,8 +90,44 @@ impl Profile {
         ALL.into_iter().find(|profile| profile.name == name)
     }
 
-    /// The profile of the provider whose token endpoint is at `host`; [`GENERIC`] for any other.
-    pub fn of_host(host: &str) -> &'static Self {
-        ALL.into_iter().find(|profile| profile.hosts.contains(&host)).unwrap_or(&GENERIC)
+    /// The profile of the provider with this token endpoint; [`GENERIC`] for one that is not known.
+    pub fn of_token_url(token_url: &Url) -> &'static Self {
+        ALL.into_iter().find(|profile| profile.is_at(token_url)).unwrap_or(&GENERIC)
+    }
+
+    /// Whether this token endpoint is the provider's own, and not one that only behaves alike.
+    fn is_at(&self, token_url: &Url) -> bool {
+        let Some(host) = token_url.host_str() else { return false };
+        self.token_endpoints.iter().any(|place| {
+            let (name, path) = match place.find('/') {
+                Some(at) => place.split_at(at),
+                None => (*place, ""),
+            };
+            let is_host = match name.strip_prefix('*') {
+                Some(end) => host.len() > end.len() && host.ends_with(end),
+                None => host == name,
+            };
+            is_host && token_url.path().starts_with(path)
+        })
+    }
+
+    /// Where tokens of this token endpoint are revoked. The profile's own place gets only the provider's own tokens: a
+    /// manifest that borrows a profile for another provider must not send its tokens to the first.
+    pub fn revocation_url(&self, configured: Option<&Url>, token_url: &Url) -> Option<Url> {
+        match configured {
+            Some(url) => Some(url.clone()),
+            None if self.is_at(token_url) => token_url.join(self.revocation_url?).ok(),
+            None => None,
+        }
+    }
+
+    /// How long an access token is taken to live. One that cannot be refreshed and whose life is not told is one that
+    /// does not expire: to end it sooner would ask a person for consent again and again.
+    pub fn lifetime(&self, told: Option<Duration>, can_be_refreshed: bool) -> Duration {
+        match told {
+            Some(told) => told,
+            None if can_be_refreshed => self.default_lifetime,
+            None => MAX_EXPIRES_IN,
+        }
     }
 }

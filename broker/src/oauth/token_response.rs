@@ -1,24 +1,40 @@
 //! Reads what token endpoints answer, in all the shapes they are seen in, and never shows any of it.
 //!
 //! RFC 6749 §5 is the norm; the tolerance here is for what providers do instead: form bodies, numbers in strings, errors
-//! under status 200, byte order marks. What could be read in two ways (duplicate keys) is not read at all.
+//! under status 200, byte order marks, a person's token inside an application's. A provider that rotates has ended the
+//! old refresh token by the time it answers, so an answer is refused only if nothing in it can be used. What could be
+//! read in two ways (duplicate keys) is not read at all.
 
-use std::collections::HashSet;
-use std::fmt;
+mod account;
+mod body;
+mod refusal;
+
 use std::time::Duration;
 
-use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
-
+use self::body::{Object, Value};
+use self::refusal::Refusal;
+pub use self::refusal::{Fault, RefusalCode};
+use super::endpoint::Answer;
+use super::profile::{GrantedScopes, Profile};
 use crate::secret::Secret;
 
+#[cfg(test)]
+mod shapes;
 #[cfg(test)]
 mod tests;
 
 /// Longest access token taken; what is longer would not fit the headers of most upstreams.
 pub const MAX_ACCESS_TOKEN: usize = 16 * 1024;
 
+/// Longest refresh token taken.
+pub const MAX_REFRESH_TOKEN: usize = 16 * 1024;
+
 /// Longest life believed: a year. A larger `expires_in` means the same as this.
 pub const MAX_EXPIRES_IN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// Most scopes read, and the longest of them; an answer with more is read as one that does not tell.
+const MAX_SCOPES: usize = 256;
+const MAX_SCOPE: usize = 256;
 
 /// What a token endpoint gave.
 #[derive(Debug)]
@@ -27,12 +43,19 @@ pub struct Token {
     pub access_token: Secret,
     /// Its life, if the endpoint named one above zero; at most [`MAX_EXPIRES_IN`].
     pub expires_in: Option<Duration>,
+    /// The refresh token to use from now on; none means that the one there is, if any, stays as it is.
+    pub refresh_token: Option<Secret>,
+    /// What was granted, if the endpoint tells in a way that can be compared; none means what was asked for.
+    pub scopes: Option<Vec<String>>,
+    /// Names the account at the provider, if the answer does. Answers to refreshes may name it in fewer words: compare
+    /// what came of one consent with what came of another.
+    pub account: Option<String>,
 }
 
 /// Why there is no token. Holds nothing of the answer but what is known beforehand.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenEndpointError {
-    /// The provider says no to this client or request; asking again changes nothing.
+    /// The provider says no to this client, grant or request; asking again changes nothing.
     #[error("the token endpoint refused: {code}")]
     Refused {
         /// Which of the known codes.
@@ -59,48 +82,13 @@ impl TokenEndpointError {
             Self::Malformed(_) => "malformed",
         }
     }
-}
 
-/// `error` of a token endpoint's answer: only codes of RFC 6749 §5.2 and RFC 8707 §2 are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RefusalCode {
-    /// `invalid_client`, or status 401 without a code.
-    InvalidClient,
-    /// `invalid_grant`.
-    InvalidGrant,
-    /// `invalid_request`.
-    InvalidRequest,
-    /// `invalid_scope`.
-    InvalidScope,
-    /// `invalid_target` (RFC 8707).
-    InvalidTarget,
-    /// `unauthorized_client`.
-    UnauthorizedClient,
-    /// Any other word; not kept, since it is the provider's text.
-    Unlisted,
-    /// `unsupported_grant_type`.
-    UnsupportedGrantType,
-}
-
-impl RefusalCode {
-    /// The code as the RFC spells it.
-    pub fn name(self) -> &'static str {
+    /// Who can mend it.
+    pub fn fault(&self) -> Fault {
         match self {
-            Self::InvalidClient => "invalid_client",
-            Self::InvalidGrant => "invalid_grant",
-            Self::InvalidRequest => "invalid_request",
-            Self::InvalidScope => "invalid_scope",
-            Self::InvalidTarget => "invalid_target",
-            Self::UnauthorizedClient => "unauthorized_client",
-            Self::Unlisted => "an error of its own",
-            Self::UnsupportedGrantType => "unsupported_grant_type",
+            Self::Refused { code } => code.fault(),
+            Self::Transient { .. } | Self::Malformed(_) => Fault::Provider,
         }
-    }
-}
-
-impl fmt::Display for RefusalCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -113,7 +101,7 @@ pub enum Malformed {
     /// A key comes twice.
     #[error("a key comes twice")]
     DuplicateKey,
-    /// No access token where RFC 6749 §5.1 puts it.
+    /// No access token where RFC 6749 §5.1 or the profile puts it.
     #[error("it holds no access token")]
     NoAccessToken,
     /// Neither JSON nor a form.
@@ -122,36 +110,31 @@ pub enum Malformed {
     /// A status that says nothing; redirects are not followed.
     #[error("it has status {0}")]
     Status(u16),
-    /// A token that is of no use without a proof or a signature.
-    #[error("the token's type is not bearer")]
+    /// A token that is of no use without a proof or a signature, or that is not the person's.
+    #[error("the token's type is not one to use")]
     TokenType,
     /// Larger than the cap.
     #[error("it is too large")]
     TooLarge,
 }
 
-/// Reads an answer. `content_type` only tells a form from prose: endpoints label JSON in many ways.
-pub fn read(
-    status: u16,
-    content_type: Option<&str>,
-    retry_after: Option<Duration>,
-    body: &Secret,
-) -> Result<Token, TokenEndpointError> {
-    if matches!(status, 408 | 429 | 500..=599) {
+/// Reads an answer.
+pub fn read(profile: &Profile, answer: &Answer) -> Result<Token, TokenEndpointError> {
+    let retry_after = answer.retry_after;
+    if matches!(answer.status, 408 | 429 | 500..=599) {
         return Err(TokenEndpointError::Transient { retry_after });
     }
-    // Read here to be taken apart; only the access token leaves, as a secret again.
-    let fields = read_fields(content_type, body.expose());
-    let success = (200..300).contains(&status);
-    match fields {
-        Ok(fields) => match fields.refusal() {
+    let success = (200..300).contains(&answer.status);
+    // Read here to be taken apart; only tokens leave, as secrets again.
+    match body::read(answer.content_type.as_deref(), answer.body.expose()) {
+        Ok(body) => match refusal(profile, &body) {
             Some(Refusal::Busy) => Err(TokenEndpointError::Transient { retry_after }),
             Some(Refusal::Code(code)) => Err(TokenEndpointError::Refused { code }),
-            None if success => fields.into_token(),
-            None => Err(bare_status(status)),
+            None if success => token(profile, body).map_err(TokenEndpointError::Malformed),
+            None => Err(bare_status(answer.status)),
         },
         Err(why) if success => Err(TokenEndpointError::Malformed(why)),
-        Err(_) => Err(bare_status(status)),
+        Err(_) => Err(bare_status(answer.status)),
     }
 }
 
@@ -164,90 +147,97 @@ fn bare_status(status: u16) -> TokenEndpointError {
     }
 }
 
-/// The fields of interest; nested ones are never looked at.
-#[derive(Default)]
-struct Fields {
-    access_token: Field<Secret>,
-    token_type: Field<String>,
-    expires_in: Option<f64>,
-    error: Option<Refusal>,
-    not_ok: bool,
+/// How an endpoint says that it did not do what it was asked.
+pub(super) enum Refused {
+    /// The token is not valid (any more).
+    AlreadyDead,
+    /// Not now.
+    Later,
+    /// Not at all.
+    No,
 }
 
-/// A field that may be there in a type of its own.
-#[derive(Default)]
-enum Field<T> {
-    #[default]
-    Absent,
-    OtherType,
-    Text(T),
-}
-
-#[derive(Clone, Copy)]
-enum Refusal {
-    Busy,
-    Code(RefusalCode),
-}
-
-impl Refusal {
-    fn from_text(text: &str) -> Self {
-        Self::Code(match text {
-            "invalid_client" => RefusalCode::InvalidClient,
-            "invalid_grant" => RefusalCode::InvalidGrant,
-            "invalid_request" => RefusalCode::InvalidRequest,
-            "invalid_scope" => RefusalCode::InvalidScope,
-            "invalid_target" => RefusalCode::InvalidTarget,
-            "unauthorized_client" => RefusalCode::UnauthorizedClient,
-            "unsupported_grant_type" => RefusalCode::UnsupportedGrantType,
-            // Overload in words, as some endpoints say it under status 200 or 400.
-            "temporarily_unavailable"
-            | "server_error"
-            | "slow_down"
-            | "ratelimited"
-            | "rate_limited"
-            | "rate_limit_exceeded"
-            | "too_many_requests"
-            | "internal_error"
-            | "service_unavailable" => {
-                return Self::Busy;
-            }
-            _ => RefusalCode::Unlisted,
-        })
+/// Judges an answer in which no token is expected; its body need not be anything.
+pub(super) fn refused(profile: &Profile, answer: &Answer) -> Option<Refused> {
+    let body = body::read(answer.content_type.as_deref(), answer.body.expose()).ok();
+    let success = (200..300).contains(&answer.status);
+    match (answer.status, body.as_ref().and_then(|body| refusal(profile, body))) {
+        (408 | 429 | 500..=599, _) | (_, Some(Refusal::Busy)) => Some(Refused::Later),
+        (_, Some(Refusal::Code(RefusalCode::InvalidGrant))) => Some(Refused::AlreadyDead),
+        // What Google and others say of a token that they no longer know.
+        _ if body.as_ref().and_then(|body| body.get("error").text()) == Some("invalid_token") => {
+            Some(Refused::AlreadyDead)
+        }
+        (_, Some(Refusal::Code(_))) => Some(Refused::No),
+        (_, None) => (!success).then_some(Refused::No),
     }
 }
 
-impl Fields {
-    fn refusal(&self) -> Option<Refusal> {
-        match self.error {
-            Some(refusal) => Some(refusal),
-            None if self.not_ok => Some(Refusal::Code(RefusalCode::Unlisted)),
-            None => None,
+fn refusal(profile: &Profile, body: &Object) -> Option<Refusal> {
+    let unlisted = Some(Refusal::Code(RefusalCode::Unlisted));
+    let not_ok = matches!(body.get("ok"), Value::Bool(false)) || body.get("ok").text() == Some("false");
+    match body.get("error") {
+        Value::Text(text) if !text.expose().is_empty() => {
+            Some(Refusal::from_text(profile, text.expose_str().unwrap_or_default()))
         }
+        Value::Number(_) | Value::Bool(true) | Value::List(_) | Value::Object(_) | Value::Deep => unlisted,
+        Value::Text(_) | Value::Null | Value::Bool(false) => unlisted.filter(|_| not_ok),
     }
+}
 
-    fn into_token(self) -> Result<Token, TokenEndpointError> {
-        let access_token = match self.access_token {
-            Field::Absent => return Err(TokenEndpointError::Malformed(Malformed::NoAccessToken)),
-            Field::OtherType => return Err(TokenEndpointError::Malformed(Malformed::AccessToken)),
-            Field::Text(token) => token,
-        };
-        // Checked byte by byte before it can become a header's value: no control, no space, no word for nothing.
-        let bytes = access_token.expose();
-        let usable = !bytes.is_empty()
-            && bytes.len() <= MAX_ACCESS_TOKEN
-            && bytes.iter().all(u8::is_ascii_graphic)
-            && !matches!(bytes, b"null" | b"undefined" | b"None" | b"nil" | b"false");
-        if !usable {
-            return Err(TokenEndpointError::Malformed(Malformed::AccessToken));
-        }
-        if let Field::Text(kind) = &self.token_type {
-            // RFC 6749 §7.1: a token of a type not understood must not be used. Endpoints put many words there for
-            // bearer tokens, so only the types that need a proof (RFC 9449) are refused.
-            if ["dpop", "mac", "pop"].iter().any(|proof| kind.eq_ignore_ascii_case(proof)) {
-                return Err(TokenEndpointError::Malformed(Malformed::TokenType));
+fn token(profile: &Profile, mut body: Object) -> Result<Token, Malformed> {
+    let account = account::read(profile, &body);
+    // Everything from one object: the outer refresh token would renew the application's token, not the person's.
+    let mut holder = match profile.nested.map(|key| body.take(key)) {
+        Some(Value::Object(nested)) if !matches!(nested.get("access_token"), Value::Null) => nested,
+        _ => body,
+    };
+    let access_token = match holder.take("access_token") {
+        Value::Null => return Err(Malformed::NoAccessToken),
+        Value::Text(token) if is_token(&token, MAX_ACCESS_TOKEN, u8::is_ascii_graphic) => token,
+        _ => return Err(Malformed::AccessToken),
+    };
+    if holder.get("token_type").text().is_some_and(|kind| !is_usable(profile, kind)) {
+        return Err(Malformed::TokenType);
+    }
+    Ok(Token {
+        access_token,
+        expires_in: seconds(holder.get("expires_in")).and_then(lifetime),
+        refresh_token: match holder.take("refresh_token") {
+            // RFC 6749 appendix A.17. One that is not a token leaves the old one where it is.
+            Value::Text(token) if is_token(&token, MAX_REFRESH_TOKEN, |byte| matches!(byte, b' '..=b'~')) => {
+                Some(token)
             }
-        }
-        Ok(Token { access_token, expires_in: self.expires_in.and_then(lifetime) })
+            _ => None,
+        },
+        scopes: scopes(profile, holder.get("scope")),
+        account,
+    })
+}
+
+/// Not a word for nothing, and made of bytes that may be there.
+fn is_token(token: &Secret, max: usize, may_be: impl Fn(&u8) -> bool) -> bool {
+    // Judged byte by byte; nothing of it leaves.
+    let bytes = token.expose();
+    !bytes.trim_ascii().is_empty()
+        && bytes.len() <= max
+        && bytes.iter().all(may_be)
+        && !matches!(bytes, b"null" | b"undefined" | b"None" | b"nil" | b"false" | b"true")
+}
+
+/// RFC 6749 §7.1: a token of a type not understood must not be used. Endpoints put many words there for bearer tokens, so
+/// only the types that need a proof (RFC 9449) are refused; and where a person's token is nested, an application's.
+fn is_usable(profile: &Profile, token_type: &str) -> bool {
+    let refused: &[&str] =
+        if profile.nested.is_some() { &["dpop", "mac", "pop", "bot"] } else { &["dpop", "mac", "pop"] };
+    !refused.iter().any(|word| token_type.eq_ignore_ascii_case(word))
+}
+
+fn seconds(value: &Value) -> Option<f64> {
+    match value {
+        Value::Number(seconds) => Some(*seconds),
+        Value::Text(text) => text.expose_str().and_then(|text| text.trim().parse().ok()),
+        Value::Null | Value::Bool(_) | Value::List(_) | Value::Object(_) | Value::Deep => None,
     }
 }
 
@@ -260,159 +250,29 @@ fn lifetime(seconds: f64) -> Option<Duration> {
     Duration::try_from_secs_f64(capped.trunc()).ok()
 }
 
-fn read_fields(content_type: Option<&str>, body: &[u8]) -> Result<Fields, Malformed> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
-    if body.first() == Some(&b'{') {
-        return read_json(body);
-    }
-    let media = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim();
-    let form = media.eq_ignore_ascii_case("application/x-www-form-urlencoded")
-        || ((media.is_empty() || media.eq_ignore_ascii_case("text/plain")) && body.contains(&b'='));
-    if form && !body.is_empty() { read_form(body) } else { Err(Malformed::Shape) }
-}
-
-fn read_form(body: &[u8]) -> Result<Fields, Malformed> {
-    let mut fields = Fields::default();
-    let mut seen = HashSet::new();
-    for (key, value) in url::form_urlencoded::parse(body) {
-        if !seen.insert(key.to_string()) {
-            return Err(Malformed::DuplicateKey);
+/// Text, or a list of texts. None at all is how applications without scopes are answered: it tells nothing.
+fn scopes(profile: &Profile, value: &Value) -> Option<Vec<String>> {
+    let renamed = match profile.granted_scopes {
+        GrantedScopes::Listed(renamed) => renamed,
+        GrantedScopes::Renamed => return None,
+    };
+    let texts: Vec<&str> = match value {
+        Value::Text(text) => vec![text.expose_str()?],
+        Value::List(list) => list.iter().map(Value::text).collect::<Option<_>>()?,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) | Value::Deep => return None,
+    };
+    let mut scopes: Vec<String> = Vec::new();
+    for scope in texts.into_iter().flat_map(|text| text.split(profile.answer_separators)).filter(|one| !one.is_empty())
+    {
+        if scopes.len() == MAX_SCOPES || scope.len() > MAX_SCOPE || !scope.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return None;
         }
-        match key.as_ref() {
-            "access_token" => fields.access_token = Field::Text(Secret::new(value.into_owned())),
-            "token_type" => fields.token_type = Field::Text(value.into_owned()),
-            "expires_in" => fields.expires_in = value.trim().parse().ok(),
-            "error" => fields.error = Some(Refusal::from_text(&value)),
-            "ok" => fields.not_ok = value == "false",
-            _ => {}
-        }
-    }
-    Ok(fields)
-}
-
-fn read_json(body: &[u8]) -> Result<Fields, Malformed> {
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let fields = json.deserialize_map(FieldsVisitor).map_err(|_| Malformed::Shape)?;
-    json.end().map_err(|_| Malformed::Shape)?;
-    fields.ok_or(Malformed::DuplicateKey)
-}
-
-/// Reads one object; `None` for one with a key twice (also if one of the two is written with escapes).
-struct FieldsVisitor;
-
-impl<'de> Visitor<'de> for FieldsVisitor {
-    type Value = Option<Fields>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Fields::default();
-        let mut seen = HashSet::new();
-        let mut twice = false;
-        while let Some(key) = map.next_key::<String>()? {
-            match key.as_str() {
-                "access_token" => {
-                    fields.access_token = match map.next_value::<Scalar>()? {
-                        Scalar::Text(text) => Field::Text(text),
-                        Scalar::Number(_) | Scalar::Bool(_) | Scalar::Other => Field::OtherType,
-                        Scalar::Null => Field::Absent,
-                    };
-                }
-                "token_type" => {
-                    fields.token_type = match map.next_value::<Scalar>()? {
-                        Scalar::Text(text) => Field::Text(text.expose_str().unwrap_or_default().to_owned()),
-                        Scalar::Number(_) | Scalar::Bool(_) | Scalar::Null | Scalar::Other => Field::OtherType,
-                    };
-                }
-                "expires_in" => {
-                    fields.expires_in = match map.next_value::<Scalar>()? {
-                        Scalar::Number(seconds) => Some(seconds),
-                        Scalar::Text(text) => text.expose_str().and_then(|text| text.trim().parse().ok()),
-                        Scalar::Bool(_) | Scalar::Null | Scalar::Other => None,
-                    };
-                }
-                "error" => {
-                    fields.error = match map.next_value::<Scalar>()? {
-                        Scalar::Null | Scalar::Bool(false) => None,
-                        Scalar::Text(text) if text.expose().is_empty() => None,
-                        Scalar::Text(text) => Some(Refusal::from_text(text.expose_str().unwrap_or_default())),
-                        Scalar::Number(_) | Scalar::Bool(true) | Scalar::Other => {
-                            Some(Refusal::Code(RefusalCode::Unlisted))
-                        }
-                    };
-                }
-                "ok" => fields.not_ok = matches!(map.next_value::<Scalar>()?, Scalar::Bool(false)),
-                _ => {
-                    map.next_value::<IgnoredAny>()?;
-                }
+        let asked = renamed.iter().filter(|(listed, _)| *listed == scope).map(|(_, asked)| *asked);
+        for name in std::iter::once(scope).chain(asked) {
+            if !scopes.iter().any(|known| known == name) {
+                scopes.push(name.to_owned());
             }
-            twice |= !seen.insert(key);
         }
-        Ok((!twice).then_some(fields))
     }
-}
-
-/// A value one deep. Text is taken as a secret at once, since only its key says whether it is one.
-enum Scalar {
-    Null,
-    Bool(bool),
-    Number(f64),
-    Text(Secret),
-    Other,
-}
-
-impl<'de> serde::Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ScalarVisitor)
-    }
-}
-
-struct ScalarVisitor;
-
-impl<'de> Visitor<'de> for ScalarVisitor {
-    type Value = Scalar;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("any value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Scalar, E> {
-        Ok(Scalar::Null)
-    }
-
-    fn visit_bool<E>(self, value: bool) -> Result<Scalar, E> {
-        Ok(Scalar::Bool(value))
-    }
-
-    fn visit_i64<E>(self, value: i64) -> Result<Scalar, E> {
-        Ok(Scalar::Number(value as f64))
-    }
-
-    fn visit_u64<E>(self, value: u64) -> Result<Scalar, E> {
-        Ok(Scalar::Number(value as f64))
-    }
-
-    fn visit_f64<E>(self, value: f64) -> Result<Scalar, E> {
-        Ok(Scalar::Number(value))
-    }
-
-    fn visit_str<E>(self, value: &str) -> Result<Scalar, E> {
-        Ok(Scalar::Text(Secret::new(value)))
-    }
-
-    fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut seq: A) -> Result<Scalar, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Scalar::Other)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Scalar, A::Error> {
-        while let Some((IgnoredAny, IgnoredAny)) = map.next_entry()? {}
-        Ok(Scalar::Other)
-    }
-
-    fn visit_bytes<E: serde::de::Error>(self, _: &[u8]) -> Result<Scalar, E> {
-        Err(E::custom("no bytes in JSON"))
-    }
+    (!scopes.is_empty()).then_some(scopes)
 }

@@ -8,7 +8,8 @@ use super::{Inner, OpenedToken, RefreshError};
 use crate::audit::Event;
 use crate::keys::{self, Key};
 use crate::model::{ClientCredentials, Generation, GrantKey};
-use crate::oauth::{self, ClientCredentialsRequest, Token, TokenEndpointError};
+use crate::oauth::profile::GENERIC;
+use crate::oauth::{self, Client, Grant, Token, TokenEndpointError, TokenRequest};
 use crate::store::{GrantCommit, Material, Sealed, StoreError, StoredGrant};
 use crate::vault::{DataKey, Place, RecordKind, VaultError};
 
@@ -100,17 +101,16 @@ pub(super) async fn renew(
 async fn ask(inner: &Inner, client: &ClientCredentials) -> Result<Result<Token, TokenEndpointError>, RefreshError> {
     let client_id = inner.secrets.resolve(&client.client_id).await?.value;
     let client_secret = inner.secrets.resolve(&client.client_secret).await?.value;
-    let request = ClientCredentialsRequest {
+    let request = TokenRequest {
         token_url: &client.token_url,
-        client_id: &client_id,
-        client_secret: &client_secret,
-        authentication: client.client_authentication,
-        scopes: &client.scopes,
+        client: Client { id: &client_id, secret: Some(&client_secret), authentication: client.client_authentication },
+        grant: Grant::ClientCredentials { scopes: &client.scopes },
         resource: client.resource.as_deref(),
         additional_params: &client.additional_params,
+        profile: &GENERIC,
     };
     metrics::counter!("sallyport_token_requests_total").increment(1);
-    Ok(oauth::client_credentials(&*inner.endpoint, &request, inner.limits.provider).await)
+    Ok(oauth::request_token(&*inner.endpoint, &request, inner.limits.provider).await)
 }
 
 fn seal(data_key: DataKey, token: &OpenedToken) -> Sealed {

@@ -1,10 +1,17 @@
 use super::*;
+use crate::oauth::profile::GENERIC;
 
 const JSON: Option<&str> = Some("application/json");
 const FORM: Option<&str> = Some("application/x-www-form-urlencoded;charset=UTF-8");
 
 fn reading(status: u16, content_type: Option<&str>, body: &[u8]) -> Result<(String, Option<u64>), TokenEndpointError> {
-    read(status, content_type, Some(Duration::from_secs(7)), &Secret::new(body)).map(|token| {
+    let answer = Answer {
+        status,
+        content_type: content_type.map(str::to_owned),
+        retry_after: Some(Duration::from_secs(7)),
+        body: Secret::new(body),
+    };
+    read(&GENERIC, &answer).map(|token| {
         let text = token.access_token.expose_str().expect("visible ASCII").to_owned();
         (text, token.expires_in.map(|life| life.as_secs()))
     })

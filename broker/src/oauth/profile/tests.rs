@@ -1,0 +1,104 @@
+use super::*;
+
+fn of(token_url: &str) -> &'static str {
+    Profile::of_token_url(&token_url.parse().expect("a URL")).name
+}
+
+#[test]
+fn a_provider_is_known_by_its_token_endpoint() {
+    for (token_url, name) in [
+        ("https://github.com/login/oauth/access_token", "github"),
+        ("https://slack.com/api/oauth.v2.access", "slack"),
+        ("https://slack.com/api/oauth.v2.user.access", "slack-user"),
+        ("https://oauth2.googleapis.com/token", "google"),
+        ("https://login.microsoftonline.com/common/oauth2/v2.0/token", "microsoft"),
+        ("https://auth.atlassian.com/oauth/token", "atlassian"),
+        ("https://api.notion.com/v1/oauth/token", "notion"),
+        ("https://login.salesforce.com/services/oauth2/token", "salesforce"),
+        ("https://acme--dev.sandbox.my.salesforce.com/services/oauth2/token", "salesforce"),
+    ] {
+        assert_eq!(of(token_url), name, "{token_url}");
+    }
+    for token_url in [
+        "https://github.com.evil.example/login/oauth/access_token",
+        "https://api.github.com/x",
+        "https://evil.example/github.com",
+        "https://my.salesforce.com/services/oauth2/token",
+        "https://evilmy.salesforce.com/token",
+        "https://mcp.notion.com/token",
+        "https://slack.com/api/openid.connect.token",
+        "https://login.example.com/token",
+        "http://127.0.0.1:8080/token",
+    ] {
+        assert_eq!(of(token_url), "generic", "{token_url}");
+    }
+}
+
+#[test]
+fn every_profile_has_a_name_of_its_own() {
+    for profile in ALL {
+        assert_eq!(Profile::named(profile.name), Some(profile));
+        assert_eq!(ALL.iter().filter(|other| other.name == profile.name).count(), 1, "{}", profile.name);
+    }
+    assert_eq!(Profile::named("GitHub"), None);
+    assert_eq!(Profile::named(""), None);
+}
+
+/// Name, rotation, default life in hours, whether a refresh kills the old access token, where client secrets go.
+#[test]
+fn what_profiles_say() {
+    use ClientAuthentication::{Basic, Post};
+    use Rotation::{NonRotating, OldValid, Strict};
+    let table: Vec<_> = ALL
+        .iter()
+        .map(|profile| {
+            let hours = profile.default_lifetime.as_secs() / 3600;
+            (profile.name, profile.rotation, hours, profile.refresh_kills_access_token, profile.client_authentication)
+        })
+        .collect();
+    let expected = [
+        ("atlassian", Strict, 1, false, Post),
+        ("generic", Strict, 1, false, Basic),
+        ("github", Strict, 8, true, Post),
+        ("google", NonRotating, 1, false, Post),
+        ("microsoft", OldValid, 1, false, Post),
+        ("notion", Strict, 1, false, Basic),
+        ("salesforce", Strict, 2, false, Post),
+        ("slack", Strict, 12, false, Post),
+        ("slack-user", Strict, 12, false, Post),
+    ];
+    assert_eq!(table, expected);
+}
+
+#[test]
+fn every_place_to_revoke_or_manage_is_https() {
+    let token_url: Url = "https://login.example.com/token".parse().expect("a URL");
+    for profile in ALL {
+        for url in [profile.revocation_url, profile.manage_url].into_iter().flatten() {
+            assert_eq!(token_url.join(url).expect("a URL").scheme(), "https", "{url}");
+        }
+    }
+}
+
+#[test]
+fn only_the_providers_own_tokens_go_to_its_place_of_revocation() {
+    let url = |text: &str| text.parse::<Url>().expect("a URL");
+    let own = url("https://oauth2.googleapis.com/token");
+    assert_eq!(GOOGLE.revocation_url(None, &own), Some(url("https://oauth2.googleapis.com/revoke")));
+    assert_eq!(GOOGLE.revocation_url(None, &url("https://login.example.com/token")), None);
+    let configured = url("https://login.example.com/revoke");
+    assert_eq!(GOOGLE.revocation_url(Some(&configured), &own), Some(configured.clone()));
+    assert_eq!(GITHUB.revocation_url(None, &url("https://github.com/login/oauth/access_token")), None);
+    let sandbox = url("https://test.salesforce.com/services/oauth2/token");
+    let expected = url("https://test.salesforce.com/services/oauth2/revoke");
+    assert_eq!(SALESFORCE.revocation_url(None, &sandbox), Some(expected));
+}
+
+#[test]
+fn a_token_that_cannot_be_renewed_is_not_ended_early() {
+    let told = Some(Duration::from_secs(60));
+    assert_eq!(GITHUB.lifetime(told, true), Duration::from_secs(60));
+    assert_eq!(GITHUB.lifetime(told, false), Duration::from_secs(60));
+    assert_eq!(GITHUB.lifetime(None, true), Duration::from_secs(8 * 3600));
+    assert_eq!(GITHUB.lifetime(None, false), MAX_EXPIRES_IN);
+}
