@@ -4,6 +4,7 @@
 
 mod audit;
 mod grants;
+mod intents;
 mod keys;
 mod manifests;
 mod principals;
@@ -94,6 +95,26 @@ macro_rules! suite {
                 two: [
                     i5_of_two_committers_one_wins_and_the_other_changes_nothing,
                     i5_the_first_generation_is_stored_once,
+                ]
+            }
+            cases! { $open, intents,
+                one: [
+                    are_read_as_written_and_given_back,
+                    refuses_one_for_another_generation_or_an_ended_grant,
+                    a_dangling_one_is_replaced_by_whoever_names_it,
+                    gives_back_no_other_than_the_one_named,
+                    dangle_after_their_deadline_or_when_their_broker_starts_again,
+                    i5_a_commit_ends_intent_and_spare,
+                    i5_a_refresh_revives_no_ended_grant,
+                    a_consent_revives_an_ended_grant_at_the_next_generation,
+                    i5_ends_no_other_generation,
+                    an_ended_grant_keeps_its_row_and_no_material,
+                    keeps_the_first_spare_until_it_was_tried,
+                ]
+                two: [
+                    of_two_takers_one_gets_the_right,
+                    of_two_recoveries_one_gets_the_right,
+                    i5_a_grant_is_ended_or_renewed_and_never_both,
                 ]
             }
             cases! { $open, tokens,

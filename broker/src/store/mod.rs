@@ -201,6 +201,9 @@ pub trait Store: Send + Sync + 'static {
     /// compare-and-swap, whatever its standing; its intent and its spare are gone then. `Conflict` otherwise: the loser
     /// re-reads, and deletes nothing (I5).
     async fn commit_grant(&self, grant: &GrantCommit) -> Result<(), StoreError>;
+    /// As [`Store::commit_grant`], for what a refresh gave: `Conflict` also if the grant is not live any more. What was
+    /// ended while the provider was asked stays ended.
+    async fn commit_refresh(&self, grant: &GrantCommit) -> Result<(), StoreError>;
     /// Takes the right to refresh a live grant at this generation. `Conflict` unless the intent there is exactly
     /// `instead_of`: none, or one whose deadline has passed or whose owner is dead.
     async fn take_intent(
@@ -212,8 +215,9 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<(), StoreError>;
     /// Gives the right back, if it is still this one: the provider has certainly not acted on it.
     async fn clear_intent(&self, id: &str, generation: Generation, intent: &Intent) -> Result<(), StoreError>;
-    /// Every live grant with an intent whose deadline is before `before`, or whose owner is `owner`, in order of id.
-    async fn dangling_intents(&self, before: UnixTime, owner: &str) -> Result<Vec<StoredGrant>, StoreError>;
+    /// Every live grant with an intent whose deadline is before `before`, or whose owner is any start of `broker`, in
+    /// order of id.
+    async fn dangling_intents(&self, before: UnixTime, broker: &str) -> Result<Vec<StoredGrant>, StoreError>;
     /// Keeps a refresh token whose commit lost, sealed for `generation`, unless there is one already.
     async fn keep_spare(&self, id: &str, generation: Generation, spare: &Sealed) -> Result<(), StoreError>;
     /// Drops the spare of this generation, which was tried.

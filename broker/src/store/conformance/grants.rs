@@ -6,11 +6,11 @@ use super::{NOW, sealed};
 use crate::model::{Generation, GrantKey};
 use crate::store::{GrantCommit, Material, Sealed, Standing, Store, StoreError, StoredGrant};
 
-fn key(client: &str, holder: &str) -> GrantKey {
+pub(super) fn key(client: &str, holder: &str) -> GrantKey {
     GrantKey { provider_client: client.to_owned(), holder: holder.to_owned() }
 }
 
-fn grant(id: &str, key: &GrantKey, generation: u64, token: &str) -> GrantCommit {
+pub(super) fn grant(id: &str, key: &GrantKey, generation: u64, token: &str) -> GrantCommit {
     GrantCommit {
         id: id.to_owned(),
         key: key.clone(),

@@ -32,15 +32,29 @@ pub(super) async fn all(
 pub(super) async fn dangling(
     db: &mut SqliteConnection,
     before: UnixTime,
-    owner: &str,
+    broker: &str,
 ) -> Result<Vec<StoredGrant>, StoreError> {
     let sql = "SELECT * FROM grants
-         WHERE standing = 'live' AND intent_owner IS NOT NULL AND (intent_deadline < ? OR intent_owner = ?) ORDER BY id";
-    sqlx::query(sql).bind(signed(before.0)).bind(owner).fetch_all(db).await?.iter().map(read).collect()
+         WHERE standing = 'live' AND intent_owner IS NOT NULL
+           AND (intent_deadline < ? OR substr(intent_owner, 1, length(?)) = ?) ORDER BY id";
+    let starts = format!("{broker}/");
+    sqlx::query(sql).bind(signed(before.0)).bind(&starts).bind(&starts).fetch_all(db).await?.iter().map(read).collect()
 }
 
-pub(super) async fn commit(db: &mut SqliteConnection, grant: &GrantCommit) -> Result<(), StoreError> {
+/// What a commit may replace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replacing {
+    /// A grant of any standing, or none.
+    Any,
+    /// A live grant.
+    Live,
+}
+
+pub(super) async fn commit(db: &mut SqliteConnection, grant: &GrantCommit, from: Replacing) -> Result<(), StoreError> {
     let Some(before) = grant.generation.0.checked_sub(1) else { return Err(StoreError::Conflict) };
+    if before == 0 && from == Replacing::Live {
+        return Err(StoreError::Conflict);
+    }
     let written = if before == 0 {
         sqlx::query(
             "INSERT INTO grants (generation, standing, reason, scopes, auth_revisions, account, consented_at, access_token,
@@ -54,7 +68,7 @@ pub(super) async fn commit(db: &mut SqliteConnection, grant: &GrantCommit) -> Re
                     consented_at = ?, access_token = ?, refresh_token = ?, issued_at = ?, expires_at = ?, refresh_after = ?,
                     spare = NULL, spare_generation = NULL,
                     intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
-             WHERE provider_client = ? AND holder = ? AND id = ? AND generation = ?",
+             WHERE provider_client = ? AND holder = ? AND id = ? AND generation = ? AND (? OR standing = 'live')",
         )
     };
     let material = &grant.material;
@@ -72,7 +86,7 @@ pub(super) async fn commit(db: &mut SqliteConnection, grant: &GrantCommit) -> Re
         .bind(&grant.key.provider_client)
         .bind(&grant.key.holder)
         .bind(&grant.id);
-    let written = if before == 0 { written } else { written.bind(signed(before)) };
+    let written = if before == 0 { written } else { written.bind(signed(before)).bind(from == Replacing::Any) };
     one(written.execute(db).await?.rows_affected())
 }
 

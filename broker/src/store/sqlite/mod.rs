@@ -169,7 +169,13 @@ impl Store for SqliteStore {
 
     async fn commit_grant(&self, grant: &GrantCommit) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        grants::commit(&mut tx, grant).await?;
+        grants::commit(&mut tx, grant, grants::Replacing::Any).await?;
+        Ok(tx.commit().await?)
+    }
+
+    async fn commit_refresh(&self, grant: &GrantCommit) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        grants::commit(&mut tx, grant, grants::Replacing::Live).await?;
         Ok(tx.commit().await?)
     }
 
@@ -191,8 +197,8 @@ impl Store for SqliteStore {
         Ok(tx.commit().await?)
     }
 
-    async fn dangling_intents(&self, before: UnixTime, owner: &str) -> Result<Vec<StoredGrant>, StoreError> {
-        grants::dangling(&mut *self.readers.acquire().await?, before, owner).await
+    async fn dangling_intents(&self, before: UnixTime, broker: &str) -> Result<Vec<StoredGrant>, StoreError> {
+        grants::dangling(&mut *self.readers.acquire().await?, before, broker).await
     }
 
     async fn keep_spare(&self, id: &str, generation: Generation, spare: &Sealed) -> Result<(), StoreError> {

@@ -1,0 +1,203 @@
+//! The right to refresh a grant, its spare and its end.
+
+use std::time::Duration;
+
+use super::grants::{grant, key};
+use super::{NOW, sealed};
+use crate::clock::UnixTime;
+use crate::model::Generation;
+use crate::store::{Intent, Spare, Standing, Store, StoreError, StoredGrant};
+
+const ONE: Generation = Generation(1);
+
+fn intent(owner: &str, attempt: u32) -> Intent {
+    let started_at = NOW.after(Duration::from_secs(u64::from(attempt)));
+    Intent { owner: owner.to_owned(), attempt, started_at, deadline: started_at.after(Duration::from_secs(20)) }
+}
+
+fn lost(reason: &str) -> Standing {
+    Standing::NeedsConsent(reason.to_owned())
+}
+
+async fn live(store: &dyn Store, id: &str) {
+    store.commit_grant(&grant(id, &key(id, "alice"), 1, id)).await.unwrap();
+}
+
+async fn read(store: &dyn Store, id: &str) -> StoredGrant {
+    store.grant_by_id(id).await.unwrap().unwrap()
+}
+
+fn refused(result: Result<(), StoreError>) {
+    assert!(matches!(result, Err(StoreError::Conflict)), "{result:?}");
+}
+
+pub(super) async fn are_read_as_written_and_given_back(store: &dyn Store) {
+    live(store, "g").await;
+    store.take_intent("g", ONE, &intent("a/1", 1), None).await.unwrap();
+    assert_eq!(read(store, "g").await.intent, Some(intent("a/1", 1)));
+    refused(store.take_intent("g", ONE, &intent("b/1", 1), None).await);
+    store.clear_intent("g", ONE, &intent("a/1", 1)).await.unwrap();
+    assert_eq!(read(store, "g").await.intent, None);
+    store.take_intent("g", ONE, &intent("b/1", 1), None).await.unwrap();
+}
+
+pub(super) async fn refuses_one_for_another_generation_or_an_ended_grant(store: &dyn Store) {
+    live(store, "g").await;
+    for generation in [0, 2, u64::MAX] {
+        refused(store.take_intent("g", Generation(generation), &intent("a/1", 1), None).await);
+    }
+    refused(store.take_intent("other", ONE, &intent("a/1", 1), None).await);
+    store.end_grant("g", ONE, &lost("invalid_grant")).await.unwrap();
+    refused(store.take_intent("g", ONE, &intent("a/1", 1), None).await);
+}
+
+pub(super) async fn a_dangling_one_is_replaced_by_whoever_names_it(store: &dyn Store) {
+    live(store, "g").await;
+    refused(store.take_intent("g", ONE, &intent("b/1", 2), Some(&intent("a/1", 1))).await);
+    store.take_intent("g", ONE, &intent("a/1", 1), None).await.unwrap();
+    for wrong in [intent("a/2", 1), intent("a/1", 2)] {
+        refused(store.take_intent("g", ONE, &intent("b/1", 2), Some(&wrong)).await);
+    }
+    store.take_intent("g", ONE, &intent("b/1", 2), Some(&intent("a/1", 1))).await.unwrap();
+    assert_eq!(read(store, "g").await.intent, Some(intent("b/1", 2)));
+}
+
+pub(super) async fn gives_back_no_other_than_the_one_named(store: &dyn Store) {
+    live(store, "g").await;
+    store.take_intent("g", ONE, &intent("a/1", 1), None).await.unwrap();
+    for (generation, wrong) in [(1, intent("b/1", 1)), (1, intent("a/1", 2)), (2, intent("a/1", 1))] {
+        store.clear_intent("g", Generation(generation), &wrong).await.unwrap();
+        assert_eq!(read(store, "g").await.intent, Some(intent("a/1", 1)));
+    }
+}
+
+pub(super) async fn dangle_after_their_deadline_or_when_their_broker_starts_again(store: &dyn Store) {
+    for (id, owner) in [("g1", "a/1"), ("g2", "ab/1"), ("g3", "a%/1"), ("g4", "a/2")] {
+        live(store, id).await;
+        store.take_intent(id, ONE, &intent(owner, 1), None).await.unwrap();
+    }
+    live(store, "none").await;
+    let ids = async |before, broker: &str| -> Vec<String> {
+        store.dangling_intents(before, broker).await.unwrap().into_iter().map(|grant| grant.id).collect()
+    };
+    assert_eq!(ids(NOW, "a").await, ["g1", "g4"]);
+    assert_eq!(ids(NOW, "a%").await, ["g3"]);
+    assert!(ids(intent("a/1", 1).deadline, "c").await.is_empty());
+    assert_eq!(ids(UnixTime(u64::MAX), "c").await, ["g1", "g2", "g3", "g4"]);
+    store.end_grant("g1", ONE, &lost("invalid_grant")).await.unwrap();
+    assert_eq!(ids(NOW, "a").await, ["g4"]);
+}
+
+pub(super) async fn i5_a_commit_ends_intent_and_spare(store: &dyn Store) {
+    live(store, "g").await;
+    store.take_intent("g", ONE, &intent("a/1", 1), None).await.unwrap();
+    store.keep_spare("g", ONE, &sealed("spare")).await.unwrap();
+    store.commit_refresh(&grant("g", &key("g", "alice"), 2, "new")).await.unwrap();
+    let after = read(store, "g").await;
+    assert_eq!((after.generation, after.intent, after.spare), (Generation(2), None, None));
+    refused(store.commit_refresh(&grant("g", &key("g", "alice"), 2, "late")).await);
+    refused(store.commit_refresh(&grant("new", &key("new", "alice"), 1, "none to refresh")).await);
+}
+
+pub(super) async fn i5_a_refresh_revives_no_ended_grant(store: &dyn Store) {
+    for (id, standing) in [("g1", lost("rejected")), ("g2", Standing::Revoked("holder".to_owned()))] {
+        live(store, id).await;
+        store.take_intent(id, ONE, &intent("a/1", 1), None).await.unwrap();
+        store.end_grant(id, ONE, &standing).await.unwrap();
+        refused(store.commit_refresh(&grant(id, &key(id, "alice"), 2, "late")).await);
+        let after = read(store, id).await;
+        assert_eq!((after.generation, after.standing, after.material), (ONE, standing, None));
+    }
+}
+
+pub(super) async fn a_consent_revives_an_ended_grant_at_the_next_generation(store: &dyn Store) {
+    live(store, "g").await;
+    store.end_grant("g", ONE, &lost("invalid_grant")).await.unwrap();
+    refused(store.commit_grant(&grant("g", &key("g", "alice"), 1, "again")).await);
+    store.commit_grant(&grant("g", &key("g", "alice"), 2, "new")).await.unwrap();
+    assert_eq!(read(store, "g").await.standing, Standing::Live);
+}
+
+pub(super) async fn i5_ends_no_other_generation(store: &dyn Store) {
+    live(store, "g").await;
+    store.commit_refresh(&grant("g", &key("g", "alice"), 2, "fresh")).await.unwrap();
+    let before = read(store, "g").await;
+    for generation in [0, 1, 3] {
+        refused(store.end_grant("g", Generation(generation), &lost("invalid_grant")).await);
+    }
+    refused(store.end_grant("g", Generation(2), &Standing::Live).await);
+    refused(store.end_grant("other", ONE, &lost("invalid_grant")).await);
+    assert_eq!(read(store, "g").await, before);
+}
+
+pub(super) async fn an_ended_grant_keeps_its_row_and_no_material(store: &dyn Store) {
+    live(store, "g").await;
+    store.take_intent("g", ONE, &intent("a/1", 1), None).await.unwrap();
+    store.keep_spare("g", ONE, &sealed("spare")).await.unwrap();
+    store.end_grant("g", ONE, &lost("invalid_grant")).await.unwrap();
+    let after = read(store, "g").await;
+    assert_eq!((after.generation, after.standing), (ONE, lost("invalid_grant")));
+    assert_eq!((after.material, after.intent, after.spare), (None, None, None));
+    store.keep_spare("g", ONE, &sealed("late")).await.unwrap();
+    assert_eq!(read(store, "g").await.spare, None);
+}
+
+pub(super) async fn keeps_the_first_spare_until_it_was_tried(store: &dyn Store) {
+    live(store, "g").await;
+    let first = Spare { generation: Generation(2), refresh_token: sealed("first") };
+    store.keep_spare("g", Generation(2), &sealed("first")).await.unwrap();
+    store.keep_spare("g", Generation(3), &sealed("second")).await.unwrap();
+    store.drop_spare("g", Generation(3)).await.unwrap();
+    assert_eq!(read(store, "g").await.spare, Some(first));
+    store.drop_spare("g", Generation(2)).await.unwrap();
+    assert_eq!(read(store, "g").await.spare, None);
+}
+
+pub(super) async fn of_two_takers_one_gets_the_right(first: &dyn Store, second: &dyn Store) {
+    for round in 0..20 {
+        let id = format!("g{round}");
+        live(first, &id).await;
+        let (mine, yours) = (intent("a/1", 1), intent("b/1", 1));
+        let took = tokio::join!(first.take_intent(&id, ONE, &mine, None), second.take_intent(&id, ONE, &yours, None));
+        assert_eq!(read(second, &id).await.intent, Some(winner(took, mine, yours)));
+    }
+}
+
+pub(super) async fn of_two_recoveries_one_gets_the_right(first: &dyn Store, second: &dyn Store) {
+    for round in 0..20 {
+        let id = format!("g{round}");
+        live(first, &id).await;
+        let dead = intent("c/1", 1);
+        first.take_intent(&id, ONE, &dead, None).await.unwrap();
+        let (mine, yours) = (intent("a/1", 2), intent("b/1", 2));
+        let took = tokio::join!(
+            first.take_intent(&id, ONE, &mine, Some(&dead)),
+            second.take_intent(&id, ONE, &yours, Some(&dead))
+        );
+        assert_eq!(read(first, &id).await.intent, Some(winner(took, mine, yours)));
+    }
+}
+
+pub(super) async fn i5_a_grant_is_ended_or_renewed_and_never_both(first: &dyn Store, second: &dyn Store) {
+    for round in 0..20 {
+        let id = format!("g{round}");
+        live(first, &id).await;
+        let fresh = grant(&id, &key(&id, "alice"), 2, "fresh");
+        let gone = lost("invalid_grant");
+        let (committed, ended) = tokio::join!(first.commit_refresh(&fresh), second.end_grant(&id, ONE, &gone));
+        let after = read(first, &id).await;
+        match (committed, ended) {
+            (Ok(()), Err(StoreError::Conflict)) => assert_eq!(after.material, Some(fresh.material)),
+            (Err(StoreError::Conflict), Ok(())) => assert_eq!((after.material, after.standing), (None, gone)),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn winner(took: (Result<(), StoreError>, Result<(), StoreError>), mine: Intent, yours: Intent) -> Intent {
+    match took {
+        (Ok(()), Err(StoreError::Conflict)) => mine,
+        (Err(StoreError::Conflict), Ok(())) => yours,
+        other => panic!("{other:?}"),
+    }
+}
