@@ -16,6 +16,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let files = protox::compile(PROTOS, ["."])?;
     let mut messages = prost_build::Config::new();
     messages.skip_debug(SECRET);
+    messages.btree_map(["sallyport.broker.v1.ExternalIdentity.claims"]);
     if std::env::var_os("CARGO_FEATURE_GRPC").is_some() {
         tonic_prost_build::configure().compile_fds_with_config(files, messages)?;
     } else {

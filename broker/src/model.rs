@@ -1,11 +1,14 @@
 //! The nouns of the broker: principals, servers, grants. No input or output.
 
+mod identities;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use crate::clock::UnixTime;
 use crate::oauth::profile::Profile;
+pub use identities::{ExternalIdentity, VirtualAccount};
 
 /// The one tenant of a deployment: part of every key, AAD and cache key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -228,7 +231,8 @@ impl Server {
     }
 }
 
-/// Every registered server, and the team memberships that claims cannot give: one revision of the manifests.
+/// Every registered server, the team memberships that claims cannot give, and what there is to know of external
+/// identities and virtual accounts: one revision of the manifests.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Servers {
     /// Of the manifests; 0 before the first.
@@ -237,4 +241,8 @@ pub struct Servers {
     pub by_name: BTreeMap<ServerName, Arc<Server>>,
     /// Subject, for example `user:alice@example.com`, to names of teams without `team:`.
     pub memberships: BTreeMap<String, Vec<String>>,
+    /// By name.
+    pub external_identities: BTreeMap<String, ExternalIdentity>,
+    /// By name; those that no manifest names have no owners.
+    pub virtual_accounts: BTreeMap<String, VirtualAccount>,
 }

@@ -4,12 +4,14 @@
 
 mod diff;
 mod effects;
+mod issuers;
 
 pub(crate) use effects::kind as auth_kind;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use sallyport_caller::Issuers;
 use tokio::sync::{Mutex, watch};
 
 use crate::audit::{Actor, Audit, AuditError, Event};
@@ -28,6 +30,8 @@ pub struct Registry {
     audit: Audit,
     clock: Arc<dyn Clock>,
     tenant: Tenant,
+    /// As configured: whom an external identity may name.
+    issuers: Arc<Issuers>,
     servers: watch::Sender<Arc<Servers>>,
     /// One apply at a time in this process; the store's revision excludes those of others.
     applying: Mutex<()>,
@@ -62,7 +66,7 @@ pub struct Applied {
     pub changed: bool,
     /// Unified diff, if asked for; empty for a new manifest.
     pub diff: String,
-    /// In words: who gains or loses which server.
+    /// In words: who gains or loses which server, and who acts as what.
     pub effects: Vec<String>,
 }
 
@@ -117,11 +121,16 @@ impl Registry {
         audit: Audit,
         clock: Arc<dyn Clock>,
         tenant: Tenant,
+        issuers: Arc<Issuers>,
     ) -> Result<Self, RegistryError> {
         let (revision, manifests) = stored(store.as_ref(), &tenant).await?;
+        for problem in manifests.values().filter_map(|manifest| issuers::problem(manifest, &issuers)) {
+            // The configuration has changed since it was applied. It names nobody now, and nothing else depends on it.
+            tracing::warn!(%problem, hint = problem.hint, "an external identity is without effect");
+        }
         let generations = generations(store.as_ref()).await?;
         let (servers, _) = watch::channel(Arc::new(revised(&servers_of(revision, &manifests), &generations)));
-        Ok(Self { store, audit, clock, tenant, servers, applying: Mutex::new(()) })
+        Ok(Self { store, audit, clock, tenant, issuers, servers, applying: Mutex::new(()) })
     }
 
     /// Tells proxies to drop the credentials that hold a secret which has a new value.
@@ -200,6 +209,7 @@ impl Registry {
         let mut after = before.clone();
         for manifest in given {
             report.problems.extend(self.unresolved(manifest).await?);
+            report.problems.extend(issuers::problem(manifest, &self.issuers));
             after.insert((manifest.kind, manifest.name.clone()), manifest.clone());
         }
         if !report.problems.is_empty() {
@@ -298,6 +308,12 @@ fn servers_of(revision: u64, manifests: &ByName) -> Servers {
         }
         for member in &manifest.members {
             servers.memberships.entry(format!("user:{member}")).or_default().push(manifest.name.clone());
+        }
+        if let Some((identity, _)) = &manifest.external_identity {
+            servers.external_identities.insert(manifest.name.clone(), identity.clone());
+        }
+        if let Some(account) = &manifest.virtual_account {
+            servers.virtual_accounts.insert(manifest.name.clone(), account.clone());
         }
     }
     servers

@@ -104,12 +104,14 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let store: Arc<dyn Store> = Arc::clone(&sqlite) as Arc<dyn Store>;
     let audit = Audit::start(Arc::clone(&store), Arc::clone(&clock), tenant.clone());
     let secrets = Secrets::new(Arc::clone(&store), vault.clone(), audit.clone(), Arc::clone(&clock), tenant.clone());
-    let registry = Registry::load(Arc::clone(&store), audit.clone(), Arc::clone(&clock), tenant.clone()).await?;
-    let own = OwnIssuer::open(&config.public_url, Arc::clone(&store), &vault, Arc::clone(&clock)).await?;
-    let (registry, own) = (Arc::new(registry), Arc::new(own));
+    let own = Arc::new(OwnIssuer::open(&config.public_url, Arc::clone(&store), &vault, Arc::clone(&clock)).await?);
     let fetcher = fetcher(&config)?;
     let providers = config.issuers.iter().map(Provider::from).collect();
     let issuers = Issuers::new(providers, own.issuer(), fetcher.clone(), Arc::clone(&clock));
+    let configured = issuers.current();
+    let registry =
+        Registry::load(Arc::clone(&store), audit.clone(), Arc::clone(&clock), tenant.clone(), configured).await?;
+    let registry = Arc::new(registry);
     let publisher = Publisher::start(snapshot::Parts {
         settings: settings(&config),
         store: Arc::clone(&store),

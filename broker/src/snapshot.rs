@@ -66,6 +66,8 @@ pub struct Published {
     pub issuers: Arc<caller::Issuers>,
     /// Servers and memberships.
     pub servers: Arc<Servers>,
+    /// What tokens of issuers without login act as.
+    pub external_identities: caller::ExternalIdentities,
     /// Who may use each server.
     pub policies: HashMap<ServerName, caller::Policy>,
     /// What is revoked.
@@ -124,6 +126,7 @@ impl Publisher {
         snapshot.version = now.0.saturating_mul(1000);
         let published = watch::Sender::new(Arc::new(Published {
             policies: policies(&known_servers),
+            external_identities: external_identities(&known_servers),
             revocations: as_caller_sees(&snapshot.revocations),
             snapshot: Arc::new(snapshot),
             issuers: known_issuers,
@@ -204,6 +207,7 @@ impl Publisher {
             earlier.extend(published.earlier.iter().take(DELTAS - 1).cloned());
             *published = Arc::new(Published {
                 policies: policies(&servers),
+                external_identities: external_identities(&servers),
                 revocations: as_caller_sees(&snapshot.revocations),
                 snapshot: Arc::new(std::mem::take(&mut snapshot)),
                 issuers,
@@ -250,6 +254,10 @@ fn version_of(update: &Update) -> Option<u64> {
 fn policies(servers: &Servers) -> HashMap<ServerName, caller::Policy> {
     let policy = |server: &Server| caller::Policy::new(server.subjects.iter().map(String::as_str));
     servers.by_name.iter().map(|(name, server)| (name.clone(), policy(server))).collect()
+}
+
+fn external_identities(servers: &Servers) -> caller::ExternalIdentities {
+    caller::ExternalIdentities::new(servers.external_identities.values().map(|identity| identity.rule.clone()))
 }
 
 fn as_caller_sees(revocations: &[Revocation]) -> caller::Revocations {

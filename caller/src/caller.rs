@@ -67,7 +67,7 @@ impl Caller {
         &self.subject
     }
 
-    /// The names policy knows it by: `user:`, `virtualaccount:`, `team:`; always `team:everyone`.
+    /// The names policy knows it by: `user:`, `virtualaccount:`, `external-identity:`, `team:`; always `team:everyone`.
     pub fn subjects(&self) -> &[String] {
         &self.subjects
     }

@@ -37,7 +37,7 @@ pub struct Issuer {
     pub required_scopes: Vec<String>,
     /// The broker's own issuer: names virtual accounts, never passes through.
     pub self_issued: bool,
-    /// Its people are people of this company: its verified e-mail addresses name users.
+    /// Its people are people of this company: its verified e-mail addresses name users, and none of them is external.
     pub login: bool,
 }
 

@@ -1,6 +1,7 @@
 //! The names that policy knows a caller by, from the claims that its issuer is trusted to make.
 
 use crate::claims;
+use crate::external::ExternalIdentities;
 use crate::issuer::Issuer;
 use crate::json::{Members, Value};
 use crate::token::TokenError;
@@ -11,11 +12,18 @@ pub(crate) const EVERYONE: &str = "team:everyone";
 /// The longest e-mail address, in bytes (RFC 5321 §4.5.3.1.3, less the angle brackets).
 const MAX_EMAIL_BYTES: usize = 254;
 
-/// `user:`, `virtualaccount:` and `team:` names, each once, `team:everyone` always.
-pub(crate) fn of(claims: &Members<'_>, issuer: &Issuer) -> Result<Vec<String>, TokenError> {
+/// `user:`, `virtualaccount:`, `external-identity:` and `team:` names, each once, `team:everyone` always.
+pub(crate) fn of(
+    claims: &Members<'_>,
+    issuer: &Issuer,
+    identities: &ExternalIdentities,
+) -> Result<Vec<String>, TokenError> {
     let mut subjects = Vec::with_capacity(2);
     if let Some(name) = person_or_account(claims, issuer)? {
         subjects.push(name);
+    }
+    if let Some(identity) = identities.of(claims, issuer) {
+        subjects.push(format!("external-identity:{}", identity.name));
     }
     if let Some(claim) = &issuer.teams_claim {
         for team in claims::texts(claims, claim).ok_or(TokenError::Teams)? {

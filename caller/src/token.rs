@@ -8,6 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::caller::Caller;
 use crate::claims;
+use crate::external::ExternalIdentities;
 use crate::header::Header;
 use crate::issuer::Issuers;
 use crate::json::{Members, Value};
@@ -142,7 +143,13 @@ impl TokenError {
 ///
 /// # Errors
 /// [`TokenError`]; [`TokenError::UnknownKey`] is worth one question to the broker, the others are final.
-pub fn verify(token: &[u8], issuers: &Issuers, now_ms: u64, host: &dyn HostSignatures) -> Result<Caller, TokenError> {
+pub fn verify(
+    token: &[u8],
+    issuers: &Issuers,
+    identities: &ExternalIdentities,
+    now_ms: u64,
+    host: &dyn HostSignatures,
+) -> Result<Caller, TokenError> {
     let parts = Parts::split(token)?;
     let header_json = decode(parts.header)?;
     let header = Header::read(&header_json)?;
@@ -171,7 +178,7 @@ pub fn verify(token: &[u8], issuers: &Issuers, now_ms: u64, host: &dyn HostSigna
         return Err(TokenError::Signature);
     }
 
-    let subjects = subjects::of(&claims, issuer)?;
+    let subjects = subjects::of(&claims, issuer, identities)?;
     Caller::from_verified(&claims, issuer, subject, subjects, validity)
 }
 

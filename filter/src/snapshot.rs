@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use sallyport_caller::{Algorithm, Issuer, Issuers, Policy, PublicKey, Revocations, Teams, TokenProfile};
+use sallyport_caller::{
+    Algorithm, ExternalIdentities, ExternalIdentity, Issuer, Issuers, Policy, PublicKey, Revocations, Teams,
+    TokenProfile,
+};
 use sallyport_proto::broker as proto;
 
 use crate::metadata;
@@ -84,6 +87,8 @@ pub struct Snapshot {
     pub max_staleness_ms: u64,
     /// Who may issue callers' tokens.
     pub issuers: Rc<Issuers>,
+    /// What tokens of issuers without login act as.
+    pub external_identities: Rc<ExternalIdentities>,
     /// Every scope that an identity provider's tokens must carry, separated by spaces; for challenges and metadata.
     pub scope: Rc<str>,
     /// Teams that claims cannot give.
@@ -103,7 +108,8 @@ pub struct Snapshot {
 /// What an update changed: which caches must be looked through.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Changed {
-    /// Issuers, their keys or revocations: callers verified before may not be callers any more.
+    /// Issuers, their keys, external identities or revocations: callers verified before may not be callers any more, or
+    /// not the same ones.
     pub callers: bool,
     /// Items that were not understood, and so do not exist for this filter (I8).
     pub refused: u32,
@@ -139,6 +145,9 @@ impl Snapshot {
             tenant: message.tenant.into(),
             max_staleness_ms: message.max_staleness_ms.clamp(LEAST_STALENESS_MS, MOST_STALENESS_MS),
             issuers: Rc::new(Issuers::new(issuers)),
+            external_identities: Rc::new(ExternalIdentities::new(
+                message.external_identities.into_iter().map(read_identity),
+            )),
             scope: Rc::default(),
             memberships: Rc::new(Memberships(memberships)),
             revocations: Rc::new(read_revocations(message.revocations, &mut changed)),
@@ -171,6 +180,12 @@ impl Snapshot {
                 issuers.insert(read_issuer(issuer, &mut changed));
             }
             self.collect_scopes();
+        }
+        if !(delta.external_identities.is_empty() && delta.removed_external_identities.is_empty()) {
+            changed.callers = true;
+            let new = delta.external_identities.into_iter().map(read_identity);
+            let changed = self.external_identities.with_changes(&delta.removed_external_identities, new);
+            self.external_identities = Rc::new(changed);
         }
         if !(delta.servers.is_empty() && delta.removed_servers.is_empty()) {
             let servers = Rc::make_mut(&mut self.servers);
@@ -306,6 +321,10 @@ fn read_issuer(message: proto::Issuer, changed: &mut Changed) -> Issuer {
         self_issued: message.self_issued,
         login: message.login,
     }
+}
+
+fn read_identity(message: proto::ExternalIdentity) -> ExternalIdentity {
+    ExternalIdentity { name: message.name, issuer: message.issuer, claims: message.claims }
 }
 
 fn read_key(message: &proto::Key) -> Option<Arc<PublicKey>> {

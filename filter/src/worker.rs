@@ -220,12 +220,13 @@ mod tests {
     }
 
     #[test]
-    fn j13_callers_are_dropped_with_keys_and_revocations() {
+    fn j13_callers_are_dropped_with_keys_identities_and_revocations() {
         let hash = [1; 32];
         for update in [
             world::revocation("t-1"),
             delta(proto::Delta { from: 7, to: 8, issuers: vec![world::issuer(vec![])], ..proto::Delta::default() }),
             delta(proto::Delta { from: 7, to: 8, removed_issuers: vec![ISSUER.into()], ..proto::Delta::default() }),
+            delta(proto::Delta { from: 7, to: 8, external_identities: vec![world::shop()], ..proto::Delta::default() }),
             full(world::snapshot()),
         ] {
             let mut worker = world::worker();

@@ -75,6 +75,11 @@ pub(crate) fn issuer(keys: Vec<proto::Key>) -> proto::Issuer {
     }
 }
 
+/// Everybody of [`ISSUER`], if it has no login.
+pub(crate) fn shop() -> proto::ExternalIdentity {
+    proto::ExternalIdentity { name: "shop".into(), issuer: ISSUER.into(), ..proto::ExternalIdentity::default() }
+}
+
 pub(crate) fn server(name: &str, auth: proto::AuthKind, subjects: &[&str]) -> proto::Server {
     let path = format!("/mcp-server/{name}/server");
     proto::Server {
@@ -111,6 +116,7 @@ pub(crate) fn snapshot() -> proto::Snapshot {
         session_keys: Some(proto::SessionKeys { current: vec![1; 32], previous: vec![] }),
         allowed_origins: vec!["https://app.example".into()],
         allowed_hosts: vec![],
+        external_identities: vec![],
     }
 }
 
@@ -145,7 +151,8 @@ pub(crate) fn worker() -> Worker {
 
 pub(crate) fn caller(token: &str) -> Caller {
     let (snapshot, _) = Snapshot::full(snapshot());
-    sallyport_caller::verify(token.as_bytes(), &snapshot.issuers, NOW_MS, &NoHost).unwrap()
+    sallyport_caller::verify(token.as_bytes(), &snapshot.issuers, &snapshot.external_identities, NOW_MS, &NoHost)
+        .unwrap()
 }
 
 struct NoTeams;
@@ -161,7 +168,9 @@ pub(crate) fn allowed(iss: &str, sub: &str) -> Allowed {
     let changed = proto::Issuer { issuer: iss.into(), ..issuer(vec![key("k1")]) };
     let (snapshot, _) = Snapshot::full(proto::Snapshot { issuers: vec![changed], ..snapshot() });
     let token = token_of("k1", json!({"iss": iss, "sub": sub}));
-    let caller = sallyport_caller::verify(token.as_bytes(), &snapshot.issuers, NOW_MS, &NoHost).unwrap();
+    let caller =
+        sallyport_caller::verify(token.as_bytes(), &snapshot.issuers, &snapshot.external_identities, NOW_MS, &NoHost)
+            .unwrap();
     let door = Door { resource: "", passthrough_audience: None };
     let entered = caller.enter(&door, snapshot.issuers.get(iss).unwrap(), NOW_MS).unwrap();
     entered.authorize(&sallyport_caller::Policy::new(["team:everyone"]), &NoTeams).unwrap()

@@ -5,14 +5,18 @@ use crate::yaml::{Flaw, closest};
 /// What a manifest describes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
+    /// What the users of an issuer without login act as.
+    ExternalIdentity,
     /// A group of servers.
     Group,
     /// A team and its members.
     Team,
+    /// A virtual account and its owners.
+    VirtualAccount,
 }
 
 /// Types that manifests of this form have elsewhere, and this version has not.
-const NOT_YET: [&str; 14] = [
+const NOT_YET: [&str; 13] = [
     "agent",
     "identity-provider",
     "mcp-server/openapi",
@@ -25,18 +29,19 @@ const NOT_YET: [&str; 14] = [
     "role",
     "role-binding",
     "secret-group",
-    "virtual-account",
     "workspace",
 ];
 
 impl Kind {
-    const ALL: [Self; 2] = [Self::Group, Self::Team];
+    const ALL: [Self; 4] = [Self::ExternalIdentity, Self::Group, Self::Team, Self::VirtualAccount];
 
     /// `type` of the manifest.
     pub fn name(self) -> &'static str {
         match self {
+            Self::ExternalIdentity => "external-identity",
             Self::Group => "provider-account/mcp-server-group",
             Self::Team => "team",
+            Self::VirtualAccount => "virtual-account",
         }
     }
 
@@ -46,11 +51,12 @@ impl Kind {
         }
         let hint = match text {
             "secret-group" => "keep secrets with `sallyport secret set GROUP:KEY --owner NAME`",
-            "virtual-account" => "issue its token with `sallyport token issue --virtual-account NAME --ttl 8h`",
             "mcp-server/remote" => {
                 "put it into a `provider-account/mcp-server-group` as `integration/mcp-server/remote`"
             }
-            _ => "leave it out; this version reads `provider-account/mcp-server-group` and `team`",
+            _ => {
+                "leave it out; this version reads `provider-account/mcp-server-group`, `team`, `external-identity` and `virtual-account`"
+            }
         };
         if NOT_YET.contains(&text) || text.starts_with("provider-account/") {
             return Err(Flaw::new(

@@ -1,8 +1,10 @@
-//! Manifests: what operators write about servers and teams, read strictly and in the form users already have.
+//! Manifests: what operators write about servers, teams, external identities and virtual accounts, read strictly and in the form users already have.
 //!
-//! Reading is pure. What it cannot know, whether a secret exists and may be referred to, it hands on as [`Reference`]s.
+//! Reading is pure. What it cannot know it hands on: whether a secret exists and may be referred to as [`Reference`]s,
+//! whether an issuer is configured as [`Manifest::external_identity`].
 
 mod auth;
+mod external_identity;
 mod group;
 mod header;
 mod kind;
@@ -10,6 +12,7 @@ mod revision;
 mod subject;
 mod team;
 mod template;
+mod virtual_account;
 
 pub use kind::Kind;
 pub(crate) use subject::email;
@@ -17,7 +20,7 @@ pub use template::Reference;
 pub(crate) use template::is_word;
 
 use crate::config::name;
-use crate::model::{Server, Tenant};
+use crate::model::{ExternalIdentity, Server, Tenant, VirtualAccount};
 use crate::yaml::{self, Field, Flaw, Node, Problem, Problems};
 
 /// One manifest that was found good, but for its secret references.
@@ -37,6 +40,10 @@ pub struct Manifest {
     pub servers: Vec<Server>,
     /// E-mail addresses of a team, lower case, sorted.
     pub members: Vec<String>,
+    /// An external identity, and the line of its issuer.
+    pub external_identity: Option<(ExternalIdentity, u32)>,
+    /// A virtual account.
+    pub virtual_account: Option<VirtualAccount>,
     /// Every secret it refers to, and where.
     pub references: Vec<Reference>,
 }
@@ -91,6 +98,8 @@ fn manifest(file: &str, node: &Node, tenant: &Tenant, problems: &Problems) -> Op
         body: node.to_json(),
         servers: Vec::new(),
         members: Vec::new(),
+        external_identity: None,
+        virtual_account: None,
         references: Vec::new(),
     };
     match manifest.kind {
@@ -100,6 +109,10 @@ fn manifest(file: &str, node: &Node, tenant: &Tenant, problems: &Problems) -> Op
             manifest.references = context.into_references();
         }
         Kind::Team => manifest.members = team::members(&fields, &manifest.name),
+        Kind::ExternalIdentity => {
+            manifest.external_identity = external_identity::external_identity(&fields, &manifest.name);
+        }
+        Kind::VirtualAccount => manifest.virtual_account = Some(virtual_account::virtual_account(&fields)),
     }
     fields.finish();
     name.map(|_| manifest)

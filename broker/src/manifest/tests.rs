@@ -1,3 +1,5 @@
+mod identities;
+
 use super::*;
 use crate::model::{Auth, ClientAuthentication, SecretRef, Template, TemplatePart};
 
@@ -123,6 +125,7 @@ fn refuses_with_line_field_and_reason() {
             "type",
             "not supported",
         ),
+        ("type: provider-account/mcp-server-group", "type: external-identiy", 1, "type", "unknown type"),
         ("type: provider-account/mcp-server-group", "type: tem", 1, "type", "unknown type"),
         ("type: provider-account/mcp-server-group", "#", 2, "type", "is missing"),
         ("name: demo", "name: De/mo", 2, "name", "is not a name"),

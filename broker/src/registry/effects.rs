@@ -1,4 +1,6 @@
-//! What a change of manifests means, in words: who gains or loses which server.
+//! What a change of manifests means, in words: who gains or loses which server, and who acts as what.
+
+mod identities;
 
 use std::collections::BTreeSet;
 
@@ -10,6 +12,8 @@ pub(super) fn of(manifest: &Manifest, existing: Option<&Manifest>, was: &Servers
     match manifest.kind {
         Kind::Group => group(manifest, existing),
         Kind::Team => team(manifest, existing, was, becomes),
+        Kind::ExternalIdentity => identities::external_identity(manifest, existing, was, becomes),
+        Kind::VirtualAccount => identities::virtual_account(manifest, existing),
     }
 }
 
@@ -73,24 +77,27 @@ fn team(manifest: &Manifest, existing: Option<&Manifest>, was: &Servers, becomes
     let after: BTreeSet<_> = manifest.members.iter().collect();
     let mut effects = Vec::new();
     for member in before.symmetric_difference(&after) {
-        let (had, has) = (usable(was, member), usable(becomes, member));
-        let list = |servers: Vec<&ServerName>| servers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let user = format!("user:{member}");
+        let (had, has) = (usable(was, &user), usable(becomes, &user));
         let (verb, change, servers) = if after.contains(*member) {
-            ("joins", "gains", list(has.difference(&had).collect()))
+            ("joins", "gains", list(has.difference(&had)))
         } else {
-            ("leaves", "loses", list(had.difference(&has).collect()))
+            ("leaves", "loses", list(had.difference(&has)))
         };
-        let servers = if servers.is_empty() { "no server".to_owned() } else { servers };
-        effects.push(format!("user:{member} {verb} team:{} and {change} {servers}", manifest.name));
+        effects.push(format!("{user} {verb} team:{} and {change} {servers}", manifest.name));
     }
     effects
 }
 
-/// The servers that a person may use by e-mail address and by memberships in manifests.
-fn usable(servers: &Servers, member: &str) -> BTreeSet<ServerName> {
-    let user = format!("user:{member}");
-    let teams = servers.memberships.get(&user).into_iter().flatten().map(|team| format!("team:{team}"));
-    let subjects: BTreeSet<String> = teams.chain([user, "team:everyone".to_owned()]).collect();
+fn list<'a>(servers: impl Iterator<Item = &'a ServerName>) -> String {
+    let names: Vec<_> = servers.map(ToString::to_string).collect();
+    if names.is_empty() { "no server".to_owned() } else { names.join(", ") }
+}
+
+/// The servers that a subject may use by its name and by memberships in manifests.
+fn usable(servers: &Servers, subject: &str) -> BTreeSet<ServerName> {
+    let teams = servers.memberships.get(subject).into_iter().flatten().map(|team| format!("team:{team}"));
+    let subjects: BTreeSet<String> = teams.chain([subject.to_owned(), "team:everyone".to_owned()]).collect();
     let named = |server: &Server| server.subjects.iter().any(|subject| subjects.contains(subject));
     servers.by_name.values().filter(|server| named(server)).map(|server| server.name.clone()).collect()
 }

@@ -17,6 +17,33 @@ integrations:
 ";
 const TEAM: &str = "type: team\nname: platform\nmembers: [alice@example.com]\n";
 
+const SHOP: &str = "type: external-identity
+name: shop
+issuer: https://shop.example
+";
+
+/// One without login, one with, and the gate's own.
+fn issuers() -> Arc<Issuers> {
+    let issuer = |name: &str, login, self_issued| sallyport_caller::Issuer {
+        issuer: name.to_owned(),
+        keys: vec![],
+        audiences: vec![],
+        profile: sallyport_caller::TokenProfile::AccessToken,
+        subject_claim: "sub".to_owned(),
+        email_claim: None,
+        teams_claim: None,
+        max_lifetime_ms: 1000,
+        required_scopes: vec![],
+        self_issued,
+        login,
+    };
+    Arc::new(Issuers::new([
+        issuer("https://shop.example", false, false),
+        issuer("https://id.example", true, false),
+        issuer("https://gate.example", false, true),
+    ]))
+}
+
 struct World {
     _dir: tempfile::TempDir,
     store: Arc<dyn Store>,
@@ -32,7 +59,7 @@ async fn world() -> World {
     let vault = Vault::open_or_create(dir.path().join("key/master.key"), &tenant).unwrap();
     let audit = Audit::start(Arc::clone(&store), Arc::clone(&clock), tenant.clone());
     let secrets = Secrets::new(Arc::clone(&store), vault, audit.clone(), Arc::clone(&clock), tenant.clone());
-    let registry = Registry::load(Arc::clone(&store), audit, clock, tenant).await.unwrap();
+    let registry = Registry::load(Arc::clone(&store), audit, clock, tenant, issuers()).await.unwrap();
     World { _dir: dir, store, registry, secrets }
 }
 
@@ -76,7 +103,7 @@ async fn what_is_applied_is_served_told_and_there_after_a_restart() {
     let tenant = Tenant("t".to_owned());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let again = Audit::start(Arc::clone(&world.store), Arc::clone(&clock), tenant.clone());
-    let again = Registry::load(Arc::clone(&world.store), again, clock, tenant).await.unwrap();
+    let again = Registry::load(Arc::clone(&world.store), again, clock, tenant, issuers()).await.unwrap();
     assert_eq!(again.servers(), now);
 }
 
@@ -203,4 +230,86 @@ async fn i8_a_stored_manifest_that_is_not_understood_stops_the_start() {
     world.store.put_manifests(0, &[row], "later version", SystemClock.now()).await.unwrap();
     let refused = world.registry.apply(&[], Options::default(), Actor::operator(0)).await;
     assert!(matches!(refused, Err(RegistryError::Stored { problems }) if problems[0].field == "later"));
+}
+
+#[tokio::test]
+async fn refuses_an_external_identity_of_an_issuer_that_has_none() {
+    let world = world().await;
+    for (issuer, message) in [
+        ("https://other.example", "is not an issuer of this gateway"),
+        ("https://shop.example/", "is not an issuer of this gateway"),
+        ("https://id.example", "has `login: true`"),
+        ("https://gate.example", "is the gateway itself"),
+    ] {
+        let report = world.apply(&[&SHOP.replace("https://shop.example", issuer)], Options::default()).await;
+        let [problem] = report.problems.as_slice() else { panic!("{issuer}: {:#?}", report.problems) };
+        assert_eq!((problem.file.as_str(), problem.line, problem.field.as_str()), ("0.yaml", 3, "issuer"));
+        assert!(problem.message.contains(issuer) && problem.message.contains(message), "{problem}");
+        assert!(!problem.hint.is_empty(), "{problem}");
+    }
+    assert!(world.registry.servers().external_identities.is_empty());
+    world.applied(&[SHOP]).await;
+}
+
+#[tokio::test]
+async fn refuses_two_external_identities_of_one_name() {
+    let world = world().await;
+    let report = world.apply(&[SHOP, &format!("{SHOP}claims: {{tenant: acme}}\n")], Options::default()).await;
+    assert_eq!(report.problems[0].message, "`shop` is also at 0.yaml:1");
+    assert!(world.registry.servers().external_identities.is_empty());
+}
+
+#[tokio::test]
+async fn an_external_identity_is_told_with_whom_it_means_and_what_it_opens() {
+    let world = world().await.with_secret().await;
+    world.applied(&[&GROUP.replace("user:bob@example.com", "external-identity:shop")]).await;
+    let report = world.applied(&[SHOP]).await;
+    let new = "external-identity:shop is new: users of https://shop.example act as it, and may use demo/echo";
+    assert_eq!(report.applied[0].effects, [new]);
+    let acme = SHOP.replace("name: shop", "name: acme\nclaims: {tenant: acme}");
+    let report = world.applied(&[&acme]).await;
+    let expected = [
+        "external-identity:acme is new: users of https://shop.example with tenant=\"acme\" act as it, and may use no server",
+        "who matches external-identity:shop too acts as external-identity:acme",
+    ];
+    assert_eq!(report.applied[0].effects, expected);
+    let confirmed = acme.replace("tenant: acme", "tenant: umbrella") + "verifier_url: https://shop.example/confirm\n";
+    let report = world.applied(&[&confirmed]).await;
+    let expected = [
+        "external-identity:acme stands for users of https://shop.example with tenant=\"umbrella\" instead of users of https://shop.example with tenant=\"acme\"",
+        "who matches external-identity:shop too acts as external-identity:acme",
+        "users of external-identity:acme confirm who they are at https://shop.example/confirm",
+    ];
+    assert_eq!(report.applied[0].effects, expected);
+    let held = &world.registry.servers().external_identities["acme"];
+    assert_eq!(held.rule.claims["tenant"], "umbrella");
+    assert_eq!(held.verifier_url.as_ref().unwrap().as_str(), "https://shop.example/confirm");
+}
+
+#[tokio::test]
+async fn the_owners_of_a_virtual_account_are_told_as_they_change() {
+    let world = world().await;
+    let account = |owners: &str| format!("type: virtual-account\nname: ci\nowners: [{owners}]\n");
+    let report = world.applied(&[&account("")]).await;
+    assert_eq!(report.applied[0].effects, ["virtualaccount:ci is owned by nobody: nobody can consent for it"]);
+    world.applied(&[&account("'user:alice@example.com'")]).await;
+    let report = world.applied(&[&account("'user:bob@example.com'")]).await;
+    let expected =
+        ["user:bob@example.com owns virtualaccount:ci", "user:alice@example.com owns virtualaccount:ci no longer"];
+    assert_eq!(report.applied[0].effects, expected);
+    assert_eq!(world.registry.servers().virtual_accounts["ci"].owners, ["user:bob@example.com"]);
+}
+
+#[tokio::test]
+async fn an_external_identity_outlives_its_issuer_s_leaving_the_configuration() {
+    let world = world().await;
+    world.applied(&[SHOP]).await;
+    let (clock, tenant): (Arc<dyn Clock>, _) = (Arc::new(SystemClock), Tenant("t".to_owned()));
+    let audit = Audit::start(Arc::clone(&world.store), Arc::clone(&clock), tenant.clone());
+    let nobody = Arc::new(Issuers::default());
+    let again = Registry::load(Arc::clone(&world.store), audit, clock, tenant, nobody).await.unwrap();
+    assert_eq!(again.servers(), world.registry.servers(), "the start is not stopped by it");
+    let document = Document { file: "0.yaml".to_owned(), text: SHOP.to_owned() };
+    let report = again.apply(&[document], Options::default(), Actor::operator(7)).await.unwrap();
+    assert_eq!(report.problems.len(), 1, "but it is not applied again");
 }

@@ -75,13 +75,14 @@ impl Callers {
 
     async fn verify_anew(&self, token: &str, published: &Published) -> Result<Caller, Refused> {
         let now = self.clock.now().0;
-        match caller::verify(token.as_bytes(), &published.issuers, now, &NoHost) {
+        let verify = |issuers| caller::verify(token.as_bytes(), issuers, &published.external_identities, now, &NoHost);
+        match verify(&published.issuers) {
             Ok(caller) => Ok(caller),
             Err(TokenError::UnknownKey { issuer, kid }) => {
                 let unknown = || TokenError::UnknownKey { issuer: issuer.clone(), kid: kid.clone() };
                 let key = self.keys.resolve_key(&issuer, &kid).await.ok_or_else(unknown)?;
                 let issuers = published.issuers.with_key(&issuer, key);
-                Ok(caller::verify(token.as_bytes(), &issuers, now, &NoHost)?)
+                Ok(verify(&issuers)?)
             }
             Err(error) => Err(error.into()),
         }

@@ -1,3 +1,5 @@
+mod identities;
+
 use std::collections::BTreeMap;
 
 use jwt_simple::prelude::{Audiences, Claims, Ed25519KeyPair, EdDSAKeyPairLike as _, UnixTimeStamp};
@@ -66,7 +68,7 @@ pub(crate) struct Fixture {
     provider: Arc<Provider>,
     publisher: Publisher,
     issuers: watch::Sender<Arc<CallerIssuers>>,
-    _servers: watch::Sender<Arc<Servers>>,
+    servers: watch::Sender<Arc<Servers>>,
     _dir: tempfile::TempDir,
 }
 
@@ -117,7 +119,7 @@ impl Fixture {
                 server("cc", Auth::ClientCredentials(client_of(token_url))),
                 server("through", Auth::Passthrough { audience: UPSTREAM.into() }),
             ]),
-            memberships: BTreeMap::new(),
+            ..Servers::default()
         };
         let idp = Idp::new();
         let own = OwnIssuer::open(URL, Arc::clone(&store), &vault, Arc::clone(&clock)).await.unwrap();
@@ -174,7 +176,7 @@ impl Fixture {
             provider,
             publisher: publisher_too,
             issuers,
-            _servers: servers,
+            servers,
             _dir: dir,
         }
     }

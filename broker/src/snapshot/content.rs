@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sallyport_caller as caller;
 use sallyport_proto::broker::{
-    AuthKind, Issuer, Key, Membership, Policy, Revocation, Server, SessionKeys, Snapshot, TokenId, TokenProfile,
-    revocation,
+    AuthKind, ExternalIdentity, Issuer, Key, Membership, Policy, Revocation, Server, SessionKeys, Snapshot, TokenId,
+    TokenProfile, revocation,
 };
 
 use crate::clock::UnixTime;
@@ -53,6 +53,7 @@ pub(super) fn snapshot(
         session_keys: Some(session_keys),
         allowed_origins: settings.allowed_origins.clone(),
         allowed_hosts: settings.allowed_hosts.clone(),
+        external_identities: servers.external_identities.values().map(external_identity).collect(),
     }
 }
 
@@ -96,6 +97,11 @@ fn issuer(known: &caller::Issuer) -> Issuer {
         self_issued: known.self_issued,
         login: known.login,
     }
+}
+
+fn external_identity(known: &model::ExternalIdentity) -> ExternalIdentity {
+    let caller::ExternalIdentity { name, issuer, claims } = known.rule.clone();
+    ExternalIdentity { name, issuer, claims }
 }
 
 /// A public key as the filter gets it.

@@ -17,6 +17,8 @@ pub(super) fn between(from: &Snapshot, to: &Snapshot) -> Option<Delta> {
     let (issuers, removed_issuers) = changes(&from.issuers, &to.issuers, |issuer| &issuer.issuer);
     let (servers, removed_servers) = changes(&from.servers, &to.servers, |server| &server.name);
     let (memberships, removed_memberships) = changes(&from.memberships, &to.memberships, |member| &member.subject);
+    let (external_identities, removed_external_identities) =
+        changes(&from.external_identities, &to.external_identities, |identity| &identity.name);
     let revocations = (from.revocations != to.revocations).then(|| Revocations { revocations: to.revocations.clone() });
     let session_keys = (from.session_keys != to.session_keys).then(|| to.session_keys.clone()).flatten();
     Some(Delta {
@@ -30,6 +32,8 @@ pub(super) fn between(from: &Snapshot, to: &Snapshot) -> Option<Delta> {
         removed_memberships,
         revocations,
         session_keys,
+        external_identities,
+        removed_external_identities,
     })
 }
 

@@ -5,7 +5,7 @@ use sallyport_proto::broker::{AuthKind, SessionKeys};
 
 use super::*;
 use crate::clock::{FixedClock, UnixTime};
-use crate::model::{Auth, PrincipalKind, Server, ServerName, Tenant};
+use crate::model::{Auth, ExternalIdentity, PrincipalKind, Server, ServerName, Tenant};
 use crate::store::StoredToken;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::tests::open_in;
@@ -84,7 +84,7 @@ fn servers(names: &[&str]) -> Servers {
             (name, Arc::new(server))
         })
         .collect();
-    Servers { revision: 1, by_name, memberships: BTreeMap::new() }
+    Servers { revision: 1, by_name, ..Servers::default() }
 }
 
 fn kind(update: &Update) -> &'static str {
@@ -150,6 +150,35 @@ async fn deltas_for_the_last_two_versions_and_all_for_others() {
     assert_eq!(delta.servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>(), ["a/three"]);
     assert_eq!(delta.revocations, None);
     assert_eq!(delta.session_keys, None);
+}
+
+fn external(name: &str, tenant: &str) -> ExternalIdentity {
+    let claims = BTreeMap::from([("tenant".to_owned(), tenant.to_owned())]);
+    let rule = caller::ExternalIdentity { name: name.into(), issuer: "https://shop.example".into(), claims };
+    ExternalIdentity { rule, verifier_url: None }
+}
+
+#[tokio::test]
+async fn i11_a_changed_external_identity_is_a_version_and_a_delta_of_its_own() {
+    let fixture = Fixture::new().await;
+    let first = fixture.publisher.current().snapshot.version;
+    let with = |identities: &[ExternalIdentity]| {
+        let named = identities.iter().map(|identity| (identity.rule.name.clone(), identity.clone()));
+        Arc::new(Servers { external_identities: named.collect(), ..servers(&["a/echo"]) })
+    };
+    fixture.servers.send_replace(with(&[external("acme", "acme"), external("shop", "shop")]));
+    let second = fixture.publisher.publish().await;
+    fixture.servers.send_replace(with(&[external("acme", "acme2")]));
+    assert!(first < second && second < fixture.publisher.publish().await);
+    let current = fixture.publisher.current();
+    let Some(update::Update::Delta(delta)) = current.update_from(second).update else { panic!("a delta") };
+    let told: Vec<_> = delta.external_identities.iter().map(|one| (one.name.as_str(), &one.claims["tenant"])).collect();
+    assert_eq!(told, [("acme", &"acme2".to_owned())]);
+    assert_eq!(delta.removed_external_identities, ["shop"]);
+    assert!(delta.servers.is_empty() && delta.removed_servers.is_empty());
+    assert_eq!(current.external_identities, caller::ExternalIdentities::new([external("acme", "acme2").rule]));
+    let Some(update::Update::Full(full)) = current.update_from(0).update else { panic!("all of it") };
+    assert_eq!(full.external_identities, delta.external_identities);
 }
 
 #[tokio::test]

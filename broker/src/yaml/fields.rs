@@ -63,6 +63,11 @@ impl<'a> Field<'a> {
         }
     }
 
+    /// Whether it is text, be it empty.
+    pub fn is_text(&self) -> bool {
+        matches!(self.node.value, Value::Text(_))
+    }
+
     /// Text as `read` understands it; else a problem.
     pub fn parse<T>(&self, read: impl FnOnce(&str) -> Result<T, Flaw>) -> Option<T> {
         self.text().and_then(|text| read(text).map_err(|flaw| self.report(flaw)).ok())

@@ -192,7 +192,8 @@ fn a_resolved_key_verifies_for_its_issuer_only() {
     let issuers = Issuers::new([issuer(vec![known.public("k1")])]);
     let header = json!({"alg": "ES256", "kid": "k2", "typ": "at+jwt"}).to_string();
     let token = found.sign(&header, &claims().to_string());
-    let attempt = |issuers: &Issuers| verify(token.as_bytes(), issuers, NOW_MS, &NoHost);
+    let attempt =
+        |issuers: &Issuers| verify(token.as_bytes(), issuers, &ExternalIdentities::default(), NOW_MS, &NoHost);
     assert!(matches!(attempt(&issuers), Err(TokenError::UnknownKey { .. })));
     assert!(matches!(attempt(&issuers.with_key(OTHER_ISSUER, found.public("k2"))), Err(TokenError::UnknownKey { .. })));
     assert!(attempt(&issuers.with_key(ISSUER, found.public("k2"))).is_ok());

@@ -130,7 +130,8 @@ fn j4_drops_both_keys_of_a_kid_that_comes_twice() {
     let (one, two) = (Signer::es256(), Signer::es256());
     let issuers = Issuers::new([issuer(vec![one.public("k1"), two.public("k1"), two.public("k2")])]);
     for signer in [&one, &two] {
-        let refused = verify(signer.token(&claims()).as_bytes(), &issuers, NOW_MS, &NoHost);
+        let refused =
+            verify(signer.token(&claims()).as_bytes(), &issuers, &ExternalIdentities::default(), NOW_MS, &NoHost);
         assert_eq!(refused, Err(TokenError::UnknownKey { issuer: ISSUER.into(), kid: "k1".into() }));
     }
     assert!(issuers.key(ISSUER, "k2").is_some());
@@ -277,6 +278,7 @@ fn j10_binds_a_key_to_its_issuer() {
         verify(
             signer.sign(&header, &claims_with(json!({ "iss": iss })).to_string()).as_bytes(),
             &issuers,
+            &ExternalIdentities::default(),
             NOW_MS,
             &NoHost,
         )

@@ -17,6 +17,7 @@ use superboring::rsa::Padding;
 use crate::*;
 
 mod doors;
+mod external;
 mod form;
 mod meaning;
 mod mutations;
@@ -178,6 +179,7 @@ pub(crate) fn issuer(keys: Vec<Arc<PublicKey>>) -> Issuer {
 pub(crate) struct World {
     pub(crate) signer: Signer,
     pub(crate) issuers: Issuers,
+    pub(crate) identities: ExternalIdentities,
 }
 
 impl World {
@@ -187,14 +189,14 @@ impl World {
 
     pub(crate) fn of(signer: Signer) -> Self {
         let issuers = Issuers::new([issuer(vec![signer.public("k1")])]);
-        Self { signer, issuers }
+        Self { signer, issuers, identities: ExternalIdentities::default() }
     }
 
     pub(crate) fn with(change: impl FnOnce(&mut Issuer)) -> Self {
         let signer = Signer::es256();
         let mut issuer = issuer(vec![signer.public("k1")]);
         change(&mut issuer);
-        Self { signer, issuers: Issuers::new([issuer]) }
+        Self { signer, issuers: Issuers::new([issuer]), identities: ExternalIdentities::default() }
     }
 
     pub(crate) fn plain() -> Self {
@@ -202,7 +204,7 @@ impl World {
     }
 
     pub(crate) fn verify(&self, token: impl AsRef<[u8]>) -> Result<Caller, TokenError> {
-        verify(token.as_ref(), &self.issuers, NOW_MS, &NoHost)
+        verify(token.as_ref(), &self.issuers, &self.identities, NOW_MS, &NoHost)
     }
 
     /// Signs these claims with the right key, and verifies.

@@ -123,12 +123,18 @@ fn a_host_is_asked_only_about_signatures_of_the_right_shape() {
     let world = World::new();
     let credulous = Host(true, std::cell::Cell::new(0));
     for signature in [vec![0; 64], vec![1; 63], vec![1; 65], vec![0xff; 64], vec![0x30, 6, 2, 1, 1, 2, 1, 1]] {
-        let refused = verify(with_signature(&world, &signature).as_bytes(), &world.issuers, NOW_MS, &credulous);
+        let refused = verify(
+            with_signature(&world, &signature).as_bytes(),
+            &world.issuers,
+            &world.identities,
+            NOW_MS,
+            &credulous,
+        );
         assert_eq!(refused, Err(TokenError::Signature));
     }
     assert_eq!(credulous.1.get(), 0);
     let token = world.signer.token(&claims());
-    assert!(verify(token.as_bytes(), &world.issuers, NOW_MS, &credulous).is_ok());
+    assert!(verify(token.as_bytes(), &world.issuers, &world.identities, NOW_MS, &credulous).is_ok());
     assert_eq!(credulous.1.get(), 1);
 }
 
@@ -136,7 +142,8 @@ fn a_host_is_asked_only_about_signatures_of_the_right_shape() {
 fn a_hosts_no_is_final() {
     let world = World::new();
     let token = world.signer.token(&claims());
-    let refused = verify(token.as_bytes(), &world.issuers, NOW_MS, &Host(false, std::cell::Cell::new(0)));
+    let refused =
+        verify(token.as_bytes(), &world.issuers, &world.identities, NOW_MS, &Host(false, std::cell::Cell::new(0)));
     assert_eq!(refused, Err(TokenError::Signature));
 }
 

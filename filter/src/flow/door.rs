@@ -321,7 +321,13 @@ fn authenticate(
     if let Some(caller) = env.worker.callers.get(hash, now_ms) {
         return Ok(Inbound::Caller(caller));
     }
-    let verified = sallyport_caller::verify(token, &snapshot.issuers, now_ms, as_signatures(env.host));
+    let verified = sallyport_caller::verify(
+        token,
+        &snapshot.issuers,
+        &snapshot.external_identities,
+        now_ms,
+        as_signatures(env.host),
+    );
     match verified {
         Ok(caller) if snapshot.revocations.revokes(&caller) => Err(Rejection::TokenRefused { why: "revoked" }),
         Ok(caller) => {

@@ -1,5 +1,7 @@
+use sallyport_caller::NoHost;
+
 use super::*;
-use crate::world::{self, ISSUER, key, server};
+use crate::world::{self, ISSUER, NOW_MS, key, server};
 
 const ECHO: &str = "/mcp-server/demo/echo/server";
 
@@ -110,6 +112,12 @@ fn j13_every_change_of_issuers_or_revocations_drops_callers() {
         ("nothing", delta.clone(), false),
         ("servers", proto::Delta { servers: vec![echo()], ..delta.clone() }, false),
         ("an issuer", proto::Delta { issuers: vec![world::issuer(vec![])], ..delta.clone() }, true),
+        ("an external identity", proto::Delta { external_identities: vec![world::shop()], ..delta.clone() }, true),
+        (
+            "an external identity gone",
+            proto::Delta { removed_external_identities: vec!["shop".into()], ..delta.clone() },
+            true,
+        ),
         ("an issuer gone", proto::Delta { removed_issuers: vec![ISSUER.into()], ..delta.clone() }, true),
         ("revocations", proto::Delta { revocations: Some(proto::Revocations::default()), ..delta }, true),
     ] {
@@ -169,6 +177,30 @@ fn memberships_come_and_go() {
     let removed_memberships = vec![alice.to_owned()];
     snapshot.apply(proto::Delta { from: 8, to: 9, removed_memberships, ..proto::Delta::default() }).unwrap();
     assert!(snapshot.memberships.teams_of(alice).is_empty());
+}
+
+#[test]
+fn external_identities_come_and_go() {
+    let subjects = |snapshot: &Snapshot| {
+        let token = world::token_of("k1", serde_json::json!({}));
+        let (issuers, identities) = (&snapshot.issuers, &snapshot.external_identities);
+        let caller = sallyport_caller::verify(token.as_bytes(), issuers, identities, NOW_MS, &NoHost).unwrap();
+        caller.subjects().to_vec()
+    };
+    let external = proto::Issuer { login: false, ..world::issuer(vec![key("k1")]) };
+    let (mut snapshot, _) = of(proto::Snapshot { issuers: vec![external], ..world::snapshot() });
+    assert_eq!(subjects(&snapshot), ["team:everyone"]);
+    let external_identities = vec![world::shop()];
+    snapshot.apply(proto::Delta { from: 7, to: 8, external_identities, ..proto::Delta::default() }).unwrap();
+    assert_eq!(subjects(&snapshot), ["external-identity:shop", "team:everyone"]);
+    let narrowed = proto::ExternalIdentity { claims: [("tenant".into(), "acme".into())].into(), ..world::shop() };
+    snapshot
+        .apply(proto::Delta { from: 8, to: 9, external_identities: vec![narrowed], ..proto::Delta::default() })
+        .unwrap();
+    assert_eq!(subjects(&snapshot), ["team:everyone"]);
+    let removed_external_identities = vec!["shop".to_owned()];
+    snapshot.apply(proto::Delta { from: 9, to: 10, removed_external_identities, ..proto::Delta::default() }).unwrap();
+    assert_eq!(*snapshot.external_identities, ExternalIdentities::default());
 }
 
 #[test]

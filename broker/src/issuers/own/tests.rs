@@ -1,4 +1,4 @@
-use sallyport_caller::{Door, Issuers, NoHost, TokenError, verify};
+use sallyport_caller::{Door, ExternalIdentities, Issuers, NoHost, TokenError, verify};
 
 use super::*;
 use crate::clock::FixedClock;
@@ -44,7 +44,7 @@ fn alice() -> PrincipalKind {
 }
 
 fn check(own: &OwnIssuer, token: &[u8], now: UnixTime) -> Result<sallyport_caller::Caller, TokenError> {
-    verify(token, &Issuers::new([own.issuer()]), now.0, &NoHost)
+    verify(token, &Issuers::new([own.issuer()]), &ExternalIdentities::default(), now.0, &NoHost)
 }
 
 #[tokio::test]

@@ -1,0 +1,58 @@
+//! Users of an issuer without login, as the broker knows them.
+
+use sallyport_caller as caller;
+
+use super::*;
+use crate::model::{ExternalIdentity, Identity};
+
+impl Fixture {
+    /// The issuer has no login from here on, its identities are these, and every server is for the first of them.
+    async fn external(&self, identities: &[(&str, &str)]) {
+        self.issuers.send_modify(|issuers| {
+            let rules = issuers.iter().map(|issuer| Issuer { login: false, ..Issuer::clone(issuer) });
+            *issuers = Arc::new(CallerIssuers::new(rules.collect::<Vec<_>>()));
+        });
+        self.servers.send_modify(|servers| {
+            let mut changed = Servers::clone(servers);
+            for server in changed.by_name.values_mut() {
+                Arc::make_mut(server).subjects = vec!["external-identity:shop".to_owned()];
+            }
+            let identity = |(name, address): &(&str, &str)| {
+                let claims = BTreeMap::from([("email".to_owned(), (*address).to_owned())]);
+                let rule = caller::ExternalIdentity { name: (*name).to_owned(), issuer: ISSUER.to_owned(), claims };
+                ((*name).to_owned(), ExternalIdentity { rule, verifier_url: None })
+            };
+            changed.external_identities = identities.iter().map(identity).collect();
+            *servers = Arc::new(changed);
+        });
+        self.publisher.publish().await;
+    }
+}
+
+#[tokio::test]
+async fn i11_a_caller_known_already_acts_as_an_external_identity_only_while_one_matches() {
+    let fixture = Fixture::new().await;
+    let alice = fixture.alice("none");
+    fixture.credential(&alice).await;
+    fixture.external(&[]).await;
+    assert_eq!(reason(&fixture.acquire(&alice).await), Some(Reason::Policy), "nobody's user any more");
+    fixture.external(&[("shop", "alice@example.com")]).await;
+    fixture.credential(&alice).await;
+    fixture.external(&[("shop", "bob@example.com")]).await;
+    assert_eq!(reason(&fixture.acquire(&alice).await), Some(Reason::Policy), "it means somebody else now");
+    fixture.external(&[("other", "alice@example.com")]).await;
+    assert_eq!(reason(&fixture.acquire(&alice).await), Some(Reason::Policy), "and is called something else");
+}
+
+#[tokio::test]
+async fn r10_an_external_user_is_nobody_else_of_the_same_address() {
+    let fixture = Fixture::new().await;
+    let kind = PrincipalKind::User { email: "alice@example.com".into() };
+    let person = fixture.store.ensure_principal(&kind, None, START).await.unwrap();
+    fixture.external(&[("shop", "alice@example.com")]).await;
+    fixture.credential(&fixture.alice("none")).await;
+    let identity = Identity { issuer: ISSUER.into(), subject: "alice".into() };
+    let customer = fixture.store.principal(&identity).await.unwrap().unwrap();
+    assert_eq!(customer.kind, PrincipalKind::External);
+    assert_ne!(customer.id, person.id);
+}
