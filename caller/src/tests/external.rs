@@ -112,7 +112,18 @@ fn any_identity(dice: &mut Dice) -> ExternalIdentity {
 
 /// The text of one claim's value; `1` and `"1"`, `"a"` and `"\u0061"` are there on purpose.
 fn any_value(dice: &mut Dice) -> &'static str {
-    *dice.one(&[r#""a""#, r#""\u0061""#, r#""b""#, r#""A""#, r#""1""#, "1", "null", "true", r#"["a"]"#, r#"{"a":"a"}"#])
+    dice.one::<&str>(&[
+        r#""a""#,
+        r#""\u0061""#,
+        r#""b""#,
+        r#""A""#,
+        r#""1""#,
+        "1",
+        "null",
+        "true",
+        r#"["a"]"#,
+        r#"{"a":"a"}"#,
+    ])
 }
 
 /// Nobody who matches is better: by definition, with every pair looked at, and by another reader of JSON.
