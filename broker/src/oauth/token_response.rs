@@ -19,6 +19,8 @@ use super::profile::{GrantedScopes, Profile};
 use crate::secret::Secret;
 
 #[cfg(test)]
+mod mutations;
+#[cfg(test)]
 mod shapes;
 #[cfg(test)]
 mod tests;
