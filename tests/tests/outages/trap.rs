@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use e2e::{Connection, Piece, RawConnection, Reply, Server, World, eventually, eventually_within, run, setup};
+use e2e::{Auth, Connection, Piece, RawConnection, Reply, Server, World, eventually, eventually_within, run, setup};
 use serde_json::json;
 
 /// The request header that the module built for these tests obeys.
@@ -142,6 +142,38 @@ fn h2_a_request_whose_body_is_still_coming_when_its_worker_traps_is_refused_too(
             half.send(br#""id":1,"method":"ping"}"#).await;
             let reply = half.finish().await;
             assert_eq!(reply.status, Some(503), "{reply:?}");
+        }
+        waiting.upstream.assert_untouched("a request of a worker that trapped");
+    });
+}
+
+#[test]
+fn h2_a_request_that_waits_for_the_broker_when_its_worker_traps_is_never_forwarded() {
+    run(async {
+        let world = gate_that_traps_on_request().await;
+        let deadly = world.open_server().await;
+        let waiting = world.server().auth(Auth::header()).register().await;
+        let held = lines(&world, &deadly, 2, 1).await;
+        let call = waiting.call_as(&world.issuer.token("alice", &waiting).mint());
+        world.broker.child().freeze();
+        // Nothing answers these before the route's idle time-out: Envoy does not tell the streams of a module that trapped.
+        let calls = futures::future::join_all((0..8).map(|_| call.send()));
+        let traps = async {
+            eventually("all of them wait", async || {
+                (world.envoy.stat("http.gateway.downstream_rq_active").await >= 8).then_some(())
+            })
+            .await;
+            for lines in held.values() {
+                assert_eq!(lines[0].call(&[(TRIGGER, "headers")], None).await.status, 503);
+            }
+            world.broker.child().thaw();
+            for lines in held.values() {
+                lines[0].until_served().await;
+            }
+        };
+        tokio::select! {
+            replies = calls => panic!("answered after their module trapped: {replies:?}"),
+            () = traps => {}
         }
         waiting.upstream.assert_untouched("a request of a worker that trapped");
     });
