@@ -8,6 +8,9 @@
 // A user's access token without a browser: POST /token with grant_type=<login_grant>, client_id=agent, login, password,
 // resource=<audience>, and if wanted scope, alg (RS256, ES256, EdDSA) and ttl (seconds).
 //
+// Clients with redirect URIs get people's tokens by authorization code with PKCE, through the pages of idp_pages.mjs; a refresh
+// token works once, and its second use revokes the grant.
+//
 // Loopback only, for tests: everything under /control/, see `control` below.
 import { generateKeyPairSync, randomUUID, timingSafeEqual } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -51,7 +54,7 @@ const ttl = {
 let faults = {}
 let counters
 function reset() {
-  counters = { token_requests: 0, token_requests_by_client: {}, tokens_issued: 0, tokens_issued_by_client: {}, jwks_requests: 0, discovery_requests: 0 }
+  counters = { grants_revoked: 0, token_requests: 0, token_requests_by_client: {}, tokens_issued: 0, tokens_issued_by_client: {}, jwks_requests: 0, discovery_requests: 0 }
 }
 reset()
 
@@ -88,9 +91,19 @@ const CLIENTS = [
   ...(options.clients ? JSON.parse(readFileSync(options.clients, 'utf8')) : []),
 ]
 
-/** A client that may only ask for tokens of its own, unless its metadata says more. */
+/** A client with redirect URIs asks for people's tokens, one without for tokens of its own, unless its metadata says more. */
 function client(metadata) {
-  return { grant_types: ['client_credentials'], response_types: [], redirect_uris: [], ...metadata }
+  const usual = metadata.redirect_uris
+    ? { grant_types: ['authorization_code', 'refresh_token'], response_types: ['code'] }
+    : { grant_types: ['client_credentials'], response_types: [], redirect_uris: [] }
+  return { ...usual, ...metadata }
+}
+
+/** What a token is for when nobody says: whatever has our scopes, else only the endpoints of this provider. */
+function defaultResource(ctx, issuer) {
+  const { grant_type: grant, scope = '' } = ctx.oidc?.params ?? {}
+  const ours = scope.split(' ').some((one) => SCOPES.split(' ').includes(one))
+  return grant === 'client_credentials' || ours ? `${issuer}/resource` : undefined
 }
 
 function resourceServer(ctx, resource) {
@@ -108,10 +121,10 @@ function resourceServer(ctx, resource) {
 function provider(issuer, jwks, adapter) {
   const instance = new Provider(issuer, {
     adapter,
-    clients: CLIENTS.map((metadata) => (metadata.redirect_uris ? { response_types: ['code'], ...metadata } : client(metadata))),
+    clients: CLIENTS.map(client),
     jwks: { keys: jwks },
     cookies: { keys: [randomUUID()] },
-    claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'] },
+    claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name', 'teams'] },
     scopes: ['openid', 'offline_access', 'email', 'profile', ...SCOPES.split(' ')],
     features: {
       clientCredentials: { enabled: true },
@@ -119,12 +132,18 @@ function provider(issuer, jwks, adapter) {
       introspection: { enabled: true },
       resourceIndicators: {
         enabled: true,
-        defaultResource: (ctx, _client, oneOf) => oneOf?.[0] ?? (ctx.oidc?.params?.grant_type === 'client_credentials' ? `${issuer}/resource` : undefined),
+        defaultResource: (ctx, _client, oneOf) => oneOf?.[0] ?? defaultResource(ctx, issuer),
         getResourceServerInfo: resourceServer,
         useGrantedResource: () => true,
       },
       revocation: { enabled: true },
     },
+    pkce: { required: () => true },
+    // Each refresh token works once; a second use revokes the grant.
+    issueRefreshToken: (_ctx, asking) => asking.grantTypeAllowed('refresh_token'),
+    rotateRefreshToken: true,
+    // Who signs in with an ID token is known by more than `sub`.
+    conformIdTokenClaims: false,
     // The gate reads the caller's e-mail and teams from the access token.
     extraTokenClaims: (_ctx, token) => {
       const user = USERS.find(({ id }) => id === token.accountId)
@@ -134,7 +153,7 @@ function provider(issuer, jwks, adapter) {
       const user = USERS.find((candidate) => candidate.id === id)
       return user && {
         accountId: id,
-        claims: () => ({ sub: id, email: user.email, email_verified: user.verified ?? true, name: user.name }),
+        claims: () => ({ sub: id, email: user.email, email_verified: user.verified ?? true, name: user.name, teams: user.teams }),
       }
     },
     interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
@@ -151,6 +170,7 @@ function provider(issuer, jwks, adapter) {
     ctx.oidc.entity('AccessToken', token)
     ctx.body = { access_token: await token.save(), token_type: 'Bearer', expires_in: token.expiration, scope: token.scope }
   }, ['login', 'password', 'resource', 'scope', 'alg', 'ttl'])
+  instance.on('grant.revoked', () => { counters.grants_revoked += 1 })
   instance.use(async (ctx, next) => {
     await next()
     const id = ctx.oidc?.client?.clientId

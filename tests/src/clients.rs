@@ -4,8 +4,9 @@ use std::{path::Path, process::Command};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use url::Url;
 
-use crate::{Child, World, eventually, setup, setup::root, unique};
+use crate::{Browser, Child, World, eventually, setup, setup::root, unique};
 
 /// A released version of fastmcp, as agents have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +126,36 @@ impl Idp {
         self.control("clients", &json!({"client_id": client_id, "client_secret": client_secret})).await;
     }
 
+    /// Registers a client that may ask for people's tokens, with its secret in the body; refresh tokens work once.
+    pub async fn register_for_people(&self, client_id: &str, client_secret: &str, redirect_uris: &[&str]) {
+        let client = json!({
+            "client_id": client_id, "client_secret": client_secret, "redirect_uris": redirect_uris,
+            "token_endpoint_auth_method": "client_secret_post",
+        });
+        self.control("clients", &client).await;
+    }
+
+    /// Where a browser is sent for consent.
+    pub fn authorization_url(&self) -> String {
+        format!("{}/auth", self.issuer)
+    }
+
+    /// Where tokens are given back.
+    pub fn revocation_url(&self) -> String {
+        format!("{}/token/revocation", self.issuer)
+    }
+
+    /// Signs in where that is asked for, says yes to everything, and returns where the browser is sent at last.
+    pub async fn consent(&self, browser: &Browser, url: &Url, login: &str) -> Url {
+        let password = format!("{login}-password");
+        let yes = [("decision", "yes"), ("login", login), ("password", &password)];
+        let mut page = browser.follow(browser.get(url).await).await;
+        while page.url.path().starts_with("/interaction/") && page.status == 200 {
+            page = browser.follow(browser.post(&page.url, &yes).await).await;
+        }
+        page.location().unwrap_or_else(|| panic!("{login} was not sent back: {page:?}"))
+    }
+
     /// Sets the life of tokens for client credentials, in seconds.
     pub async fn client_credentials_ttl(&self, seconds: u64) {
         self.control("ttl", &json!({"client_credentials": seconds})).await;
@@ -137,9 +168,17 @@ impl Idp {
 
     /// How many token requests a client has made.
     pub async fn token_requests(&self, client_id: &str) -> u64 {
+        self.counters().await["token_requests_by_client"][client_id].as_u64().unwrap_or(0)
+    }
+
+    /// How many grants are dead, by a second use of a refresh token or by revocation.
+    pub async fn grants_revoked(&self) -> u64 {
+        self.counters().await["grants_revoked"].as_u64().expect("it counts them")
+    }
+
+    async fn counters(&self) -> Value {
         let url = format!("{}/control/counters", self.issuer);
-        let counters: Value = reqwest::get(&url).await.expect("it listens").json().await.expect("JSON");
-        counters["token_requests_by_client"][client_id].as_u64().unwrap_or(0)
+        reqwest::get(&url).await.expect("it listens").json().await.expect("JSON")
     }
 
     async fn control(&self, action: &str, body: &Value) {

@@ -3,7 +3,7 @@
 //! ```text
 //! raw · h2 · call · clients ──▶ Envoy with the filter ──▶ upstream (records every byte)
 //!                                    │
-//!                               broker ──▶ issuer, token endpoint (count, fail, lie on demand)
+//!                               broker ──▶ issuer, provider (count, fail, lie on demand)
 //! ```
 //!
 //! A test starts from [`World::shared`] or, where it breaks a part, from a [`World`] of its own, registers the servers it
@@ -11,6 +11,7 @@
 
 mod api;
 mod broker;
+mod browser;
 mod call;
 mod canary;
 mod child;
@@ -31,12 +32,12 @@ mod server;
 mod setup;
 mod tls;
 mod token;
-mod token_endpoint;
 mod upstream;
 mod world;
 
 pub use api::{acquire, admin_api, audit_records, broker_api, snapshot};
 pub use broker::{Broker, Output};
+pub use browser::{Browser, Page};
 pub use call::{Call, Reply, RpcError};
 pub use canary::{Canary, spellings};
 pub use child::Child;
@@ -56,7 +57,6 @@ pub use server::{Auth, Server, ServerBuilder};
 pub use setup::setup;
 pub use tls::{Authority, Certificate};
 pub use token::{TokenBuilder, now_seconds};
-pub use token_endpoint::{TokenAnswer, TokenEndpoint};
 pub use upstream::{Answer, Recorded, Upstream};
 pub use world::{World, WorldBuilder};
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::{Call, Reply, TokenEndpoint, Upstream, World, eventually, world::Change};
+use crate::{Call, Provider, Reply, Upstream, World, eventually, world::Change};
 
 /// How the gate authenticates to it.
 #[derive(Clone, Default)]
@@ -20,8 +20,8 @@ pub enum Auth {
     /// OAuth client credentials.
     ClientCredentials {
         /// Where the token comes from.
-        endpoint: Arc<TokenEndpoint>,
-        /// What sets this grant apart from others at the endpoint.
+        provider: Arc<Provider>,
+        /// What sets this grant apart from others at the provider.
         scope: String,
     },
     /// The caller's own token, if it names the upstream's URL as audience.
@@ -35,8 +35,8 @@ impl Auth {
     }
 
     /// Client credentials with a scope of their own.
-    pub fn client_credentials(endpoint: &Arc<TokenEndpoint>) -> Self {
-        Self::ClientCredentials { endpoint: endpoint.clone(), scope: crate::unique("scope") }
+    pub fn client_credentials(provider: &Arc<Provider>) -> Self {
+        Self::ClientCredentials { provider: provider.clone(), scope: crate::unique("scope") }
     }
 }
 
@@ -190,11 +190,11 @@ impl<'w> ServerBuilder<'w> {
                 let headers = json!({"Authorization": format!("Bearer {reference}")});
                 integration["auth_data"] = json!({"type": "header", "headers": headers});
             }
-            Auth::ClientCredentials { endpoint, scope } => {
-                let reference = broker.set_secret(&self.group, "client", &endpoint.client_secret, &self.group).await;
+            Auth::ClientCredentials { provider, scope } => {
+                let reference = broker.set_secret(&self.group, "client", &provider.client_secret, &self.group).await;
                 integration["auth_data"] = json!({
-                    "type": "oauth2", "grant_type": "client_credentials", "token_url": endpoint.url,
-                    "client_id": "gate", "client_secret": reference, "scopes": [scope],
+                    "type": "oauth2", "grant_type": "client_credentials", "token_url": provider.token_url(),
+                    "client_id": provider.client_id, "client_secret": reference, "scopes": [scope],
                 });
             }
             Auth::Passthrough => integration["auth_data"] = json!({"type": "passthrough"}),

@@ -3,7 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use e2e::{
-    Answer, Auth, Connection, Piece, Server, TokenAnswer, TokenEndpoint, Upstream, World, eventually, run, spawn,
+    Answer, Auth, Connection, Piece, Provider, Server, Upstream, World, eventually,
+    provider::{Endpoint, Fault, Moment},
+    run, spawn,
 };
 use futures::{StreamExt, future::join_all, stream};
 use serde_json::json;
@@ -21,11 +23,11 @@ fn each_kind_of_server_is_called_with_its_own_credential() {
         let reply = header.call_as(&world.issuer.token("alice", &header).mint()).send().await;
         assert_eq!(reply.called_as(), [format!("Bearer {secret}")]);
 
-        let endpoint = Arc::new(TokenEndpoint::start().await);
-        let grant = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
+        let provider = Arc::new(Provider::start().await);
+        let grant = world.server().auth(Auth::client_credentials(&provider)).register().await;
         let reply = grant.call_as(&world.issuer.token("alice", &grant).mint()).send().await;
-        assert_eq!(reply.called_as(), [format!("Bearer {}", endpoint.issued()[0])]);
-        assert_eq!(endpoint.requests(), 1);
+        assert_eq!(reply.called_as(), [format!("Bearer {}", provider.issued()[0])]);
+        assert_eq!(provider.token_requests().len(), 1);
     });
 }
 
@@ -77,13 +79,14 @@ fn callers(world: &World, server: &Server) -> Vec<String> {
 fn fifty_callers_on_one_expired_token_make_one_token_request_in_200_rounds() {
     run(async {
         let world = World::build().concurrency(2).start().await;
-        let endpoint = Arc::new(TokenEndpoint::start().await);
-        endpoint.answer(TokenAnswer::Slow { expires_in: 5, after: Duration::from_millis(50) });
+        let provider = Arc::new(Provider::start().await);
+        provider.access_token_life(Duration::from_secs(5));
+        provider.fail(Endpoint::Token, Fault::Delay(Moment::BeforeProcess, Duration::from_millis(50)));
         // Each server has a grant of its own: the others expire while one is called.
         let mut servers = Vec::new();
         for _ in 0..50 {
             let scope = e2e::unique("scope");
-            let auth = Auth::ClientCredentials { endpoint: endpoint.clone(), scope: scope.clone() };
+            let auth = Auth::ClientCredentials { provider: provider.clone(), scope: scope.clone() };
             let server = world.server().auth(auth).register().await;
             let tokens = callers(&world, &server);
             servers.push((server, scope, tokens));
@@ -93,9 +96,9 @@ fn fifty_callers_on_one_expired_token_make_one_token_request_in_200_rounds() {
                 if round > 0 {
                     until_expired(server).await;
                 }
-                let before = endpoint.issued_for(scope).len();
+                let before = provider.issued_for(scope).len();
                 let replies = join_all(tokens.iter().map(|token| async { server.call_as(token).send().await })).await;
-                let issued = endpoint.issued_for(scope);
+                let issued = provider.issued_for(scope);
                 assert_eq!(issued.len() - before, 1, "round {round}: token requests");
                 let newest = format!("Bearer {}", issued[before]);
                 let other = replies.iter().find(|reply| reply.called_as() != [newest.clone()]);
@@ -118,18 +121,19 @@ async fn until_expired(server: &Server) {
 fn a_caller_that_gives_up_does_not_lose_the_token() {
     run(async {
         let world = World::shared().await;
-        let endpoint = Arc::new(TokenEndpoint::start().await);
-        let server = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
-        endpoint.answer(TokenAnswer::Slow { expires_in: 3600, after: Duration::from_millis(500) });
+        let provider = Arc::new(Provider::start().await);
+        let server = world.server().auth(Auth::client_credentials(&provider)).register().await;
+        provider.access_token_life(Duration::from_secs(3600));
+        provider.fail(Endpoint::Token, Fault::Delay(Moment::BeforeProcess, Duration::from_millis(500)));
         let call = server.call_as(&world.issuer.token("alice", &server).mint());
         let impatient = spawn(async move { call.send().await });
-        eventually("the provider is asked", async || (endpoint.requests() == 1).then_some(())).await;
+        eventually("the provider is asked", async || (provider.token_requests().len() == 1).then_some(())).await;
         impatient.abort();
         assert!(impatient.await.is_err(), "it gave up");
-        eventually("the provider has answered", async || (endpoint.issued().len() == 1).then_some(())).await;
+        eventually("the provider has answered", async || (provider.issued().len() == 1).then_some(())).await;
         let reply = server.call_as(&world.issuer.token("bob", &server).mint()).send().await;
-        assert_eq!(reply.called_as(), [format!("Bearer {}", endpoint.issued()[0])]);
-        assert_eq!(endpoint.requests(), 1, "the answer that nobody waited for was lost");
+        assert_eq!(reply.called_as(), [format!("Bearer {}", provider.issued()[0])]);
+        assert_eq!(provider.token_requests().len(), 1, "the answer that nobody waited for was lost");
     });
 }
 
@@ -137,20 +141,21 @@ fn a_caller_that_gives_up_does_not_lose_the_token() {
 fn a_token_is_renewed_behind_the_callers_backs_before_it_expires() {
     run(async {
         let world = World::shared().await;
-        let endpoint = Arc::new(TokenEndpoint::start().await);
-        endpoint.answer(TokenAnswer::Token { expires_in: 4 });
-        let server = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
+        let provider = Arc::new(Provider::start().await);
+        provider.access_token_life(Duration::from_secs(4));
+        let server = world.server().auth(Auth::client_credentials(&provider)).register().await;
         let token = world.issuer.token("alice", &server).mint();
         server.accepts_token("the first", &token).await;
-        endpoint.answer(TokenAnswer::Slow { expires_in: 3600, after: Duration::from_millis(300) });
+        provider.access_token_life(Duration::from_secs(3600));
+        provider.fail(Endpoint::Token, Fault::Delay(Moment::BeforeProcess, Duration::from_millis(300)));
         eventually("it is renewed", async || {
             let start = std::time::Instant::now();
             server.accepts_token("meanwhile", &token).await;
             assert!(start.elapsed() < Duration::from_millis(300), "a caller waited for the renewal");
-            (endpoint.issued().len() == 2).then_some(())
+            (provider.issued().len() == 2).then_some(())
         })
         .await;
-        assert_eq!(endpoint.requests(), 2);
+        assert_eq!(provider.token_requests().len(), 2);
     });
 }
 
@@ -158,14 +163,14 @@ fn a_token_is_renewed_behind_the_callers_backs_before_it_expires() {
 fn servers_of_one_provider_client_and_other_scopes_do_not_share_a_token() {
     run(async {
         let world = World::shared().await;
-        let endpoint = Arc::new(TokenEndpoint::start().await);
-        let first = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
-        let second = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
+        let provider = Arc::new(Provider::start().await);
+        let first = world.server().auth(Auth::client_credentials(&provider)).register().await;
+        let second = world.server().auth(Auth::client_credentials(&provider)).register().await;
         let called = async |server: &Server| {
             server.call_as(&world.issuer.token("alice", server).mint()).send().await.called_as()
         };
         assert_ne!(called(&first).await, called(&second).await);
-        assert_eq!(endpoint.requests(), 2);
+        assert_eq!(provider.token_requests().len(), 2);
     });
 }
 
@@ -253,14 +258,14 @@ async fn one_call(connection: &Connection, call: usize, path: &str, token: &str,
 fn an_operators_mistake_is_told_without_its_secret() {
     run(async {
         let world = World::shared().await;
-        let endpoint = Arc::new(TokenEndpoint::start().await);
-        endpoint.answer(TokenAnswer::Status(401));
-        let server = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
+        let provider = Arc::new(Provider::start().await);
+        provider.fail(Endpoint::Token, Fault::refusal(401, "invalid_client"));
+        let server = world.server().auth(Auth::client_credentials(&provider)).register().await;
         let reply = server.call_as(&world.issuer.token("alice", &server).mint()).send().await;
         let error = reply.rpc_error();
         assert_eq!((reply.status, &error.id), (200, &json!(1)), "{reply}");
         assert!(matches!(error.code, -31005 | -31004), "{reply}");
-        assert!(!reply.to_string().contains(&endpoint.client_secret), "{reply}");
+        assert!(!reply.to_string().contains(&provider.client_secret), "{reply}");
         assert!(!reply.to_string().contains("/token"), "tells the address of the provider: {reply}");
         server.upstream.assert_untouched("a server without credential");
     });

@@ -187,8 +187,8 @@ fn h11_a_client_cannot_choose_the_credential() {
 fn h12_i1_the_inbound_token_reaches_no_upstream() {
     run(async {
         let world = World::shared().await;
-        let endpoint = std::sync::Arc::new(e2e::TokenEndpoint::start().await);
-        for auth in [Auth::None, Auth::header(), Auth::client_credentials(&endpoint)] {
+        let provider = std::sync::Arc::new(e2e::Provider::start().await);
+        for auth in [Auth::None, Auth::header(), Auth::client_credentials(&provider)] {
             let server = world.server().auth(auth).register().await;
             let token = world.issuer.token("alice", &server).mint();
             let signature = token.rsplit('.').next().expect("three parts").to_owned();
@@ -202,7 +202,7 @@ fn h12_i1_the_inbound_token_reaches_no_upstream() {
             let received = String::from_utf8_lossy(&server.upstream.received()).into_owned();
             assert!(!received.contains(&signature), "{received}");
         }
-        let received = endpoint.received();
+        let received = provider.received();
         assert!(!String::from_utf8_lossy(&received).contains("eyJ"), "the token endpoint got a token");
     });
 }

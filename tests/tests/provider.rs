@@ -8,6 +8,8 @@ mod authorize;
 mod browser;
 #[path = "provider/faults.rs"]
 mod faults;
+#[path = "provider/real.rs"]
+mod real;
 #[path = "provider/rotation.rs"]
 mod rotation;
 #[path = "provider/token.rs"]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use e2e::{Answer, Auth, Authority, TokenEndpoint, Upstream, World, eventually, run};
+use e2e::{Answer, Auth, Authority, Provider, Upstream, World, eventually, run};
 use http_body_util::BodyExt;
 use serde_json::json;
 
@@ -79,24 +79,24 @@ fn h14_an_upstreams_403_is_told_as_its_own() {
 fn h14_a_refused_client_credentials_token_is_renewed_once() {
     run(async {
         let world = World::shared().await;
-        let endpoint = Arc::new(TokenEndpoint::start().await);
-        let server = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
+        let provider = Arc::new(Provider::start().await);
+        let server = world.server().auth(Auth::client_credentials(&provider)).register().await;
         let token = world.issuer.token("alice", &server).mint();
         server.accepts_token("before", &token).await;
-        let first = format!("Bearer {}", endpoint.issued()[0]);
+        let first = format!("Bearer {}", provider.issued()[0]);
         server.upstream.answer(move |request| {
             if request.all("authorization") == [first.clone()] { Answer::status(401) } else { Answer::echo(request) }
         });
         let reply = server.call_as(&token).send().await;
         assert_eq!((reply.status, reply.rpc_error().code), (200, -31003), "{reply}");
         let reply = server.call_as(&token).send().await;
-        assert_eq!(reply.called_as(), [format!("Bearer {}", endpoint.issued()[1])]);
+        assert_eq!(reply.called_as(), [format!("Bearer {}", provider.issued()[1])]);
         // From now on the upstream refuses everything: once a minute is often enough to ask for another.
         server.upstream.answer(|_| Answer::status(401));
         for _ in 0..10 {
             assert_eq!(server.call_as(&token).send().await.status, 200);
         }
-        assert!(endpoint.requests() <= 4, "{} token requests", endpoint.requests());
+        assert!(provider.token_requests().len() <= 4, "{} token requests", provider.token_requests().len());
     });
 }
 
@@ -279,8 +279,8 @@ fn i12_swapped_routes_get_nothing() {
             })
             .start()
             .await;
-        let endpoint = Arc::new(TokenEndpoint::start().await);
-        for auth in [Auth::None, Auth::header(), Auth::client_credentials(&endpoint)] {
+        let provider = Arc::new(Provider::start().await);
+        for auth in [Auth::None, Auth::header(), Auth::client_credentials(&provider)] {
             let server = world.server().auth(auth).register().await;
             let token = world.issuer.token("alice", &server).mint();
             for call in

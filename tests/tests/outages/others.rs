@@ -2,7 +2,11 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use e2e::{Auth, TokenAnswer, TokenEndpoint, World, eventually, eventually_within, run};
+use e2e::{
+    Auth, Provider, World, eventually, eventually_within,
+    provider::{Endpoint, Fault, Moment},
+    run,
+};
 use sqlx::{Connection, sqlite::SqliteConnectOptions};
 
 use super::unavailable;
@@ -11,20 +15,20 @@ use super::unavailable;
 fn provider_failures_are_told_in_time_and_leave_no_mark() {
     run(async {
         let world = World::start().await;
-        let endpoint = Arc::new(TokenEndpoint::start().await);
+        let provider = Arc::new(Provider::start().await);
         for failure in [
-            TokenAnswer::Status(500),
-            TokenAnswer::Status(404),
-            TokenAnswer::Busy { status: 429, retry_after: 1 },
-            TokenAnswer::Busy { status: 503, retry_after: 1 },
-            TokenAnswer::Hanging,
+            Fault::status(500),
+            Fault::status(404),
+            Fault::busy(429, 1),
+            Fault::busy(503, 1),
+            Fault::Hang(Moment::BeforeProcess),
         ] {
-            let server = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
+            let server = world.server().auth(Auth::client_credentials(&provider)).register().await;
             let token = world.issuer.token("alice", &server).mint();
-            endpoint.answer(failure.clone());
+            provider.fail(Endpoint::Token, failure.clone());
             unavailable(&format!("{failure:?}"), &server.call_as(&token)).await;
             server.upstream.assert_untouched("a server without credential");
-            endpoint.answer(TokenAnswer::Token { expires_in: 3600 });
+            provider.heal();
             eventually_within(Duration::from_secs(30), "served once the provider is well", async || {
                 let reply = server.call_as(&token).send().await;
                 reply.json().get("result").is_some().then_some(())
@@ -38,15 +42,15 @@ fn provider_failures_are_told_in_time_and_leave_no_mark() {
 fn a_provider_that_fails_at_renewal_leaves_the_old_token_in_use() {
     run(async {
         let world = World::start().await;
-        let endpoint = Arc::new(TokenEndpoint::start().await);
-        endpoint.answer(TokenAnswer::Token { expires_in: 6 });
-        let server = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
+        let provider = Arc::new(Provider::start().await);
+        provider.access_token_life(Duration::from_secs(6));
+        let server = world.server().auth(Auth::client_credentials(&provider)).register().await;
         let token = world.issuer.token("alice", &server).mint();
         server.accepts_token("before", &token).await;
-        endpoint.answer(TokenAnswer::Status(500));
+        provider.fail(Endpoint::Token, Fault::status(500));
         eventually("a renewal was tried", async || {
             server.accepts_token("while the old token lives", &token).await;
-            (endpoint.requests() > 1).then_some(())
+            (provider.token_requests().len() > 1).then_some(())
         })
         .await;
         server.accepts_token("after a failed renewal", &token).await;
@@ -56,7 +60,7 @@ fn a_provider_that_fails_at_renewal_leaves_the_old_token_in_use() {
         })
         .await;
         assert_eq!(reply.rpc_error().code, -31004, "{reply}");
-        assert!(endpoint.requests() < 20, "{} token requests", endpoint.requests());
+        assert!(provider.token_requests().len() < 20, "{} token requests", provider.token_requests().len());
     });
 }
 

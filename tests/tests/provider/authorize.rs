@@ -141,7 +141,7 @@ fn approves_as_the_person_set_or_as_the_browsers_own() {
         provider.approve_as("bob");
         let (access, _) = consented(&provider).await;
         assert_eq!(provider.holder_of(&access).as_deref(), Some("bob"));
-        let url = Url::parse_with_params(&provider.authorization_url(), &asking(&provider)).unwrap();
+        let url = Url::parse_with_params(&provider.authorization_url(), asking(&provider)).unwrap();
         let answer = browser().get(url).header("cookie", "a=b; account=carol").send().await.unwrap();
         let location = Url::parse(answer.headers()["location"].to_str().unwrap()).unwrap();
         crate::browser::redeem(&provider, &parameter(&location, "code").unwrap()).await.text("access_token");

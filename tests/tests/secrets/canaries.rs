@@ -2,7 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use e2e::{Answer, Auth, Canary, Connection, Levels, Piece, Reply, Server, TokenAnswer, TokenEndpoint, World, run};
+use e2e::{
+    Answer, Auth, Canary, Connection, Levels, Piece, Provider, Reply, Server, World,
+    provider::{Endpoint, Fault},
+    run,
+};
 use prost::Message;
 use serde_json::json;
 
@@ -22,10 +26,10 @@ async fn everything_said(world: &World) -> Vec<(String, Vec<u8>)> {
 
 /// Secrets of every kind, used in every way an answer can go; what was answered is added to `said`.
 async fn use_secrets(world: &World, said: &mut Vec<(String, Vec<u8>)>) -> Vec<Canary> {
-    let endpoint = Arc::new(TokenEndpoint::start().await);
+    let provider = Arc::new(Provider::start().await);
     let secret = e2e::unique("canary-header");
     let header = world.server().auth(Auth::Header { secret: secret.clone() }).register().await;
-    let grant = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
+    let grant = world.server().auth(Auth::client_credentials(&provider)).register().await;
     let passthrough = world.server().auth(Auth::Passthrough).register().await;
     let audience = json!([header.resource, grant.resource, passthrough.resource, passthrough.upstream.url]);
     let inbound = world.issuer.token("alice", &header).claim("aud", audience).mint();
@@ -47,20 +51,20 @@ async fn use_secrets(world: &World, said: &mut Vec<(String, Vec<u8>)>) -> Vec<Ca
             }
         }
     }
-    endpoint.answer(TokenAnswer::Status(400));
-    let failing = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
+    provider.fail(Endpoint::Token, Fault::refusal(400, "invalid_client"));
+    let failing = world.server().auth(Auth::client_credentials(&provider)).register().await;
     let other = world.issuer.token("alice", &failing).mint();
     answered(failing.call_as(&other).send().await);
 
     let tail = |token: &str| token.rsplit('.').next().expect("three parts").to_owned();
     let mut canaries = vec![
         Canary::new("the header secret", &secret),
-        Canary::new("the client secret", &endpoint.client_secret),
+        Canary::new("the client secret", &provider.client_secret),
         Canary::new("the inbound token", tail(&inbound)),
         Canary::new("another inbound token", tail(&other)),
         Canary::new("the self-issued token", tail(&own)),
     ];
-    canaries.extend(endpoint.issued().into_iter().map(|token| Canary::new("an upstream token", token)));
+    canaries.extend(provider.issued().into_iter().map(|token| Canary::new("an upstream token", token)));
     assert!(canaries.len() > 5, "no upstream token was issued");
     canaries
 }
@@ -141,10 +145,10 @@ fn component_of(line: &str) -> Option<&str> {
 fn h18_the_snapshot_holds_no_secret_but_the_session_keys() {
     run(async {
         let world = World::shared().await;
-        let endpoint = Arc::new(TokenEndpoint::start().await);
+        let provider = Arc::new(Provider::start().await);
         let secret = e2e::unique("canary-header");
         let header = world.server().auth(Auth::Header { secret: secret.clone() }).register().await;
-        let grant = world.server().auth(Auth::client_credentials(&endpoint)).register().await;
+        let grant = world.server().auth(Auth::client_credentials(&provider)).register().await;
         for server in [&header, &grant] {
             server
                 .accepts_token("so that there is something to leak", &world.issuer.token("alice", server).mint())
@@ -152,8 +156,8 @@ fn h18_the_snapshot_holds_no_secret_but_the_session_keys() {
         }
         let snapshot = e2e::snapshot(&world.broker.grpc).await.encode_to_vec();
         let mut canaries =
-            vec![Canary::new("the header secret", &secret), Canary::new("the client secret", &endpoint.client_secret)];
-        canaries.extend(endpoint.issued().into_iter().map(|token| Canary::new("an upstream token", token)));
+            vec![Canary::new("the header secret", &secret), Canary::new("the client secret", &provider.client_secret)];
+        canaries.extend(provider.issued().into_iter().map(|token| Canary::new("an upstream token", token)));
         for canary in canaries {
             canary.assert_absent("the snapshot", &snapshot);
         }

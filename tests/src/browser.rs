@@ -1,0 +1,106 @@
+//! What a browser does without showing anything: keeps cookies, follows redirects one at a time, sends forms.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard},
+};
+
+use reqwest::{Response, redirect::Policy};
+use url::Url;
+
+/// One person's browser.
+pub struct Browser {
+    http: reqwest::Client,
+    /// Values by host, port and name. Paths do not matter: no two cookies of a counterpart differ in nothing else.
+    cookies: Mutex<BTreeMap<(String, String), String>>,
+}
+
+/// What a browser shows, or is told to open next.
+#[derive(Clone, Debug)]
+pub struct Page {
+    /// Where it was.
+    pub url: Url,
+    /// Its status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: reqwest::header::HeaderMap,
+    /// Its text.
+    pub text: String,
+}
+
+impl Page {
+    /// Where a redirect leads.
+    pub fn location(&self) -> Option<Url> {
+        self.url.join(self.headers.get("location")?.to_str().ok()?).ok()
+    }
+}
+
+impl Default for Browser {
+    fn default() -> Self {
+        let http = reqwest::Client::builder().redirect(Policy::none()).build().expect("it needs nothing");
+        Self { http, cookies: Mutex::default() }
+    }
+}
+
+impl Browser {
+    /// Opens a page, and follows nothing.
+    pub async fn get(&self, url: &Url) -> Page {
+        self.send(url, self.http.get(url.clone())).await
+    }
+
+    /// Sends a form, and follows nothing.
+    pub async fn post(&self, url: &Url, form: &[(&str, &str)]) -> Page {
+        self.send(url, self.http.post(url.clone()).form(form)).await
+    }
+
+    /// Follows redirects for as long as they stay at the page's origin: ends at a page, or at one that leads away.
+    pub async fn follow(&self, mut page: Page) -> Page {
+        while let Some(next) = page.location().filter(|next| next.origin() == page.url.origin()) {
+            page = self.get(&next).await;
+        }
+        page
+    }
+
+    /// Whether it holds a cookie of this name for this place.
+    pub fn has_cookie(&self, url: &Url, name: &str) -> bool {
+        self.jar().contains_key(&(place(url), name.to_owned()))
+    }
+
+    async fn send(&self, url: &Url, request: reqwest::RequestBuilder) -> Page {
+        let cookies = self.cookies_for(url);
+        let answer = request.header("cookie", cookies).send().await.unwrap_or_else(|error| panic!("{url}: {error}"));
+        self.keep_cookies(url, &answer);
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        Page { url: url.clone(), status, headers, text: answer.text().await.unwrap_or_default() }
+    }
+
+    fn cookies_for(&self, url: &Url) -> String {
+        let place = place(url);
+        let jar = self.jar();
+        let own = jar.iter().filter(|((of, _), _)| *of == place);
+        own.map(|((_, name), value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+    }
+
+    fn keep_cookies(&self, url: &Url, answer: &Response) {
+        for cookie in answer.headers().get_all("set-cookie") {
+            let cookie = cookie.to_str().unwrap_or_default();
+            let (pair, attributes) = cookie.split_once(';').unwrap_or((cookie, ""));
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let attributes = attributes.to_ascii_lowercase();
+            let key = (place(url), name.trim().to_owned());
+            if value.is_empty() || attributes.contains("max-age=0") || attributes.contains("expires=thu, 01 jan 1970") {
+                self.jar().remove(&key);
+            } else {
+                self.jar().insert(key, value.to_owned());
+            }
+        }
+    }
+
+    fn jar(&self) -> MutexGuard<'_, BTreeMap<(String, String), String>> {
+        self.cookies.lock().expect("no holder panics")
+    }
+}
+
+fn place(url: &Url) -> String {
+    url.authority().to_owned()
+}
