@@ -8,8 +8,10 @@ mod grant;
 mod judge;
 mod question;
 mod release;
+mod timing;
 mod upstream;
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -27,6 +29,7 @@ use crate::worker::Worker;
 
 pub use grant::{Edit, Grant};
 pub use release::credential;
+use timing::{Source, Timing};
 pub use upstream::ResponseEdit;
 
 /// What a flow may ask of the host, synchronously.
@@ -45,11 +48,30 @@ pub struct Env<'a> {
     pub worker: &'a mut Worker,
     /// The host.
     pub host: &'a dyn Host,
+    /// When this event is, once somebody has asked: each look at the host's clock costs a call out of the VM.
+    now_ns: Cell<Option<u64>>,
 }
 
-impl Env<'_> {
+impl<'a> Env<'a> {
+    /// Those of an event that happens now.
+    pub fn new(worker: &'a mut Worker, host: &'a dyn Host) -> Self {
+        Self { worker, host, now_ns: Cell::new(None) }
+    }
+
+    /// When this event is, nanoseconds since 1970.
+    fn now_ns(&self) -> u64 {
+        self.now_ns.get().unwrap_or_else(|| self.look_again())
+    }
+
     fn now_ms(&self) -> u64 {
-        self.host.now_ns() / 1_000_000
+        self.now_ns() / 1_000_000
+    }
+
+    /// Looks at the clock anew, behind work whose time is told.
+    fn look_again(&self) -> u64 {
+        let now_ns = self.host.now_ns();
+        self.now_ns.set(Some(now_ns));
+        now_ns
     }
 }
 
@@ -183,39 +205,6 @@ struct Message {
     target: String,
     initialize: bool,
     elicits_by_url: bool,
-}
-
-/// Durations and moments for `Server-Timing`, in nanoseconds.
-#[derive(Clone, Copy, Default)]
-struct Timing {
-    /// Took the outer door.
-    auth_ns: u64,
-    /// Took reading the body and policy.
-    policy_ns: u64,
-    /// When the credential was asked for, since 1970.
-    asked_at_ns: u64,
-    /// When the request left, since 1970.
-    released_at_ns: u64,
-    source: Source,
-}
-
-/// Where a credential came from, for `Server-Timing`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Source {
-    #[default]
-    Hit,
-    Broker,
-    Refresh,
-}
-
-impl Source {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Hit => "hit",
-            Self::Broker => "broker",
-            Self::Refresh => "refresh",
-        }
-    }
 }
 
 impl Flow {
@@ -394,16 +383,10 @@ fn refuse(rejection: &Rejection, context: &ReplyContext<'_>, env: &mut Env<'_>) 
 fn timed_reply(rejection: &Rejection, context: &ReplyContext<'_>, env: &Env<'_>) -> Reply {
     let mut reply = reject::reply(rejection, context);
     if context.started_ns > 0 {
-        let took = milliseconds(env.host.now_ns().saturating_sub(context.started_ns));
-        reply.headers.push((crate::headers::SERVER_TIMING, format!("auth;dur={took}")));
+        let took = env.look_again().saturating_sub(context.started_ns);
+        reply.headers.push((crate::headers::SERVER_TIMING, timing::outer(took)));
     }
     reply
-}
-
-/// A duration as `Server-Timing` writes it: milliseconds, to the microsecond.
-fn milliseconds(ns: u64) -> String {
-    let us = ns / 1_000;
-    format!("{}.{:03}", us / 1_000, us % 1_000)
 }
 
 #[cfg(test)]

@@ -2,15 +2,24 @@
 //!
 //! Names and values are whatever the peer sent, obs-text included (RFC 9110 §5.5): nothing here assumes UTF-8 (I10).
 
+use std::ops::Range;
+
 /// Why a header map could not be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the host's header map is not in its own format")]
 pub struct Malformed;
 
-/// A header map in the host's serialisation: a count, pairs of lengths, then each name and value with a zero byte after.
+/// A header map in the host's serialisation (a count, pairs of lengths, then each name and value with a zero byte after),
+/// walked once.
 pub struct Head {
     raw: Vec<u8>,
-    count: usize,
+    headers: Vec<Place>,
+}
+
+/// Where in the buffer one header is.
+struct Place {
+    name: Range<usize>,
+    value: Range<usize>,
 }
 
 /// How often a header that may come once has come.
@@ -40,33 +49,45 @@ impl Head {
     /// # Errors
     /// [`Malformed`] when a length points outside the buffer.
     pub fn parse(raw: Vec<u8>) -> Result<Self, Malformed> {
-        let count = match raw.get(..4) {
-            Some(bytes) => read_u32(bytes)?,
-            None if raw.is_empty() => 0,
-            None => return Err(Malformed),
-        };
-        let head = Self { raw, count };
-        let walked = head.iter().count();
-        if walked == head.count { Ok(head) } else { Err(Malformed) }
+        if raw.is_empty() {
+            return Ok(Self { raw, headers: Vec::new() });
+        }
+        let (count, rest) = raw.split_at_checked(4).ok_or(Malformed)?;
+        let lengths = rest.get(..read_u32(count)?.checked_mul(8).ok_or(Malformed)?).ok_or(Malformed)?;
+        let mut at = lengths.len().saturating_add(4);
+        // Of lengths that are there: no count can ask for more than the buffer has.
+        let mut headers = Vec::with_capacity(lengths.len() / 8);
+        for pair in lengths.chunks_exact(8) {
+            let (name, value) = pair.split_at_checked(4).ok_or(Malformed)?;
+            let name = take(&raw, &mut at, read_u32(name)?)?;
+            let value = take(&raw, &mut at, read_u32(value)?)?;
+            headers.push(Place { name, value });
+        }
+        Ok(Self { raw, headers })
     }
 
     /// Every header in order, names as the host gives them (Envoy: lower case).
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let lengths = self.raw.get(4..).unwrap_or_default().chunks_exact(8).take(self.count);
-        let mut data = self.raw.get(self.count.saturating_mul(8).saturating_add(4)..).unwrap_or_default();
-        lengths.map_while(move |pair| {
-            let (name_len, value_len) = pair.split_at_checked(4)?;
-            let (name, rest) = take(data, read_u32(name_len).ok()?)?;
-            let (value, rest) = take(rest, read_u32(value_len).ok()?)?;
-            data = rest;
-            Some((name, value))
-        })
+        self.headers.iter().map(|place| (self.bytes(&place.name), self.bytes(&place.value)))
+    }
+
+    fn values(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        // The length first: nearly all names differ in it already.
+        self.headers
+            .iter()
+            .filter(move |place| place.name.len() == name.len() && self.bytes(&place.name) == name.as_bytes())
+            .map(|place| self.bytes(&place.value))
+    }
+
+    /// Of a place that [`Head::parse`] found inside the buffer.
+    fn bytes(&self, place: &Range<usize>) -> &[u8] {
+        self.raw.get(place.start..place.end).unwrap_or_default()
     }
 
     /// The value of a header that may come once.
     pub fn once(&self, name: &str) -> Once<'_> {
         let mut found = Once::Absent;
-        for (_, value) in self.iter().filter(|(n, _)| *n == name.as_bytes()) {
+        for value in self.values(name) {
             match found {
                 Once::Absent => found = Once::One(value),
                 Once::One(_) | Once::Repeated => return Once::Repeated,
@@ -77,7 +98,7 @@ impl Head {
 
     /// The first value of a header, for what the host itself sets.
     pub fn first(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
+        self.values(name).next()
     }
 }
 
@@ -86,11 +107,14 @@ fn read_u32(bytes: &[u8]) -> Result<usize, Malformed> {
     usize::try_from(u32::from_le_bytes(bytes)).map_err(|_| Malformed)
 }
 
-/// `len` bytes and the zero byte after them.
-fn take(data: &[u8], len: usize) -> Option<(&[u8], &[u8])> {
-    let (value, rest) = data.split_at_checked(len)?;
-    let (zero, rest) = rest.split_first()?;
-    (*zero == 0).then_some((value, rest))
+/// `len` bytes from `at` on, which moves behind them and the zero byte after them.
+fn take(raw: &[u8], at: &mut usize, len: usize) -> Result<Range<usize>, Malformed> {
+    let end = at.checked_add(len).ok_or(Malformed)?;
+    if raw.get(end) != Some(&0) {
+        return Err(Malformed);
+    }
+    let start = std::mem::replace(at, end.saturating_add(1));
+    Ok(start..end)
 }
 
 /// The host's serialisation of `pairs`, for tests and for nothing else.

@@ -30,7 +30,7 @@ impl AwaitBody {
     }
 
     pub(super) fn judge(mut self, body: &[u8], env: &mut Env<'_>) -> (Flow, Step) {
-        let since_ns = env.host.now_ns();
+        let since_ns = env.now_ns();
         if let Err(rejection) = self.catch_up(env) {
             return refuse(&rejection, &self.opened.context(), env);
         }
@@ -105,7 +105,7 @@ impl Opened {
             let (issuer, subject) = (caller.issuer(), caller.subject());
             return refuse_caller(&Rejection::ServerNotAllowed, issuer, subject, &message, &self, env);
         };
-        let asked_at_ns = env.host.now_ns();
+        let asked_at_ns = env.look_again();
         let policy_ns = asked_at_ns.saturating_sub(since_ns);
         let timing = Timing { auth_ns, policy_ns, asked_at_ns, ..Timing::default() };
         super::release::release(Rc::new(self), allowed, message, timing, env)

@@ -79,7 +79,7 @@ impl Judged {
         renewal: Option<Box<Ask>>,
         env: &mut Env<'_>,
     ) -> (Flow, Step) {
-        let released_at_ns = if source == Source::Hit { self.timing.asked_at_ns } else { env.host.now_ns() };
+        let released_at_ns = if source == Source::Hit { self.timing.asked_at_ns } else { env.now_ns() };
         // A coalesced answer may come late: what has expired meanwhile is not used, not even once.
         if released_at_ns / 1_000_000 >= credential.expires_at_ms {
             return refuse(&unavailable(), &self.context(), env);

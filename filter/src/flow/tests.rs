@@ -86,7 +86,7 @@ impl Gate {
     }
 
     fn on(&mut self, event: impl FnOnce(&mut Env<'_>) -> (Flow, Step)) -> (Flow, Step) {
-        event(&mut Env { worker: &mut self.worker, host: &self.host })
+        event(&mut Env::new(&mut self.worker, &self.host))
     }
 
     fn later(&self, ms: u64) {

@@ -128,7 +128,7 @@ impl Forwarded {
         if let Some(origin) = super::origin(&self.opened.head) {
             edits.extend(metadata::cors(origin).map(|(name, value)| ResponseEdit::Set(name, value)));
         }
-        edits.push(ResponseEdit::Set(headers::SERVER_TIMING, self.server_timing(env.host.now_ns())));
+        edits.push(ResponseEdit::Set(headers::SERVER_TIMING, self.timing.header(env.now_ns())));
         Some(edits)
     }
 
@@ -139,18 +139,5 @@ impl Forwarded {
             Some(_) | None => SessionFlags { elicits_by_url: self.message.elicits_by_url },
         };
         session::bind(upstream_id, flags, self.opened.session_keys(), &owner)
-    }
-
-    /// `Server-Timing` of the parts (W3C Server Timing).
-    fn server_timing(&self, now_ns: u64) -> String {
-        let timing = &self.timing;
-        format!(
-            "auth;dur={}, policy;dur={}, credential;desc={};dur={}, upstream;dur={}",
-            super::milliseconds(timing.auth_ns),
-            super::milliseconds(timing.policy_ns),
-            timing.source.name(),
-            super::milliseconds(timing.released_at_ns.saturating_sub(timing.asked_at_ns)),
-            super::milliseconds(now_ns.saturating_sub(timing.released_at_ns)),
-        )
     }
 }

@@ -21,7 +21,7 @@ impl Hub {
             return true;
         }
         let call = Call::Acquire { question: question.clone(), owner };
-        let sent = self.dispatch("AcquireCredential", &request, call);
+        let sent = self.dispatch("AcquireCredential", &request.encode_to_vec(), call);
         if !sent {
             self.pending.questions.leave(&question, streams);
             self.worker.credentials.renewal_failed(&question.0, retry_at());
@@ -36,7 +36,7 @@ impl Hub {
         }
         let (issuer, kid) = key.clone();
         let request = proto::ResolveKeyRequest { issuer, kid, proxy: self.worker.proxy.clone() };
-        let sent = self.dispatch("ResolveKey", &request, Call::Key { key: key.clone(), owner });
+        let sent = self.dispatch("ResolveKey", &request.encode_to_vec(), Call::Key { key: key.clone(), owner });
         if !sent {
             self.pending.keys.leave(&key, streams);
         }
@@ -44,7 +44,7 @@ impl Hub {
     }
 
     /// Makes a call; answers whether it is under way.
-    pub(super) fn dispatch(&mut self, method: &str, message: &impl Message, call: Call) -> bool {
+    pub(super) fn dispatch(&mut self, method: &str, message: &[u8], call: Call) -> bool {
         self.counts.broker_calls = self.counts.broker_calls.saturating_add(1);
         let config = &self.worker.config;
         match calls::dispatch(&config.broker_cluster, method, message, config.deadline_ms) {
@@ -121,7 +121,7 @@ impl Hub {
     pub(super) fn ask_for_orphans(&mut self) {
         for (question, streams) in self.pending.questions.take_orphans() {
             let alive: Vec<u32> = streams.into_iter().filter(|stream| self.flows.contains_key(stream)).collect();
-            let env = Env { worker: &mut self.worker, host: &Envoy };
+            let env = Env::new(&mut self.worker, &Envoy);
             let again = alive.iter().find_map(|stream| self.flows.get(stream)?.ask_again(&env));
             let Some(ask) = again else {
                 // Nobody waits, but it may have stood for a renewal too: the next request finds it due again.
@@ -153,7 +153,7 @@ impl Hub {
         if (is_early && !self.worker.reports.is_pressing()) || self.pending.is_recording() {
             return;
         }
-        let Some(batch) = self.worker.reports.next_batch().cloned() else { return };
+        let Some(batch) = self.worker.reports.next_batch().map(Message::encode_to_vec) else { return };
         self.reported_at_ms = now_ms;
         self.dispatch("RecordCalls", &batch, Call::Record);
     }

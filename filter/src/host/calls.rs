@@ -13,13 +13,12 @@ const SERVICE: &str = "sallyport.broker.v1.Broker";
 pub(super) struct NotSent;
 
 /// Calls a method of the broker on behalf of the stream or root whose callback this is; answers the call's token.
-pub(super) fn dispatch(cluster: &str, method: &str, message: &impl Message, timeout_ms: u64) -> Result<u32, NotSent> {
+pub(super) fn dispatch(cluster: &str, method: &str, message: &[u8], timeout_ms: u64) -> Result<u32, NotSent> {
     let timeout = Duration::from_millis(timeout_ms);
-    hostcalls::dispatch_grpc_call(cluster, SERVICE, method, Vec::new(), Some(&message.encode_to_vec()), timeout)
-        .map_err(|status| {
-            log::warn!("broker call {method} could not be made: {status:?}");
-            NotSent
-        })
+    hostcalls::dispatch_grpc_call(cluster, SERVICE, method, Vec::new(), Some(message), timeout).map_err(|status| {
+        log::warn!("broker call {method} could not be made: {status:?}");
+        NotSent
+    })
 }
 
 /// Opens the snapshot stream; answers its token.

@@ -1,7 +1,8 @@
 //! All streams of one worker: takes their events in, and carries out the steps that their flows say.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
+use prost::Message;
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::Action;
 
@@ -22,8 +23,6 @@ pub(super) struct Hub {
     pub(super) worker: Worker,
     pub(super) root: u32,
     pub(super) flows: HashMap<u32, Flow>,
-    /// Streams whose flow looks at the clock.
-    watched: BTreeSet<u32>,
     pub(super) pending: Pending,
     /// Renewals to be asked for at the next tick, on behalf of nobody in particular.
     renewals: Vec<Ask>,
@@ -46,7 +45,6 @@ impl Hub {
             worker,
             root,
             flows: HashMap::new(),
-            watched: BTreeSet::new(),
             pending: Pending::default(),
             renewals: Vec::new(),
             reported_at_ms: 0,
@@ -62,7 +60,7 @@ impl Hub {
     /// One event of one stream, whose callback this is.
     pub(super) fn event(&mut self, stream: u32, event: impl FnOnce(Flow, &mut Env<'_>) -> (Flow, Step)) -> Verdict {
         let flow = self.flows.remove(&stream).unwrap_or(Flow::Start);
-        let (flow, step) = event(flow, &mut Env { worker: &mut self.worker, host: &Envoy });
+        let (flow, step) = event(flow, &mut Env::new(&mut self.worker, &Envoy));
         self.perform(stream, flow, step)
     }
 
@@ -77,13 +75,13 @@ impl Hub {
     /// A stream has ended. Its calls end with it; who waits for their answers too asks anew at the next tick.
     pub(super) fn gone(&mut self, stream: u32) {
         self.flows.remove(&stream);
-        self.watched.remove(&stream);
         self.pending.gone(stream);
     }
 
     /// Watchdog, renewals, questions whose asker has gone, reports. From the root's tick alone.
     pub(super) fn tick(&mut self) {
-        for stream in self.watched.iter().copied().collect::<Vec<_>>() {
+        let waiting = self.flows.iter().filter(|(_, flow)| flow.is_waiting());
+        for stream in waiting.map(|(stream, _)| *stream).collect::<Vec<_>>() {
             self.move_on(stream, self.root, |flow, env| flow.on_tick(env));
         }
         for renewal in std::mem::take(&mut self.renewals) {
@@ -105,7 +103,7 @@ impl Hub {
         if hostcalls::set_effective_context(stream).is_err() {
             return;
         }
-        let (flow, step) = event(flow, &mut Env { worker: &mut self.worker, host: &Envoy });
+        let (flow, step) = event(flow, &mut Env::new(&mut self.worker, &Envoy));
         let is_response = matches!(step, Step::PassResponse(_));
         if self.perform(stream, flow, step) == Verdict::Continue {
             let resumed = match is_response {
@@ -126,28 +124,28 @@ impl Hub {
                 Step::Acquire(ask) => self.ask(*ask, &[stream], stream),
                 Step::ResolveKey { issuer, kid } => self.resolve((issuer, kid), &[stream], stream),
                 Step::RejectCredential(request) => {
-                    self.dispatch("RejectCredential", &*request, Call::Reject { stream })
+                    self.dispatch("RejectCredential", &request.encode_to_vec(), Call::Reject { stream })
                 }
                 Step::Wait => true,
                 Step::Forward(grant) => return self.forward(stream, flow, grant),
                 Step::PassResponse(changes) => {
                     edits::response(changes);
-                    self.keep(stream, flow);
+                    self.flows.insert(stream, flow);
                     return Verdict::Continue;
                 }
                 Step::Reply(reply) => {
                     self.counts.replied = self.counts.replied.saturating_add(1);
-                    self.keep(stream, flow);
+                    self.flows.insert(stream, flow);
                     edits::send(&reply);
                     return Verdict::Pause;
                 }
             };
             if sent {
-                self.keep(stream, flow);
+                self.flows.insert(stream, flow);
                 return Verdict::Pause;
             }
             // The call could not be made: nobody will call back, so the flow hears of it here.
-            (flow, step) = flow.on_silence(&mut Env { worker: &mut self.worker, host: &Envoy });
+            (flow, step) = flow.on_silence(&mut Env::new(&mut self.worker, &Envoy));
         }
     }
 
@@ -156,21 +154,12 @@ impl Hub {
         if let Err(unchanged) = edits::request(&grant) {
             // A header that stays may be the inbound credential: the request stays too (I1).
             log::error!("a request header could not be changed: {unchanged:?}");
-            self.keep(stream, Flow::Done);
+            self.flows.insert(stream, Flow::Done);
             edits::send(&flow::unchanged_reply());
             return Verdict::Pause;
         }
         self.counts.forwarded = self.counts.forwarded.saturating_add(1);
-        self.keep(stream, flow);
-        Verdict::Continue
-    }
-
-    fn keep(&mut self, stream: u32, flow: Flow) {
-        if flow.is_waiting() {
-            self.watched.insert(stream);
-        } else {
-            self.watched.remove(&stream);
-        }
         self.flows.insert(stream, flow);
+        Verdict::Continue
     }
 }

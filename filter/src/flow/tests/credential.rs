@@ -195,10 +195,10 @@ fn who_waits_may_ask_again_when_the_asker_has_gone() {
     let mut gate = Gate::new();
     let (flow, step) = gate.send(&Request::post("demo/echo"), CALL);
     let first = asked(step);
-    let again = flow.ask_again(&Env { worker: &mut gate.worker, host: &gate.host }).unwrap();
+    let again = flow.ask_again(&Env::new(&mut gate.worker, &gate.host)).unwrap();
     assert!(again.key == first.key && again.token_hash == first.token_hash && again.request == first.request);
     let flow = waits(gate.headers(&Request::post("demo/echo")));
-    assert!(flow.ask_again(&Env { worker: &mut gate.worker, host: &gate.host }).is_none());
+    assert!(flow.ask_again(&Env::new(&mut gate.worker, &gate.host)).is_none());
 }
 
 #[test]
