@@ -47,7 +47,10 @@ pub enum FetchError {
     /// More than [`MAX_BODY_BYTES`].
     #[error("the answer is larger than 1 MiB")]
     TooLarge,
-    /// Connection, TLS or HTTP.
+    /// No connection, so nothing was sent.
+    #[error("there is no connection")]
+    Connection(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// HTTP, or a connection that broke.
     #[error("the exchange failed")]
     Exchange(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -232,8 +235,10 @@ fn exchange_error(error: reqwest::Error) -> FetchError {
         }
         cause = inner.source();
     }
+    let is_connect = error.is_connect();
     // The URL may carry what nobody should read.
-    FetchError::Exchange(Box::new(error.without_url()))
+    let error = Box::new(error.without_url());
+    if is_connect { FetchError::Connection(error) } else { FetchError::Exchange(error) }
 }
 
 fn tls(ca_pem: Option<&[u8]>) -> Result<rustls::ClientConfig, SetUpError> {

@@ -10,6 +10,7 @@ mod causes;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod failpoint;
 pub mod fetch;
 pub mod grpc;
 pub mod harden;

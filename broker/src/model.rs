@@ -246,3 +246,19 @@ pub struct Servers {
     /// By name; those that no manifest names have no owners.
     pub virtual_accounts: BTreeMap<String, VirtualAccount>,
 }
+
+impl Servers {
+    /// Every provider client of a server, once.
+    pub fn provider_clients(&self) -> Vec<Arc<ProviderClient>> {
+        let mut clients = BTreeMap::new();
+        for server in self.by_name.values() {
+            match &server.auth {
+                Auth::AuthorizationCode(auth) => {
+                    clients.entry(auth.client.id.as_str()).or_insert_with(|| Arc::clone(&auth.client));
+                }
+                Auth::ClientCredentials(_) | Auth::Header(_) | Auth::None | Auth::Passthrough { .. } => {}
+            }
+        }
+        clients.into_values().collect()
+    }
+}

@@ -1,5 +1,6 @@
 //! Assembly: makes the parts of a broker from its configuration, and runs them until it is asked to end.
 
+mod only;
 mod ready;
 
 use std::sync::Arc;
@@ -20,7 +21,7 @@ use crate::harden;
 use crate::http;
 use crate::issuers::own::{OwnIssuer, OwnIssuerError};
 use crate::issuers::{Issuers, Provider};
-use crate::refresher::{self, Limits, Refresher};
+use crate::refresher::{self, Limits, Refresher, Spool};
 use crate::registry::{Registry, RegistryError};
 use crate::secrets::Secrets;
 use crate::service::{self, Service};
@@ -32,6 +33,9 @@ use crate::xds;
 
 /// How long calls that are being answered may go on once the broker is asked to end: longer than a caller waits.
 const ANSWERING: Duration = Duration::from_secs(4);
+
+/// Between two attempts to take up what was cut off, while the store does not answer.
+const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long renewals that are under way may go on after that.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -45,6 +49,9 @@ pub enum ServeError {
     /// There is no master key.
     #[error("no start without the master key")]
     Key(#[from] KeyFileError),
+    /// Another broker is at work on the same data.
+    #[error("another broker serves from {}; give each its own data_dir", .0.display())]
+    Taken(std::path::PathBuf),
     /// There is no store.
     #[error("the store does not open")]
     Store(#[from] OpenError),
@@ -95,6 +102,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let tenant = config.tenant.clone();
 
+    let _only = only::lock(&config.data_dir)?;
     // The vault before the store: a key file that was lost is named, never silently replaced beside sealed records.
     let vault = match SqliteStore::exists(&config.data_dir) {
         true => Vault::open_existing(key_file(&config), &tenant)?,
@@ -123,10 +131,13 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     .await?;
     let refresher = Refresher::new(refresher::Parts {
         tenant: tenant.clone(),
+        broker: only::broker_name(&config.data_dir)?,
         store: Arc::clone(&store),
         vault,
         endpoint: Arc::new(fetcher),
         secrets: Arc::new(secrets.clone()),
+        holds: Arc::new(publisher.clone()),
+        spool: Spool::open(&config.data_dir.join("spool"))?,
         audit: audit.clone(),
         clock: Arc::clone(&clock),
         limits: Limits::default(),
@@ -154,6 +165,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let mut background = JoinSet::new();
     background.spawn(Arc::clone(&issuers).run(stop.clone()));
     background.spawn(publisher.clone().run(stop.clone()));
+    background.spawn(recover(refresher.clone(), registry.subscribe(), stop.clone()));
     background.spawn(refresher.clone().run(stop.clone()));
     background.spawn(reconsider(refresher.clone(), registry.subscribe(), stop.clone()));
 
@@ -230,6 +242,24 @@ fn settings(config: &Config) -> Settings {
         max_staleness: config.snapshot.max_staleness,
         allowed_origins: config.snapshot.allowed_origins.clone(),
         allowed_hosts: config.snapshot.allowed_hosts.clone(),
+    }
+}
+
+/// Ends what an earlier start has left unfinished, once the store answers.
+async fn recover(
+    refresher: Refresher,
+    servers: tokio::sync::watch::Receiver<Arc<crate::model::Servers>>,
+    stop: CancellationToken,
+) {
+    loop {
+        let clients = servers.borrow().provider_clients();
+        match refresher.recover(&clients).await {
+            Ok(count) => return tracing::info!(count, "refreshes that were cut off were taken up"),
+            Err(error) => tracing::error!(%error, "what was cut off cannot be taken up yet"),
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(RECOVERY_PAUSE)).await.is_none() {
+            return;
+        }
     }
 }
 

@@ -30,8 +30,8 @@ use crate::causes;
 use crate::clock::Clock;
 use crate::issuers::Issuers;
 use crate::keys::{self, Key, Purpose};
-use crate::model::{Auth, ClientCredentials, Generation, Server, ServerName, Servers, Tenant};
-use crate::refresher::{Need, Refresher, ResolveTemplate};
+use crate::model::{Auth, Generation, GrantKey, Server, ServerName, Servers, Tenant};
+use crate::refresher::{Need, Refresher, ResolveTemplate, Source};
 use crate::secret::Secret;
 use crate::snapshot::{self, Published, Publisher};
 use crate::store::Store;
@@ -255,7 +255,7 @@ impl Inner {
     ) -> Result<Credential, Refused> {
         let started = Instant::now();
         let caller = &admitted.verified.caller;
-        let prepared = self.prepare(&admitted.server, caller, need, timings).await?;
+        let prepared = self.prepare(&admitted.server, &admitted.verified, need, timings).await?;
         // Random, so that no handle can be guessed; no secret: it names a record.
         let use_handle = keys::hex(Secret::random::<16>().expose());
         let release = Release {
@@ -297,19 +297,25 @@ impl Inner {
         admitted: &Admitted,
     ) -> Result<Need, Refused> {
         let caller = &admitted.verified.caller;
-        let (need, is_news) = match &admitted.server.auth {
-            Auth::ClientCredentials(client) => {
+        let source = match &admitted.server.auth {
+            Auth::AuthorizationCode(client) => {
+                let (client, holder) = (Arc::clone(client), admitted.verified.principal.clone());
+                Some(Source::Person { client, holder })
+            }
+            Auth::ClientCredentials(client) => Some(Source::Service(Arc::clone(client))),
+            // There is no other: only the operator (or, passed through, the caller's own provider) can mend it.
+            Auth::Header(_) | Auth::None | Auth::Passthrough { .. } => None,
+        };
+        let (need, is_news) = match source {
+            Some(source) => {
                 let refused = Generation(request.generation);
-                match self.refresher.generation(client).await? {
-                    Some(held) if refused <= held => self.rejected_generation(client, refused),
+                match self.refresher.generation(&source).await? {
+                    Some(held) if refused <= held => self.rejected_generation(&source.grant(), refused),
                     // Never given out: believed, it would let every later report have the token renewed.
                     Some(_) | None => (Ok(Need::Live), true),
                 }
             }
-            // There is no other: only the operator (or, passed through, the caller's own provider) can mend it.
-            Auth::AuthorizationCode(_) | Auth::Header(_) | Auth::None | Auth::Passthrough { .. } => {
-                (Err(Refused::Upstream), true)
-            }
+            None => (Err(Refused::Upstream), true),
         };
         if is_news {
             let release = Release {
@@ -326,8 +332,8 @@ impl Inner {
     }
 
     /// Also answers whether this generation was not known to be refused.
-    fn rejected_generation(&self, client: &ClientCredentials, refused: Generation) -> (Result<Need, Refused>, bool) {
-        let key = Key::of_grant(&self.tenant, Purpose::Rejection, &keys::service_grant(client));
+    fn rejected_generation(&self, grant: &GrantKey, refused: Generation) -> (Result<Need, Refused>, bool) {
+        let key = Key::of_grant(&self.tenant, Purpose::Rejection, grant);
         let mut is_first = false;
         let last = self.rejections.get_with(key, || {
             is_first = true;

@@ -10,15 +10,16 @@ use std::time::Duration;
 
 use futures::Stream;
 use sallyport_caller as caller;
-use sallyport_proto::broker::{Heartbeat, Revocation, Snapshot, Update, revocation, update};
-use tokio::sync::{Notify, watch};
+use sallyport_proto::broker::{self, Heartbeat, Revocation, Snapshot, Update, revocation, update};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use content::{Settings, key, resource};
 pub use session_keys::SessionKeyError;
 
-use crate::clock::Clock;
-use crate::model::{Server, ServerName, Servers};
+use crate::clock::{Clock, UnixTime};
+use crate::model::{Generation, Server, ServerName, Servers};
+use crate::refresher::Hold;
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
 
@@ -30,6 +31,9 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// How many versions before the current one a proxy may have and still get a delta.
 const DELTAS: usize = 2;
+
+/// Holds that a slow proxy may be behind; one that misses a hold uses a token that its upstream refuses, and asks anew.
+const HOLDS: usize = 1024;
 
 /// Why the first snapshot could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +113,7 @@ struct Inner {
     servers: watch::Receiver<Arc<Servers>>,
     published: watch::Sender<Arc<Published>>,
     wake: Notify,
+    holds: broadcast::Sender<broker::Hold>,
 }
 
 impl Publisher {
@@ -133,8 +138,8 @@ impl Publisher {
             servers: known_servers,
             earlier: Vec::new(),
         }));
-        let wake = Notify::new();
-        Ok(Self(Arc::new(Inner { settings, store, vault, clock, issuers, servers, published, wake })))
+        let (wake, holds) = (Notify::new(), broadcast::Sender::new(HOLDS));
+        Ok(Self(Arc::new(Inner { settings, store, vault, clock, issuers, servers, published, wake, holds })))
     }
 
     /// The version in force.
@@ -224,20 +229,32 @@ impl Publisher {
     pub fn updates(&self, version: u64) -> impl Stream<Item = Update> + Send + use<> {
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut published = self.0.published.subscribe();
+        let (mut published, holds) = (self.0.published.subscribe(), self.0.holds.subscribe());
         published.mark_changed();
-        futures::stream::unfold((published, ticks, version), |(mut published, mut ticks, held)| async move {
-            let update = tokio::select! {
-                biased;
-                changed = published.changed() => {
-                    changed.ok()?;
-                    published.borrow_and_update().update_from(held)
-                }
-                _ = ticks.tick() => heartbeat(held),
-            };
-            let held = version_of(&update).unwrap_or(held);
-            Some((update, (published, ticks, held)))
-        })
+        futures::stream::unfold(
+            (published, holds, ticks, version),
+            |(mut published, mut holds, mut ticks, held)| async move {
+                let update = tokio::select! {
+                    biased;
+                    changed = published.changed() => {
+                        changed.ok()?;
+                        published.borrow_and_update().update_from(held)
+                    }
+                    Ok(hold) = holds.recv() => Update { update: Some(update::Update::Hold(hold)) },
+                    _ = ticks.tick() => heartbeat(held),
+                };
+                let held = version_of(&update).unwrap_or(held);
+                Some((update, (published, holds, ticks, held)))
+            },
+        )
+    }
+}
+
+impl Hold for Publisher {
+    fn hold(&self, grant: &str, generation: Generation, until: UnixTime) {
+        let hold = broker::Hold { grant: grant.to_owned(), generation: generation.0, until_ms: until.0 };
+        // Nobody watches: nobody has anything to hold back.
+        let _ = self.0.holds.send(hold);
     }
 }
 

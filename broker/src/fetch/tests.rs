@@ -246,7 +246,7 @@ async fn an_error_shows_no_url() {
     let url = format!("http://{}/?token=canary", listener.local_addr().unwrap());
     drop(listener);
     let error = get(&fetcher(&loopback()), &url).await.unwrap_err();
-    assert!(matches!(error, FetchError::Exchange(_)));
+    assert!(matches!(error, FetchError::Connection(_)));
     assert!(!format!("{error:?} {error}").contains("canary"));
 }
 
@@ -305,10 +305,10 @@ async fn https_trusts_the_named_server_under_the_given_authority_only() {
     assert_eq!(answer.body.expose(), b"trusted");
     for name in ["other.example", "idp.example.evil.example", "127.0.0.1"] {
         let refused = get(&trusting, &format!("https://{name}:{port}/")).await;
-        assert!(matches!(refused, Err(FetchError::Exchange(_))), "{name}");
+        assert!(matches!(refused, Err(FetchError::Connection(_))), "{name}");
     }
     for ca in [Some(stranger.as_str()), None] {
         let refused = get(&fetcher(ca), &format!("https://idp.example:{port}/")).await;
-        assert!(matches!(refused, Err(FetchError::Exchange(_))));
+        assert!(matches!(refused, Err(FetchError::Connection(_))));
     }
 }

@@ -37,7 +37,10 @@ pub enum NoAnswer {
     /// It was larger than what would be read.
     #[error("the answer is too large")]
     TooLarge,
-    /// Network, TLS, deadline, or an address that may not be reached.
+    /// There was no connection to send the request on: nobody has acted on it.
+    #[error("no connection")]
+    NotSent(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The network or the deadline came between: it may have been acted on.
     #[error("no answer")]
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -84,7 +87,11 @@ impl TokenEndpoint for Fetcher {
         let answer = match self.send(request).await {
             Ok(answer) => answer,
             Err(FetchError::TooLarge) => return Err(NoAnswer::TooLarge),
-            Err(error) => return Err(NoAnswer::Failed(error.into())),
+            Err(
+                error
+                @ (FetchError::Scheme | FetchError::Credentials | FetchError::Address | FetchError::Connection(_)),
+            ) => return Err(NoAnswer::NotSent(error.into())),
+            Err(error @ (FetchError::Timeout | FetchError::Exchange(_))) => return Err(NoAnswer::Failed(error.into())),
         };
         if answer.body.expose().len() > max_answer {
             return Err(NoAnswer::TooLarge);

@@ -80,7 +80,7 @@ pub async fn request_token(
     match endpoint.post_form(request.token_url, headers, form, MAX_ANSWER, deadline).await {
         Ok(answer) => token_response::read(request.profile, &answer),
         Err(NoAnswer::TooLarge) => Err(TokenEndpointError::Malformed(Malformed::TooLarge)),
-        Err(NoAnswer::Failed(error)) => {
+        Err(NoAnswer::NotSent(error) | NoAnswer::Failed(error)) => {
             tracing::warn!(host = request.token_url.host_str(), %error, "the token endpoint gives no answer");
             Err(TokenEndpointError::Transient { retry_after: None })
         }

@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use crate::clock::UnixTime;
+use crate::oauth::profile::Profile;
+use crate::oauth::token_response::MAX_EXPIRES_IN;
 
 /// Life of a token whose endpoint names none. An hour is what most providers give; one that gives less answers 401,
 /// which makes the filter reject the generation.
@@ -40,6 +42,36 @@ pub fn refresh_after(issued_at: UnixTime, expires_at: UnixTime, chance: Chance) 
     issued_at.after(life.mul_f64(0.80) + chance.of(life.mul_f64(0.05)))
 }
 
+/// When a token of a person ends, and when it is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// Never served after this.
+    pub expires_at: UnixTime,
+    /// From here on it is due.
+    pub refresh_after: UnixTime,
+}
+
+/// The times of a token whose provider told this life, or none. One that has told a life before means the same again; of
+/// one that never did, a token is renewed as the profile knows it, and served until its upstream refuses it.
+pub fn times(
+    profile: &Profile,
+    told: Option<Duration>,
+    before: Option<Duration>,
+    issued_at: UnixTime,
+    chance: Chance,
+) -> Times {
+    match told.or(before.filter(|life| *life < MAX_EXPIRES_IN)) {
+        Some(life) => {
+            let expires_at = issued_at.after(life);
+            Times { expires_at, refresh_after: refresh_after(issued_at, expires_at, chance) }
+        }
+        None => Times {
+            expires_at: issued_at.after(MAX_EXPIRES_IN),
+            refresh_after: refresh_after(issued_at, issued_at.after(profile.default_lifetime), chance),
+        },
+    }
+}
+
 /// The pause after the `failures`th failure in a row: doubling, the upper half of it left to chance, not less than
 /// the provider asked for, at most [`MAX_PAUSE`].
 pub fn pause(failures: u32, refused: bool, retry_after: Option<Duration>, chance: Chance) -> Duration {
@@ -53,6 +85,7 @@ pub fn pause(failures: u32, refused: bool, retry_after: Option<Duration>, chance
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::profile::GENERIC;
 
     const EDGES: [Chance; 4] = [Chance(0), Chance(1), Chance(40_000), Chance(u16::MAX)];
 
@@ -66,6 +99,19 @@ mod tests {
                 assert!((0.799..=0.8501).contains(&due), "{due}");
             }
         }
+    }
+
+    #[test]
+    fn a_life_that_was_told_once_holds_for_answers_that_do_not_tell() {
+        let (issued, hour) = (UnixTime(0), Duration::from_secs(3600));
+        let untold = times(&GENERIC, None, None, issued, Chance(0));
+        assert_eq!(untold.expires_at, issued.after(MAX_EXPIRES_IN));
+        assert_eq!(untold.refresh_after, issued.after(GENERIC.default_lifetime.mul_f64(0.8)));
+        let again = times(&GENERIC, None, Some(MAX_EXPIRES_IN), issued, Chance(0));
+        assert_eq!(again, untold, "never told is not a life of a year");
+        let told = times(&GENERIC, Some(hour), Some(MAX_EXPIRES_IN), issued, Chance(0));
+        assert_eq!(told, times(&GENERIC, None, Some(hour), issued, Chance(0)));
+        assert_eq!(told.expires_at, issued.after(hour));
     }
 
     #[test]

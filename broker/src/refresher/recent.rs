@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::OpenedToken;
+use super::{OpenedToken, Source};
 use crate::clock::UnixTime;
 use crate::keys::Key;
-use crate::model::ClientCredentials;
 
 /// Grants remembered at most; one that is not is renewed on the request that finds it due.
 const MAX_GRANTS: usize = 100_000;
@@ -18,23 +17,23 @@ pub(super) struct Recent(Mutex<HashMap<Key, Used>>);
 
 /// One grant in use.
 pub(super) struct Used {
-    pub(super) client: Arc<ClientCredentials>,
+    pub(super) source: Source,
     pub(super) token: Arc<OpenedToken>,
     last: UnixTime,
 }
 
 impl Recent {
     /// Remembers a use.
-    pub(super) fn used(&self, key: &Key, client: &Arc<ClientCredentials>, token: &Arc<OpenedToken>, now: UnixTime) {
+    pub(super) fn used(&self, key: &Key, source: &Source, token: &Arc<OpenedToken>, now: UnixTime) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(used) = all.get_mut(key) {
             used.last = now;
             if !Arc::ptr_eq(&used.token, token) {
                 used.token = Arc::clone(token);
-                used.client = Arc::clone(client);
+                used.source = source.clone();
             }
         } else if all.len() < MAX_GRANTS {
-            all.insert(key.clone(), Used { client: Arc::clone(client), token: Arc::clone(token), last: now });
+            all.insert(key.clone(), Used { source: source.clone(), token: Arc::clone(token), last: now });
         }
     }
 

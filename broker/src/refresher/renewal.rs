@@ -1,21 +1,18 @@
-//! One renewal: re-read, data key, provider, commit, and only then an answer (I5).
+//! One renewal of a client-credentials grant: re-read, data key, provider, commit, and only then an answer (I5).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::commit::Committed;
 use super::due::{Chance, DEFAULT_LIFETIME, refresh_after};
+use super::source::host;
 use super::{Inner, OpenedToken, RefreshError};
 use crate::audit::Event;
 use crate::keys::{self, Key};
-use crate::model::{ClientCredentials, Generation, GrantKey};
+use crate::model::{ClientCredentials, Generation};
 use crate::oauth::profile::GENERIC;
 use crate::oauth::{self, Client, Grant, Token, TokenEndpointError, TokenRequest};
-use crate::store::{GrantCommit, Material, Sealed, StoreError, StoredGrant};
-use crate::vault::{DataKey, Place, RecordKind, VaultError};
-
-/// First pause between two attempts to commit; doubles up to [`COMMIT_PAUSE_MAX`].
-const COMMIT_PAUSE: Duration = Duration::from_millis(20);
-const COMMIT_PAUSE_MAX: Duration = Duration::from_millis(500);
+use crate::store::{GrantCommit, Material};
 
 /// What a renewal came to.
 #[derive(Clone)]
@@ -25,26 +22,28 @@ pub(super) struct Renewed {
     pub(super) at_token_endpoint: Duration,
 }
 
-/// The place of a grant's access token.
-pub(super) fn place(record: &str, generation: Generation) -> Place<'_> {
-    Place { kind: RecordKind::Grant, record, field: "access_token", generation }
+impl Renewed {
+    pub(super) fn by_somebody_else(token: Arc<OpenedToken>) -> Self {
+        Self { token, at_token_endpoint: Duration::ZERO }
+    }
 }
 
 /// Obtains a token of a later generation than `beyond`. Runs detached: nobody's patience ends it.
 pub(super) async fn renew(
     inner: Arc<Inner>,
     key: Key,
-    grant: GrantKey,
     client: Arc<ClientCredentials>,
     beyond: Generation,
 ) -> Result<Renewed, RefreshError> {
+    let grant = keys::service_grant(&client);
+    let read = inner.moment();
     let stored = inner.store.grant(&grant).await.map_err(RefreshError::store)?;
     if let Some(stored) = &stored
         && stored.generation > beyond
         && let Some(token) = inner.open_live(stored).await?
     {
-        inner.opened.insert(key, Arc::clone(&token));
-        return Ok(Renewed { token, at_token_endpoint: Duration::ZERO });
+        inner.keep(&key, &token, read);
+        return Ok(Renewed::by_somebody_else(token));
     }
     if let Some(why) = inner.backoffs.now(&key, inner.clock.now()) {
         return Err(why);
@@ -71,26 +70,29 @@ pub(super) async fn renew(
     };
 
     let expires_at = issued_at.after(token.expires_in.unwrap_or(DEFAULT_LIFETIME));
-    let renewed = OpenedToken {
-        access_token: token.access_token,
-        grant: id,
+    let record = GrantCommit {
+        material: Material {
+            access_token: data_key.seal(&super::seal::access_token(&id, generation), &token.access_token),
+            refresh_token: None,
+            issued_at,
+            expires_at,
+            refresh_after: refresh_after(issued_at, expires_at, Chance::draw()),
+        },
+        id,
+        key: grant,
         generation,
-        issued_at,
-        expires_at,
-        refresh_after: refresh_after(issued_at, expires_at, Chance::draw()),
+        scopes: Vec::new(),
+        auth_revisions: Vec::new(),
+        account: None,
+        consented_at: None,
     };
-    let sealed = seal(data_key, &renewed);
-    let stored = match commit(&inner, &grant, &renewed, sealed).await? {
-        Committed::Ours => None,
-        Committed::Theirs(winner) => Some(winner),
+    let token = match inner.commit(&record).await.map_err(RefreshError::store)? {
+        Committed::Ours => Arc::new(OpenedToken::of_commit(token.access_token, &record)),
+        // What the winner stored is what every broker serves; ours is let go of, and deletes nothing.
+        Committed::Theirs(winner) => inner.open_live(&winner).await?.ok_or(RefreshError::Lost)?,
     };
     inner.backoffs.succeeded(&key);
-    let token = match stored {
-        None => Arc::new(renewed),
-        // What the winner stored is what every broker serves; ours is let go of, and deletes nothing.
-        Some(winner) => inner.open_live(&winner).await?.ok_or(RefreshError::Lost)?,
-    };
-    inner.opened.insert(key, Arc::clone(&token));
+    inner.keep(&key, &token, read);
     metrics::counter!("sallyport_tokens_renewed_total").increment(1);
     let done = Event::refresh_done(&token.grant, token.generation, keys::SERVICE_HOLDER, at_token_endpoint);
     inner.remember(done).await;
@@ -113,95 +115,9 @@ async fn ask(inner: &Inner, client: &ClientCredentials) -> Result<Result<Token, 
     Ok(oauth::request_token(&*inner.endpoint, &request, inner.limits.provider).await)
 }
 
-fn seal(data_key: DataKey, token: &OpenedToken) -> Sealed {
-    data_key.seal(&place(&token.grant, token.generation), &token.access_token)
-}
-
-enum Committed {
-    Ours,
-    Theirs(Box<StoredGrant>),
-}
-
-/// Commits, again and again while the store is down, until the deadline: the token is in memory only until then.
-async fn commit(
-    inner: &Inner,
-    grant: &GrantKey,
-    token: &OpenedToken,
-    access_token: Sealed,
-) -> Result<Committed, RefreshError> {
-    let record = GrantCommit {
-        id: token.grant.clone(),
-        key: grant.clone(),
-        generation: token.generation,
-        material: Material {
-            access_token,
-            refresh_token: None,
-            issued_at: token.issued_at,
-            expires_at: token.expires_at,
-            refresh_after: token.refresh_after,
-        },
-        scopes: Vec::new(),
-        auth_revisions: Vec::new(),
-        account: None,
-        consented_at: None,
-    };
-    let deadline = Instant::now() + inner.limits.commit;
-    let mut pause = COMMIT_PAUSE;
-    loop {
-        let error = match inner.store.commit_grant(&record).await {
-            Ok(()) => return Ok(Committed::Ours),
-            // Somebody else was first, or an earlier attempt of ours arrived without our learning it.
-            Err(StoreError::Conflict) => match inner.store.grant(grant).await {
-                Ok(Some(winner)) if winner.material.as_ref() == Some(&record.material) => return Ok(Committed::Ours),
-                Ok(Some(winner)) => return Ok(Committed::Theirs(Box::new(winner))),
-                Ok(None) => StoreError::Conflict,
-                Err(error) => error,
-            },
-            Err(error) => error,
-        };
-        if Instant::now() + pause > deadline {
-            return Err(RefreshError::store(error));
-        }
-        tracing::warn!(grant = token.grant, %error, "a renewed token waits for the store");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(COMMIT_PAUSE_MAX);
-    }
-}
-
 impl Inner {
-    /// Opens a stored token if it has not expired. One that does not open is as good as none, but is told loudly.
-    pub(super) async fn open_live(&self, stored: &StoredGrant) -> Result<Option<Arc<OpenedToken>>, RefreshError> {
-        let Some(material) = stored.material.as_ref().filter(|material| self.clock.now() < material.expires_at) else {
-            return Ok(None);
-        };
-        // The id is made from whom it was asked for: what was sealed for somebody else does not open here.
-        let id = keys::grant_id(&self.tenant, &stored.key);
-        match self.vault.open(&place(&id, stored.generation), &material.access_token).await {
-            Ok(access_token) => Ok(Some(Arc::new(OpenedToken {
-                access_token,
-                grant: id,
-                generation: stored.generation,
-                issued_at: material.issued_at,
-                expires_at: material.expires_at,
-                refresh_after: material.refresh_after,
-            }))),
-            Err(error @ (VaultError::NotAuthentic { .. } | VaultError::Unreadable { .. })) => {
-                tracing::error!(%error, "a stored token was tampered with; it will be replaced");
-                Ok(None)
-            }
-            Err(error @ VaultError::OtherMasterKey { .. }) => Err(RefreshError::vault(error)),
-        }
-    }
-
-    /// Records a renewal. What is released is recorded again by whoever releases it, so this one may fail.
-    async fn remember(&self, event: Event) {
-        if let Err(error) = self.audit.record(event).await {
-            tracing::error!(%error, "a renewal was not recorded");
-        }
-    }
-
     fn provider_failed(&self, key: &Key, client: &ClientCredentials, error: TokenEndpointError) -> RefreshError {
-        let host = host(client);
+        let host = host(&client.token_url);
         tracing::warn!(host, %error, "no token");
         let (why, retry_after) = match error {
             TokenEndpointError::Refused { code } => (RefreshError::Refused { host, code }, None),
@@ -212,9 +128,4 @@ impl Inner {
         };
         self.backoffs.failed(key, why, retry_after, self.clock.now())
     }
-}
-
-/// The provider's host, for people.
-pub(super) fn host(client: &ClientCredentials) -> String {
-    client.token_url.host_str().unwrap_or("the provider").to_owned()
 }

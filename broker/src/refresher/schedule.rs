@@ -21,7 +21,11 @@ impl Refresher {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                _ = ticks.tick() => { self.renew_due(); }
+                _ = ticks.tick() => {}
+            }
+            self.renew_due();
+            if let Err(error) = self.0.replay_all().await {
+                tracing::warn!(%error, "renewed tokens stay in the spool");
             }
         }
     }
@@ -38,7 +42,7 @@ impl Refresher {
             .take_due(now, PER_TICK, |key| inner.backoffs.now(key, now).is_none() && !inner.flights.under_way(key));
         let mut started = 0;
         for (key, used) in due {
-            let Some(flight) = inner.start(&key, &used.client, used.token.generation) else { return started };
+            let Some(flight) = inner.start(&key, &used.source, used.token.generation) else { return started };
             started += 1;
             let inner = Arc::clone(inner);
             tokio::spawn(async move {

@@ -6,12 +6,13 @@ use std::time::Duration;
 use sallyport_caller::Caller;
 use sallyport_proto::broker::{Header, Timings};
 
+use super::callers::Verified;
 use super::{Inner, Refused, micros};
 use crate::clock::UnixTime;
 use crate::keys::SERVICE_HOLDER;
-use crate::model::{Auth, ClientCredentials, Generation, Server};
+use crate::model::{Auth, Generation, Server};
 use crate::refresher::due::{Chance, refresh_after};
-use crate::refresher::{Need, RefreshError, Served};
+use crate::refresher::{Need, RefreshError, Served, Source};
 
 /// How long a proxy may keep what does not expire by itself: then the broker looks at everything again.
 const MAX_AGE: Duration = Duration::from_secs(5 * 60);
@@ -30,14 +31,15 @@ pub(super) struct Prepared {
 }
 
 impl Inner {
-    /// Prepares what `server` is to be sent on behalf of `caller`, whom policy has let through.
+    /// Prepares what `server` is to be sent on behalf of a caller whom policy has let through.
     pub(super) async fn prepare(
         &self,
         server: &Server,
-        caller: &Caller,
+        verified: &Verified,
         need: Need,
         timings: &mut Timings,
     ) -> Result<Prepared, Refused> {
+        let caller = &verified.caller;
         match &server.auth {
             Auth::None | Auth::Passthrough { .. } => Ok(self.lasting(Vec::new(), Vec::new(), caller)),
             Auth::Header(headers) => {
@@ -52,18 +54,16 @@ impl Inner {
                 timings.store_us += micros(started.elapsed());
                 Ok(self.lasting(values, secrets, caller))
             }
-            Auth::AuthorizationCode(_) => Err(Refused::Upstream),
-            Auth::ClientCredentials(client) => self.of_grant(client, need, timings).await,
+            Auth::AuthorizationCode(client) => {
+                let (client, holder) = (Arc::clone(client), verified.principal.clone());
+                self.of_grant(&Source::Person { client, holder }, need, timings).await
+            }
+            Auth::ClientCredentials(client) => self.of_grant(&Source::Service(Arc::clone(client)), need, timings).await,
         }
     }
 
-    async fn of_grant(
-        &self,
-        client: &Arc<ClientCredentials>,
-        need: Need,
-        timings: &mut Timings,
-    ) -> Result<Prepared, Refused> {
-        let served = self.refresher.token(client, need).await?;
+    async fn of_grant(&self, source: &Source, need: Need, timings: &mut Timings) -> Result<Prepared, Refused> {
+        let served = self.refresher.token(source, need).await?;
         let Served { token, renewed, store, waited, at_token_endpoint } = served;
         timings.store_us += micros(store);
         timings.lock_wait_us += micros(waited);
@@ -80,7 +80,10 @@ impl Inner {
             headers: vec![header("authorization", &value)?],
             grant: Some((token.grant.clone(), token.generation)),
             secrets: Vec::new(),
-            provider_account: Some(SERVICE_HOLDER.to_owned()),
+            provider_account: match source {
+                Source::Service(_) => Some(SERVICE_HOLDER.to_owned()),
+                Source::Person { .. } => token.account.clone(),
+            },
             issued_at: token.issued_at,
             expires_at: token.expires_at,
             refresh_after,

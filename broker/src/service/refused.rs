@@ -65,6 +65,7 @@ impl Refused {
             Self::Server => "server",
             Self::ServerChanged => "server_changed",
             Self::Policy(PolicyDenied) => "policy",
+            Self::Refresh(RefreshError::NeedsConsent { .. }) => "consent",
             Self::Refresh(RefreshError::Provider { .. }) => "provider_unavailable",
             Self::Refresh(RefreshError::Overdue { .. }) => "provider_overdue",
             Self::Refresh(RefreshError::Refused { .. }) => "client_refused",
@@ -91,7 +92,8 @@ impl Refused {
             | Self::Audit(_) => true,
             // The caller's own, for a moment, or logged where it happened.
             Self::Refresh(
-                RefreshError::Provider { .. }
+                RefreshError::NeedsConsent { .. }
+                | RefreshError::Provider { .. }
                 | RefreshError::Refused { .. }
                 | RefreshError::Overdue { .. }
                 | RefreshError::Draining,
@@ -111,7 +113,9 @@ impl Refused {
             Self::Token(_) | Self::Revoked | Self::UnknownToken => self.denied(Reason::Token),
             Self::Server => self.denied(Reason::Server),
             Self::Policy(PolicyDenied) => self.denied(Reason::Policy),
-            Self::Refresh(RefreshError::Refused { .. } | RefreshError::Secret(_))
+            Self::Refresh(
+                RefreshError::NeedsConsent { .. } | RefreshError::Refused { .. } | RefreshError::Secret(_),
+            )
             | Self::HeaderValue
             | Self::Upstream => self.denied(Reason::Credential),
             Self::Refresh(RefreshError::Provider { retry_after, .. }) => self.unavailable(*retry_after),

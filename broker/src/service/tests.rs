@@ -156,8 +156,11 @@ impl Fixture {
         .unwrap();
         let refresher = Refresher::new(refresher::Parts {
             tenant: tenant.clone(),
+            broker: "test".into(),
             store: Arc::clone(&store),
             vault,
+            holds: Arc::new(publisher.clone()),
+            spool: refresher::Spool::open(&dir.path().join("spool")).unwrap(),
             endpoint: loopback(),
             secrets: Arc::clone(&secrets) as Arc<dyn ResolveTemplate>,
             audit: audit.clone(),

@@ -1,0 +1,76 @@
+//! Where a test may have this process end, as if its power had failed: with the feature `failpoints`, and nowhere else.
+
+/// A moment in a refresh; in the order in which they come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Point {
+    /// The intent is durable.
+    IntentTaken,
+    /// Nothing has left yet.
+    BeforeSend,
+    /// The provider's answer is in memory.
+    ReplyRead,
+    /// It is sealed, and not stored.
+    BeforeCommit,
+    /// It is stored, and nobody knows.
+    AfterCommit,
+    /// Everything is done but the answer.
+    BeforeRelease,
+}
+
+/// Ends the process if `SALLYPORT_FAILPOINT=<point>[:<nth time>]` says so.
+#[cfg(not(feature = "failpoints"))]
+pub fn reached(_: Point) {}
+
+#[cfg(feature = "failpoints")]
+pub use armed::reached;
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::Point;
+
+    /// Where, and how many times it is still to be passed.
+    static ARMED: OnceLock<Option<(Point, AtomicUsize)>> = OnceLock::new();
+
+    /// Ends the process if `SALLYPORT_FAILPOINT=<point>[:<nth time>]` says so.
+    ///
+    /// # Panics
+    /// If it says what is no point: a test that ends nothing shows nothing.
+    pub fn reached(point: Point) {
+        let armed = ARMED.get_or_init(|| std::env::var("SALLYPORT_FAILPOINT").ok().map(|text| parse(&text)));
+        if let Some((at, left)) = armed
+            && *at == point
+            && left.fetch_sub(1, Ordering::SeqCst) == 1
+        {
+            kill();
+        }
+    }
+
+    fn parse(text: &str) -> (Point, AtomicUsize) {
+        let (name, nth) = text.split_once(':').unwrap_or((text, "1"));
+        let point = match name {
+            "intent-taken" => Point::IntentTaken,
+            "before-send" => Point::BeforeSend,
+            "reply-read" => Point::ReplyRead,
+            "before-commit" => Point::BeforeCommit,
+            "after-commit" => Point::AfterCommit,
+            "before-release" => Point::BeforeRelease,
+            _ => panic!("SALLYPORT_FAILPOINT names no point: {text}"),
+        };
+        (point, AtomicUsize::new(nth.parse().expect("SALLYPORT_FAILPOINT counts in numbers")))
+    }
+
+    /// As the system would: no destructor runs, nothing is flushed.
+    fn kill() -> ! {
+        #[expect(unsafe_code, reason = "the standard library sends no signals")]
+        // SAFETY: touches no memory of ours.
+        unsafe {
+            libc::kill(libc::getpid(), libc::SIGKILL);
+        }
+        loop {
+            std::thread::park();
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! From a provider's answer to the store, whatever the store is doing meanwhile (I5).
+
+use std::time::{Duration, Instant};
+
+use super::{Inner, RefreshError};
+use crate::keys::SERVICE_HOLDER;
+use crate::store::{GrantCommit, Standing, StoreError, StoredGrant};
+
+/// First pause between two attempts to commit; doubles up to [`PAUSE_MAX`].
+const PAUSE: Duration = Duration::from_millis(20);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// What became of a commit.
+pub(super) enum Committed {
+    /// It is stored.
+    Ours,
+    /// Somebody else was first; this is what they stored.
+    Theirs(Box<StoredGrant>),
+}
+
+impl Inner {
+    /// Commits, again and again while the store is down, until the deadline: until then the pair is in memory only.
+    pub(super) async fn commit(&self, record: &GrantCommit) -> Result<Committed, StoreError> {
+        let deadline = Instant::now() + self.limits.commit;
+        let mut pause = PAUSE;
+        loop {
+            let error = match self.commit_once(record).await {
+                Ok(committed) => return Ok(committed),
+                Err(error) => error,
+            };
+            if Instant::now() + pause > deadline {
+                return Err(error);
+            }
+            tracing::warn!(grant = record.id, %error, "a renewed token waits for the store");
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Commits, or learns who was first.
+    pub(super) async fn commit_once(&self, record: &GrantCommit) -> Result<Committed, StoreError> {
+        let done = match record.key.holder == SERVICE_HOLDER {
+            true => self.store.commit_grant(record).await,
+            false => self.store.commit_refresh(record).await,
+        };
+        match done {
+            Ok(()) => Ok(Committed::Ours),
+            // Somebody else was first, or an earlier attempt of ours arrived without our learning it.
+            Err(StoreError::Conflict) => match self.store.grant(&record.key).await? {
+                Some(winner) if winner.material.as_ref() == Some(&record.material) => Ok(Committed::Ours),
+                Some(winner) => Ok(Committed::Theirs(Box::new(winner))),
+                None => Err(StoreError::Conflict),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What becomes of a pair whose commit lost. It deletes nothing: the winner's stays as it is, and ours is kept beside
+    /// it, in case the winner's was used up by ours. A newer consent is of another family, and an ended grant has ended:
+    /// ours is then worth nothing.
+    pub(super) async fn lose(&self, ours: &GrantCommit, winner: &StoredGrant) -> Result<(), RefreshError> {
+        let Some(refresh_token) = &ours.material.refresh_token else { return Ok(()) };
+        if winner.standing != Standing::Live || winner.consented_at > ours.consented_at {
+            tracing::info!(
+                grant = ours.id,
+                "a renewed token is dropped: the grant was ended or agreed to anew meanwhile"
+            );
+            return Ok(());
+        }
+        tracing::warn!(grant = ours.id, "somebody else renewed a grant at the same time; our refresh token is kept");
+        self.store.keep_spare(&ours.id, ours.generation, refresh_token).await.map_err(RefreshError::store)
+    }
+}

@@ -1,0 +1,251 @@
+//! One refresh of a person's grant: re-read, data keys, intent, provider, commit, and only then an answer (I5).
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::ask::{Asked, Registered};
+use super::commit::Committed;
+use super::due::{self, Chance};
+use super::intent::Right;
+use super::renewal::Renewed;
+use super::seal::Pair;
+use super::source::{host, is_live};
+use super::{ConsentReason, Inner, Moment, OpenedToken, RefreshError};
+use crate::audit::Event;
+use crate::failpoint::{self, Point};
+use crate::keys::{self, Key};
+use crate::model::{Generation, GrantKey, ProviderClient};
+use crate::oauth::Token;
+use crate::secret::Secret;
+use crate::store::{GrantCommit, Intent, Material, StoreError, StoredGrant};
+
+/// Turns taken at most: each that comes to nothing is one that somebody else has won.
+const MAX_TURNS: usize = 8;
+
+/// How often a grant that another broker refreshes is looked at.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// The refresh of one grant.
+pub(super) struct Refresh {
+    pub(super) inner: Arc<Inner>,
+    pub(super) key: Key,
+    pub(super) client: Arc<ProviderClient>,
+    pub(super) grant: GrantKey,
+}
+
+/// What one turn came to.
+pub(super) enum Turn {
+    /// A token.
+    Renewed(Renewed),
+    /// The grant is not as it was read: it has to be read again.
+    Again,
+}
+
+/// Everything that asking takes, made before anybody is asked.
+pub(super) struct Ready {
+    pub(super) id: String,
+    /// As read.
+    pub(super) stored: StoredGrant,
+    /// Its tokens.
+    pub(super) material: Material,
+    pub(super) intent: Intent,
+    pub(super) registered: Registered,
+    pub(super) refresh_token: Secret,
+    pub(super) pair: Pair,
+    /// When it was read.
+    pub(super) read: Moment,
+}
+
+impl Refresh {
+    /// Obtains a token of a later generation than `beyond`. Runs detached: nobody's patience ends it.
+    pub(super) async fn run(self, beyond: Generation) -> Result<Renewed, RefreshError> {
+        for _ in 0..MAX_TURNS {
+            match self.turn(beyond).await? {
+                Turn::Renewed(renewed) => return Ok(renewed),
+                Turn::Again => {}
+            }
+        }
+        Err(RefreshError::Lost)
+    }
+
+    async fn turn(&self, beyond: Generation) -> Result<Turn, RefreshError> {
+        let inner = &self.inner;
+        let id = keys::grant_id(&inner.tenant, &self.grant);
+        // What waits there is newer than what is stored.
+        inner.replay(&id).await?;
+        let read = inner.moment();
+        let stored =
+            inner.store.grant(&self.grant).await.map_err(RefreshError::store)?.ok_or(ConsentReason::Missing)?;
+        is_live(&stored)?;
+        if stored.generation > beyond
+            && let Some(token) = self.servable(&stored, read).await?
+        {
+            return Ok(Turn::Renewed(Renewed::by_somebody_else(token)));
+        }
+        let now = inner.clock.now();
+        if let Some(why) = inner.backoffs.now(&self.key, now) {
+            return Err(why);
+        }
+        let material = stored.material.clone().ok_or(ConsentReason::Unreadable)?;
+        if material.refresh_token.is_none() {
+            return self.without_refresh_token(&stored, &material).await;
+        }
+        let attempt = match inner.owner.right(stored.intent.as_ref(), self.client.profile.rotation, now) {
+            Right::Free(attempt) => attempt,
+            Right::Taken => return self.wait_for_another_broker(&stored).await,
+            Right::Spent => return self.spent(&stored, &material).await,
+        };
+        let Some(ready) = self.take(stored, material, attempt, read).await? else { return Ok(Turn::Again) };
+        self.ask(ready).await
+    }
+
+    /// A stored token that may still be used: where a refresh kills it, not once somebody has begun one.
+    async fn servable(&self, stored: &StoredGrant, read: Moment) -> Result<Option<Arc<OpenedToken>>, RefreshError> {
+        if self.client.profile.refresh_kills_access_token && stored.intent.is_some() {
+            return Ok(None);
+        }
+        let token = self.inner.open_live(stored).await?;
+        if let Some(token) = &token {
+            self.inner.keep(&self.key, token, read);
+        }
+        Ok(token)
+    }
+
+    /// Makes everything ready that can fail, then takes the right; `None` if somebody else was first.
+    async fn take(
+        &self,
+        stored: StoredGrant,
+        material: Material,
+        attempt: u32,
+        read: Moment,
+    ) -> Result<Option<Ready>, RefreshError> {
+        let inner = &self.inner;
+        let id = stored.id.clone();
+        let registered = Registered::resolve(&*inner.secrets, &self.client).await?;
+        let sealed = material.refresh_token.as_ref().ok_or(ConsentReason::Expired)?;
+        let refresh_token = inner.open_refresh_token(&id, stored.generation, sealed).await?;
+        // Before the provider is called: what it answers can then be kept whatever becomes of the key service.
+        let pair = Pair::new(&inner.vault).await?;
+        let takes = inner.limits.provider + inner.limits.commit;
+        let intent = inner.owner.intent(attempt, inner.clock.now(), takes);
+        match inner.store.take_intent(&id, stored.generation, &intent, stored.intent.as_ref()).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict) => return Ok(None),
+            Err(error) => return Err(RefreshError::store(error)),
+        }
+        failpoint::reached(Point::IntentTaken);
+        Ok(Some(Ready { id, stored, material, intent, registered, refresh_token, pair, read }))
+    }
+
+    async fn ask(&self, ready: Ready) -> Result<Turn, RefreshError> {
+        let inner = &self.inner;
+        if self.client.profile.refresh_kills_access_token {
+            inner.opened.invalidate(&self.key);
+            inner.holds.hold(&ready.id, ready.stored.generation, ready.intent.deadline);
+        }
+        failpoint::reached(Point::BeforeSend);
+        let Asked { result, may_have_acted, took, answered_at } =
+            inner.ask(&self.client, &ready.registered, &ready.refresh_token).await;
+        failpoint::reached(Point::ReplyRead);
+        match result {
+            Ok(token) => self.store(ready, token, took, answered_at).await,
+            Err(error) => self.failed(ready, error, may_have_acted, took).await,
+        }
+    }
+
+    /// Stores what the provider gave; only then is it seen by anybody.
+    pub(super) async fn store(
+        &self,
+        ready: Ready,
+        token: Token,
+        took: Duration,
+        answered_at: Instant,
+    ) -> Result<Turn, RefreshError> {
+        let inner = &self.inner;
+        let read = ready.read;
+        let (record, token) = self.next_generation(ready, token);
+        failpoint::reached(Point::BeforeCommit);
+        match inner.commit(&record).await {
+            Ok(Committed::Ours) => {}
+            Ok(Committed::Theirs(winner)) => {
+                if let Err(error) = inner.lose(&record, &winner).await {
+                    inner.spool.put(record).await;
+                    return Err(error);
+                }
+                return Ok(Turn::Again);
+            }
+            Err(error) => {
+                tracing::error!(grant = record.id, %error, "a renewed token goes to the spool: the store is not available");
+                inner.spool.put(record).await;
+                return Err(RefreshError::store(error));
+            }
+        }
+        metrics::histogram!("sallyport_refresh_commit_seconds").record(answered_at.elapsed().as_secs_f64());
+        failpoint::reached(Point::AfterCommit);
+        inner.backoffs.succeeded(&self.key);
+        let token = Arc::new(token);
+        inner.keep(&self.key, &token, read);
+        self.count("done");
+        metrics::counter!("sallyport_tokens_renewed_total").increment(1);
+        let account = token.account.as_deref().unwrap_or_default();
+        inner.remember(Event::refresh_done(&token.grant, token.generation, account, took)).await;
+        failpoint::reached(Point::BeforeRelease);
+        Ok(Turn::Renewed(Renewed { token, at_token_endpoint: took }))
+    }
+
+    /// The next generation: what the provider gave, and what it did not change.
+    fn next_generation(&self, ready: Ready, token: Token) -> (GrantCommit, OpenedToken) {
+        let Ready { id, stored, material, intent, refresh_token, pair, .. } = ready;
+        let generation = Generation(stored.generation.0.saturating_add(1));
+        let life_before = material.expires_at.since(material.issued_at);
+        // By our clock, before the request left: the token expires at the provider no earlier than we believe.
+        let times =
+            due::times(self.client.profile, token.expires_in, Some(life_before), intent.started_at, Chance::draw());
+        // None given: the old one stays (RFC 6749 §6).
+        let refresh_token = token.refresh_token.unwrap_or(refresh_token);
+        let scopes = match token.scopes {
+            // Narrowed, perhaps; a refresh never widens what a person agreed to.
+            Some(granted) => stored.scopes.into_iter().filter(|scope| granted.contains(scope)).collect(),
+            None => stored.scopes,
+        };
+        let (access, refresh) = pair.seal(&id, generation, &token.access_token, Some(&refresh_token));
+        let record = GrantCommit {
+            id,
+            key: self.grant.clone(),
+            generation,
+            material: Material {
+                access_token: access,
+                refresh_token: refresh,
+                issued_at: intent.started_at,
+                expires_at: times.expires_at,
+                refresh_after: times.refresh_after,
+            },
+            scopes,
+            auth_revisions: stored.auth_revisions,
+            account: stored.account,
+            consented_at: stored.consented_at,
+        };
+        let token = OpenedToken::of_commit(token.access_token, &record);
+        (record, token)
+    }
+
+    /// Another broker is at it. What it stores, or that it gave up, is in the store.
+    async fn wait_for_another_broker(&self, stored: &StoredGrant) -> Result<Turn, RefreshError> {
+        let inner = &self.inner;
+        let patience = Instant::now() + inner.limits.provider + inner.limits.commit;
+        while Instant::now() < patience {
+            tokio::time::sleep(LOOK).await;
+            let now = inner.store.grant(&self.grant).await.map_err(RefreshError::store)?;
+            let deadline_passed = stored.intent.as_ref().is_none_or(|intent| inner.clock.now() > intent.deadline);
+            if deadline_passed || now.as_ref() != Some(stored) {
+                return Ok(Turn::Again);
+            }
+        }
+        Err(RefreshError::Overdue { host: host(&self.client.token_url) })
+    }
+
+    pub(super) fn count(&self, outcome: &'static str) {
+        metrics::counter!("sallyport_refreshes_total", "profile" => self.client.profile.name, "outcome" => outcome)
+            .increment(1);
+    }
+}

@@ -1,0 +1,224 @@
+//! Where a renewed pair waits for the store: sealed, in files of their own, durable (I5).
+//!
+//! A provider that rotates has ended the old refresh token by the time it answers. If the store is down then, and this
+//! process may end before it is back, the pair must be somewhere else.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+
+use super::commit::Committed;
+use super::{Inner, RefreshError};
+use crate::clock::UnixTime;
+use crate::keys::{Key, Purpose};
+use crate::model::{Generation, GrantKey};
+use crate::store::{GrantCommit, Material, Sealed, StoreError};
+
+/// The spool of one broker. Cheap to clone.
+#[derive(Clone)]
+pub struct Spool(Arc<Contents>);
+
+struct Contents {
+    directory: PathBuf,
+    /// What waits, by name of its file.
+    waiting: Mutex<BTreeMap<String, GrantCommit>>,
+}
+
+/// One file. Tokens are as sealed as they are in the store; all else names and times only.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Entry {
+    id: String,
+    provider_client: String,
+    holder: String,
+    generation: u64,
+    access_token: String,
+    refresh_token: Option<String>,
+    issued_at: UnixTime,
+    expires_at: UnixTime,
+    refresh_after: UnixTime,
+    scopes: Vec<String>,
+    auth_revisions: Vec<String>,
+    account: Option<String>,
+    consented_at: Option<UnixTime>,
+}
+
+impl Spool {
+    /// Reads what an earlier start has left; makes the directory, for its owner alone, if it is not there.
+    ///
+    /// # Errors
+    /// If the directory cannot be made or read: a pair could then be lost.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        let mut waiting = BTreeMap::new();
+        for file in fs::read_dir(directory)? {
+            let file = file?;
+            let Ok(name) = file.file_name().into_string() else { continue };
+            if !name.ends_with(".json") {
+                // Half of one: its broker ended before it was whole, and before anybody was told that it is there.
+                fs::remove_file(file.path())?;
+                continue;
+            }
+            match serde_json::from_slice::<Entry>(&fs::read(file.path())?).ok().and_then(Entry::into_commit) {
+                Some(commit) => {
+                    waiting.insert(name, commit);
+                }
+                // Kept, for whoever can make sense of it.
+                None => tracing::error!(name, "a file in the spool is not readable"),
+            }
+        }
+        if !waiting.is_empty() {
+            tracing::warn!(count = waiting.len(), "renewed tokens wait in the spool");
+        }
+        Ok(Self(Arc::new(Contents { directory: directory.to_owned(), waiting: Mutex::new(waiting) })))
+    }
+
+    /// How many pairs wait.
+    pub fn len(&self) -> usize {
+        self.waiting().len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting().is_empty()
+    }
+
+    /// Keeps a pair until the store takes it. In memory, if the disk does not take it either: it is tried as long as this
+    /// process lives.
+    pub(super) async fn put(&self, commit: GrantCommit) {
+        let name = format!("{}.{}.json", commit.id, commit.generation.0);
+        let (directory, file) = (self.0.directory.clone(), name.clone());
+        let bytes = Entry::of_commit(&commit);
+        self.waiting().insert(name, commit);
+        let written = tokio::task::spawn_blocking(move || write(&directory, &file, &bytes)).await;
+        match written.map_err(io::Error::other).flatten() {
+            Ok(()) => {}
+            Err(error) => tracing::error!(%error, "a renewed token is in memory only: the spool cannot be written"),
+        }
+    }
+
+    /// What waits for one grant, or for all, in order of generation.
+    fn waiting_for(&self, id: Option<&str>) -> Vec<(String, GrantCommit)> {
+        let waiting = self.waiting();
+        let ours = waiting.iter().filter(|(_, commit)| id.is_none_or(|id| commit.id == id));
+        let mut ours: Vec<_> = ours.map(|(name, commit)| (name.clone(), commit.clone())).collect();
+        ours.sort_by_key(|(_, commit)| commit.generation);
+        ours
+    }
+
+    async fn remove(&self, name: String) {
+        let path = self.0.directory.join(&name);
+        self.waiting().remove(&name);
+        let removed = tokio::task::spawn_blocking(move || fs::remove_file(path)).await;
+        match removed.map_err(io::Error::other).flatten() {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            // Replayed again at the next start, where it loses against itself.
+            Err(error) => tracing::error!(%error, "a file cannot be removed from the spool"),
+        }
+    }
+
+    fn waiting(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, GrantCommit>> {
+        self.0.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Commits what waits for a grant, or learns that it lost.
+    pub(super) async fn replay(&self, id: &str) -> Result<(), RefreshError> {
+        for (name, commit) in self.spool.waiting_for(Some(id)) {
+            self.replay_one(name, &commit).await?;
+        }
+        Ok(())
+    }
+
+    /// Commits all that waits; ends at the first that the store does not take.
+    pub(super) async fn replay_all(&self) -> Result<(), RefreshError> {
+        for (name, commit) in self.spool.waiting_for(None) {
+            self.replay_one(name, &commit).await?;
+        }
+        Ok(())
+    }
+
+    async fn replay_one(&self, name: String, commit: &GrantCommit) -> Result<(), RefreshError> {
+        match self.commit_once(commit).await {
+            Ok(Committed::Ours) => {
+                tracing::info!(grant = commit.id, "a renewed token came from the spool to the store")
+            }
+            Ok(Committed::Theirs(winner)) => self.lose(commit, &winner).await?,
+            Err(StoreError::Conflict) => {
+                tracing::error!(grant = commit.id, "a renewed token stays in the spool: its grant is not in the store");
+                return Ok(());
+            }
+            Err(error) => return Err(RefreshError::store(error)),
+        }
+        // What is open in memory is a generation behind.
+        self.forget(&Key::of_grant(&self.tenant, Purpose::Grant, &commit.key));
+        self.spool.remove(name).await;
+        Ok(())
+    }
+}
+
+/// Whole and durable under its name, or not there at all.
+fn write(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let half = directory.join(format!("{name}.half"));
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&half)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&half, directory.join(name))?;
+    File::open(directory)?.sync_all()
+}
+
+impl Entry {
+    fn of_commit(commit: &GrantCommit) -> Vec<u8> {
+        let GrantCommit { id, key, generation, material, scopes, auth_revisions, account, consented_at } =
+            commit.clone();
+        let entry = Self {
+            id,
+            provider_client: key.provider_client,
+            holder: key.holder,
+            generation: generation.0,
+            access_token: STANDARD.encode(&material.access_token.0),
+            refresh_token: material.refresh_token.map(|sealed| STANDARD.encode(&sealed.0)),
+            issued_at: material.issued_at,
+            expires_at: material.expires_at,
+            refresh_after: material.refresh_after,
+            scopes,
+            auth_revisions,
+            account,
+            consented_at,
+        };
+        serde_json::to_vec(&entry).expect("text and numbers are JSON")
+    }
+
+    fn into_commit(self) -> Option<GrantCommit> {
+        let sealed = |text: &str| STANDARD.decode(text).ok().map(Sealed);
+        let refresh_token = match &self.refresh_token {
+            Some(text) => Some(sealed(text)?),
+            None => None,
+        };
+        Some(GrantCommit {
+            id: self.id,
+            key: GrantKey { provider_client: self.provider_client, holder: self.holder },
+            generation: Generation(self.generation),
+            material: Material {
+                access_token: sealed(&self.access_token)?,
+                refresh_token,
+                issued_at: self.issued_at,
+                expires_at: self.expires_at,
+                refresh_after: self.refresh_after,
+            },
+            scopes: self.scopes,
+            auth_revisions: self.auth_revisions,
+            account: self.account,
+            consented_at: self.consented_at,
+        })
+    }
+}

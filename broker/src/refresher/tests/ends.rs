@@ -1,0 +1,111 @@
+//! When a grant is over, and only then.
+
+use super::people::{DUE, People};
+use super::*;
+use crate::oauth::profile::GENERIC;
+use crate::store::Standing;
+
+#[tokio::test]
+async fn invalid_grant_asks_for_consent_and_the_provider_is_asked_no_more() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    people.fixture.clock.advance(HOUR);
+    people.fixture.provider.is_strict("another");
+    for _ in 0..5 {
+        assert_eq!(people.reason().await, ConsentReason::InvalidGrant);
+    }
+    assert_eq!(people.fixture.provider.count(), 1);
+    let stored = people.stored().await;
+    assert_eq!((stored.generation, stored.standing), (Generation(1), ConsentReason::InvalidGrant.as_standing()));
+    assert_eq!((stored.material, stored.intent), (None, None));
+    people.agrees(Some("canary-refresh-9")).await;
+    assert_eq!(people.token(Need::Live).await.unwrap(), "canary-agreed");
+    assert_eq!(people.stored().await.generation, Generation(2));
+}
+
+#[tokio::test]
+async fn a_token_without_a_refresh_token_serves_until_it_expires() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(None).await;
+    people.fixture.clock.advance(DUE);
+    for need in [Need::Live, Need::NotDue] {
+        assert_eq!(people.token(need).await.unwrap(), "canary-agreed");
+    }
+    people.fixture.clock.advance(HOUR);
+    assert_eq!(people.reason().await, ConsentReason::Expired);
+    assert_eq!(people.fixture.provider.count(), 0);
+}
+
+#[tokio::test]
+async fn a_refused_token_without_a_refresh_token_is_over() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(None).await;
+    let error = people.token(Need::LaterThan(Generation(1))).await.unwrap_err();
+    assert!(matches!(error, RefreshError::NeedsConsent { reason: ConsentReason::Rejected }), "{error:?}");
+    assert_eq!(people.reason().await, ConsentReason::Rejected);
+}
+
+#[tokio::test]
+async fn i4_a_refresh_token_that_was_changed_or_is_somebody_elses_is_sent_to_nobody() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    people.fixture.clock.advance(HOUR);
+    people.fixture.store.tamper("UPDATE grants SET refresh_token = access_token").await;
+    assert_eq!(people.reason().await, ConsentReason::Unreadable);
+    assert_eq!(people.fixture.provider.count(), 0);
+}
+
+#[tokio::test]
+async fn i5_the_spare_is_tried_before_a_grant_is_given_up() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    people.keeps_spare("canary-refresh-spare").await;
+    people.fixture.provider.is_strict("canary-refresh-spare");
+    people.fixture.clock.advance(HOUR);
+    assert_eq!(people.token(Need::Live).await.unwrap(), "canary-token-2");
+    assert_eq!(people.sent(), ["canary-refresh-0", "canary-refresh-spare"]);
+    let stored = people.stored().await;
+    assert_eq!((stored.generation, stored.spare), (Generation(2), None));
+    people.fixture.clock.advance(HOUR);
+    assert_eq!(people.token(Need::Live).await.unwrap(), "canary-token-3");
+}
+
+#[tokio::test]
+async fn a_spare_that_does_not_work_either_is_the_end() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    people.keeps_spare("canary-refresh-spare").await;
+    people.fixture.provider.is_strict("another");
+    people.fixture.clock.advance(HOUR);
+    assert_eq!(people.reason().await, ConsentReason::InvalidGrant);
+    assert_eq!(people.fixture.provider.count(), 2);
+}
+
+#[tokio::test]
+async fn o13_what_its_holder_ended_while_it_was_refreshed_stays_ended() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    people.fixture.clock.advance(HOUR);
+    people.fixture.provider.gate.send_replace(false);
+    let caller = spawn(&people.fixture.refresher, &people.alice(), Need::Live);
+    people.fixture.provider.until_asked(1).await;
+    let stored = people.stored().await;
+    let revoked = Standing::Revoked("holder".into());
+    people.fixture.store.end_grant(&stored.id, stored.generation, &revoked).await.unwrap();
+    people.fixture.refresher.forget(&stored.key);
+    people.fixture.provider.gate.send_replace(true);
+    let error = caller.await.unwrap().unwrap_err();
+    assert!(matches!(error, RefreshError::NeedsConsent { reason: ConsentReason::Revoked }), "{error:?}");
+    let stored = people.stored().await;
+    assert_eq!((stored.standing, stored.material, stored.spare), (revoked, None, None));
+}
+
+impl People {
+    async fn keeps_spare(&self, token: &str) {
+        let stored = self.stored().await;
+        let generation = Generation(stored.generation.0 + 1);
+        let pair = Pair::new(&self.fixture.vault).await.unwrap();
+        let (_, spare) = pair.seal(&stored.id, generation, &Secret::new("unused"), Some(&Secret::new(token)));
+        self.fixture.store.keep_spare(&stored.id, generation, &spare.unwrap()).await.unwrap();
+    }
+}

@@ -1,0 +1,97 @@
+//! A store that is down when the provider has answered.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::people::People;
+use super::*;
+use crate::oauth::profile::GENERIC;
+
+impl People {
+    /// The provider has answered, the disk is full, and the broker has stopped hoping.
+    async fn spooled() -> Self {
+        let limits = Limits { commit: Duration::from_millis(50), wait: Duration::from_secs(20), ..Limits::default() };
+        let people = Self::with(&GENERIC, limits).await;
+        people.agrees(Some("canary-refresh-0")).await;
+        people.fixture.clock.advance(HOUR);
+        // A pair that needs pages of its own.
+        let long = provider::PAIR.replace("NUMBER", &format!("NUMBER-{}", "t".repeat(12_000)));
+        people.fixture.provider.answers(200, &long);
+        people.fixture.provider.gate.send_replace(false);
+        let caller = spawn(&people.fixture.refresher, &people.alice(), Need::Live);
+        people.fixture.provider.until_asked(1).await;
+        people.fixture.store.fill().await;
+        people.fixture.provider.gate.send_replace(true);
+        assert!(matches!(caller.await.unwrap(), Err(RefreshError::Store(_))));
+        people
+    }
+
+    fn files(&self) -> Vec<std::path::PathBuf> {
+        let directory = self.fixture.dir.path().join("spool").join("a");
+        std::fs::read_dir(directory).unwrap().map(|file| file.unwrap().path()).collect()
+    }
+}
+
+#[tokio::test]
+async fn i4_the_spool_holds_sealed_bytes_for_its_owner_alone() {
+    let people = People::spooled().await;
+    let files = people.files();
+    assert_eq!(files.len(), 1, "{files:?}");
+    assert_eq!(std::fs::metadata(&files[0]).unwrap().permissions().mode() & 0o7777, 0o600);
+    assert_eq!(std::fs::metadata(files[0].parent().unwrap()).unwrap().permissions().mode() & 0o7777, 0o700);
+    let text = std::fs::read_to_string(&files[0]).unwrap();
+    assert!(!text.contains("canary") && !text.contains("tttttttt"));
+}
+
+#[tokio::test]
+async fn i5_a_pair_comes_from_the_spool_when_the_store_is_back() {
+    let people = People::spooled().await;
+    people.fixture.store.make_room().await;
+    people.fixture.refresher.0.replay_all().await.unwrap();
+    assert!(people.files().is_empty());
+    assert_eq!(people.stored().await.generation, Generation(2));
+    assert!(people.token(Need::Live).await.unwrap().starts_with("canary-token-1-"));
+    assert_eq!(people.fixture.provider.count(), 1);
+}
+
+#[tokio::test]
+async fn i5_a_pair_comes_from_the_spool_at_the_next_start() {
+    let people = People::spooled().await;
+    people.fixture.store.make_room().await;
+    let restarted = people.fixture.restarted();
+    assert_eq!(restarted.recover(&[Arc::clone(&people.client)]).await.unwrap(), 0, "its intent ended with it");
+    let served = restarted.token(&people.alice(), Need::Live).await.unwrap();
+    assert!(text(&served).starts_with("canary-token-1-"));
+    assert!(people.files().is_empty());
+    assert_eq!(people.fixture.provider.count(), 1);
+}
+
+#[tokio::test]
+async fn i5_no_refresh_uses_the_old_refresh_token_while_a_pair_waits() {
+    let people = People::spooled().await;
+    people.fixture.refresher.reconsider();
+    assert!(matches!(people.token(Need::Live).await, Err(RefreshError::Store(_))));
+    people.fixture.store.make_room().await;
+    assert!(people.token(Need::Live).await.unwrap().starts_with("canary-token-1-"));
+    assert_eq!(people.fixture.provider.count(), 1);
+}
+
+#[tokio::test]
+async fn i5_a_pair_from_the_spool_that_comes_too_late_deletes_nothing() {
+    let people = People::spooled().await;
+    people.fixture.store.make_room().await;
+    let winner = people.next_generation("winners-token", Some("winners-refresh")).await;
+    people.fixture.store.commit_grant(&winner).await.unwrap();
+    people.fixture.refresher.0.replay_all().await.unwrap();
+    assert_eq!(people.stored().await.material, Some(winner.material));
+    assert!(people.files().is_empty());
+}
+
+#[tokio::test]
+async fn half_a_file_is_dropped_and_a_strange_one_is_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a.1.json.half", "b.1.json"] {
+        std::fs::write(dir.path().join(name), "{").unwrap();
+    }
+    assert!(Spool::open(dir.path()).unwrap().is_empty());
+    assert!(!dir.path().join("a.1.json.half").exists() && dir.path().join("b.1.json").exists());
+}
