@@ -22,7 +22,7 @@ use crate::audit::{Actor, Audit, Event};
 use crate::clock::{Clock, UnixTime};
 use crate::harden::effective_uid;
 use crate::issuers::own::OwnIssuer;
-use crate::model::{Principal, PrincipalKind, SecretRef, Server};
+use crate::model::{Auth, Principal, PrincipalKind, SecretRef, Server};
 use crate::registry::{Applied, Document, Options, Registry, auth_kind};
 use crate::secret::Secret;
 use crate::secrets::Secrets;
@@ -234,6 +234,10 @@ fn summary(public_url: &str, server: &Server) -> proto::ServerSummary {
         upstream: server.url.to_string(),
         auth: auth_kind(&server.auth).to_owned(),
         subjects: server.subjects.clone(),
+        redirect_uri: match &server.auth {
+            Auth::AuthorizationCode(code) => code.client.redirect_uri(public_url),
+            Auth::ClientCredentials(_) | Auth::Header(_) | Auth::None | Auth::Passthrough { .. } => String::new(),
+        },
     }
 }
 

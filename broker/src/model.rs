@@ -194,10 +194,22 @@ pub struct AuthorizationCode {
     pub auth_revision: String,
 }
 
+impl ProviderClient {
+    /// Where the provider sends people back to; to be registered there as it stands.
+    pub fn redirect_uri(&self, public_url: &str) -> String {
+        format!("{public_url}/oauth/callback/{}", self.id)
+    }
+}
+
 impl AuthorizationCode {
     /// The grant of one person.
     pub fn grant_of(&self, holder: &PrincipalId) -> GrantKey {
         GrantKey { provider_client: self.client.id.clone(), holder: holder.0.clone() }
+    }
+
+    /// Whether somebody who agreed to these has agreed to what this server needs.
+    pub fn is_agreed_to(&self, auth_revisions: &[String], scopes: &[String]) -> bool {
+        auth_revisions.contains(&self.auth_revision) && self.scopes.iter().all(|scope| scopes.contains(scope))
     }
 }
 

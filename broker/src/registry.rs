@@ -216,6 +216,7 @@ impl Registry {
             return Ok(());
         }
         let (was, becomes) = (servers_of(revision, &before), servers_of(revision + 1, &after));
+        let grants = self.store.grants(None).await?;
         for manifest in given {
             let existing = before.get(&(manifest.kind, manifest.name.clone()));
             report.applied.push(Applied {
@@ -223,7 +224,7 @@ impl Registry {
                 name: manifest.name.clone(),
                 changed: existing.is_none_or(|existing| existing.body != manifest.body),
                 diff: if options.show_diff { diff::unified(existing, manifest) } else { String::new() },
-                effects: effects::of(manifest, existing, &was, &becomes),
+                effects: effects::of(manifest, existing, &was, &becomes, &grants),
             });
         }
         let changed: Vec<_> = given

@@ -12,7 +12,7 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
         let server = |server: &ServerSummary| {
             json!({
                 "name": server.name, "url": server.url, "upstream": server.upstream, "auth": server.auth,
-                "subjects": server.subjects,
+                "subjects": server.subjects, "redirect_uri": server.redirect_uri,
             })
         };
         print_json(&servers.iter().map(server).collect());
@@ -24,6 +24,9 @@ pub(super) async fn run(global: &Global) -> Result<(), Failure> {
     for server in servers {
         println!("{}  {}  {}", server.name, server.auth, server.url);
         println!("    upstream {}", server.upstream);
+        if !server.redirect_uri.is_empty() {
+            println!("    redirect {}", server.redirect_uri);
+        }
         println!(
             "    used by  {}",
             if server.subjects.is_empty() { "nobody".to_owned() } else { server.subjects.join(" ") }

@@ -8,6 +8,7 @@ mod external_identity;
 mod group;
 mod header;
 mod kind;
+mod oauth2;
 mod revision;
 mod subject;
 mod team;

@@ -1,7 +1,9 @@
 mod identities;
 
+use std::sync::Arc;
+
 use super::*;
-use crate::model::{Auth, ClientAuthentication, SecretRef, Template, TemplatePart};
+use crate::model::{Auth, AuthorizationCode, ClientAuthentication, SecretRef, Template, TemplatePart};
 
 const GROUP: &str = r#"type: provider-account/mcp-server-group
 name: demo
@@ -91,19 +93,106 @@ fn several_documents_and_no_authentication() {
 }
 
 #[test]
-fn the_client_credentials_half_of_a_known_group_is_read_and_the_other_half_is_named() {
+fn a_known_group_with_both_oauth_flows_is_read_as_it_is_published() {
     let text = include_str!("fixtures/backend-group.yaml");
     let reading = read("backend-group.yaml", text, &tenant("northwind"));
-    let [problem] = reading.problems.as_slice() else { panic!("{:#?}", reading.problems) };
-    assert_eq!((problem.line, problem.field.as_str()), (22, "integrations[0].auth_data.grant_type"));
-    assert!(
-        problem.message.contains("`authorization_code`") && problem.message.contains("not supported by this version")
+    assert!(reading.problems.is_empty() && reading.warnings.is_empty(), "{reading:#?}");
+    let [github, analytics] = reading.manifests[0].servers.as_slice() else { panic!("{reading:#?}") };
+    let Auth::AuthorizationCode(code) = &github.auth else { panic!("{github:#?}") };
+    assert_eq!(code.client.authorization_url.as_str(), "https://github.com/login/oauth/authorize");
+    assert_eq!(
+        (code.scopes.as_slice(), code.client.profile.name),
+        (["repo", "read:org"].map(str::to_owned).as_slice(), "github")
     );
-    let (first, last) = (text.find("  - name: github").unwrap(), text.find("  - name: internal").unwrap());
-    let half = format!("{}{}", &text[..first], &text[last..]);
-    let reading = read("backend-group.yaml", &half, &tenant("northwind"));
-    assert!(reading.problems.is_empty() && reading.warnings.is_empty(), "{:#?}", reading);
-    assert_eq!(reading.manifests[0].servers[0].name.0, "backend-group/internal-analytics");
+    assert!(code.client.client_secret.is_some() && code.client.resource.is_none());
+    assert!(matches!(analytics.auth, Auth::ClientCredentials(_)));
+    assert_eq!(reading.manifests[0].references.len(), 4);
+}
+
+/// A server with per-user OAuth; each line of it can be replaced.
+const PERSONAL: &str = "type: provider-account/mcp-server-group
+name: g
+integrations:
+  - type: integration/mcp-server/remote
+    name: notes
+    url: https://notes.example/mcp
+    auth_data:
+      type: oauth2
+      grant_type: authorization_code
+      authorization_url: https://idp.example/authorize
+      token_url: https://idp.example/token
+      client_id: gate
+      client_secret: tfy-secret://demo:keys:notes
+      scopes: [read]
+";
+
+fn personal(text: &str) -> Arc<AuthorizationCode> {
+    match &good(text)[0].servers[0].auth {
+        Auth::AuthorizationCode(code) => Arc::clone(code),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_person_is_asked_again_where_what_they_agreed_to_changes_and_nowhere_else() {
+    let was = personal(PERSONAL);
+    let same = [
+        ("name: notes", "name: tasks"),
+        ("notes.example/mcp", "notes.example/v2/mcp"),
+        ("keys:notes", "keys:rotated"),
+        ("[read]", "[read, write]"),
+    ];
+    for (from, to) in same {
+        let becomes = personal(&PERSONAL.replace(from, to));
+        assert_eq!((&was.auth_revision, &was.client.id), (&becomes.auth_revision, &becomes.client.id), "{to}");
+    }
+    let moved = personal(&PERSONAL.replace("https://notes.example", "https://other.example"));
+    assert_eq!(was.client.id, moved.client.id);
+    assert_ne!(was.auth_revision, moved.auth_revision);
+    let others = [
+        ("idp.example/authorize", "evil.example/authorize"),
+        ("idp.example/token", "evil.example/token"),
+        ("client_id: gate", "client_id: other"),
+        ("scopes:", "include_resource: true\n      scopes:"),
+    ];
+    for (from, to) in others {
+        let becomes = personal(&PERSONAL.replace(from, to));
+        assert_ne!(was.client.id, becomes.client.id, "{to}");
+        assert_ne!(was.auth_revision, becomes.auth_revision, "{to}");
+    }
+}
+
+#[test]
+fn a_public_client_is_one_that_says_so() {
+    let public = "client_authentication: none";
+    let code = personal(&PERSONAL.replace("client_secret: tfy-secret://demo:keys:notes", public));
+    assert_eq!((code.client.client_authentication, &code.client.client_secret), (ClientAuthentication::None, &None));
+    assert_eq!(personal(PERSONAL).client.client_authentication, ClientAuthentication::Basic);
+}
+
+#[test]
+fn refuses_what_would_weaken_a_consent() {
+    let secret = "client_secret: tfy-secret://demo:keys:notes";
+    let rows = [
+        ("scopes:", "code_challenge_methods_supported: [plain]\n      scopes:", "S256"),
+        ("scopes:", "pkce: false\n      scopes:", "PKCE"),
+        ("scopes:", "redirect_uri: https://x.example/\n      scopes:", "gate's own"),
+        ("scopes:", "registration_url: https://x.example/\n      scopes:", "not supported by this version"),
+        ("scopes:", "client_authentication: none\n      scopes:", "with a secret"),
+        ("scopes:", "provider: nobody\n      scopes:", "no provider that is known"),
+        ("https://idp.example/authorize", "http://idp.example/authorize", "http"),
+        ("https://idp.example/authorize", "javascript:alert(1)", "URL"),
+        ("authorization_url: https://idp.example/authorize", "pkce: true", "is missing"),
+        (secret, "client_secret: canary", "in clear"),
+        (secret, "pkce: true", "is missing"),
+    ];
+    for (from, to, message) in rows {
+        let reading = demo(&PERSONAL.replace(from, to));
+        let told: Vec<_> =
+            reading.problems.iter().map(|problem| format!("{} {}", problem.message, problem.hint)).collect();
+        assert!(told.iter().any(|told| told.contains(message)), "{to}: {told:#?}");
+        assert!(!format!("{told:?}").contains("canary"), "i9: {to}");
+    }
 }
 
 /// One row a flaw: what is replaced in a good manifest, by what, and what is told about which line and field.
@@ -201,13 +290,6 @@ fn refuses_with_line_field_and_reason() {
         ("scopes: [read]", "scopes: [read write]", 25, "integrations[1].auth_data.scopes[0]", "is no scope"),
         (
             "client_credentials",
-            "authorization_code",
-            21,
-            "integrations[1].auth_data.grant_type",
-            "not supported by this version",
-        ),
-        (
-            "client_credentials",
             "token_exchange",
             21,
             "integrations[1].auth_data.grant_type",
@@ -252,7 +334,13 @@ fn refuses_with_line_field_and_reason() {
             "not supported",
         ),
         ("include_resource: true", "jwt_source: id_token", 26, "integrations[1].auth_data.jwt_source", "not supported"),
-        ("include_resource: true", "provider: google", 26, "integrations[1].auth_data.provider", "not known here"),
+        (
+            "include_resource: true",
+            "provider: nobody",
+            26,
+            "integrations[1].auth_data.provider",
+            "no provider that is known",
+        ),
         (
             "include_resource: true",
             "additional_token_params: {scope: x}",

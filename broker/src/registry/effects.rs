@@ -5,25 +5,32 @@ mod identities;
 use std::collections::BTreeSet;
 
 use crate::manifest::{Kind, Manifest};
-use crate::model::{Auth, Server, ServerName, Servers};
+use crate::model::{Auth, AuthorizationCode, Server, ServerName, Servers};
+use crate::store::{Standing, StoredGrant};
 
 /// Of one manifest, where all that are applied together change `was` into `becomes`.
-pub(super) fn of(manifest: &Manifest, existing: Option<&Manifest>, was: &Servers, becomes: &Servers) -> Vec<String> {
+pub(super) fn of(
+    manifest: &Manifest,
+    existing: Option<&Manifest>,
+    was: &Servers,
+    becomes: &Servers,
+    grants: &[StoredGrant],
+) -> Vec<String> {
     match manifest.kind {
-        Kind::Group => group(manifest, existing),
+        Kind::Group => group(manifest, existing, grants),
         Kind::Team => team(manifest, existing, was, becomes),
         Kind::ExternalIdentity => identities::external_identity(manifest, existing, was, becomes),
         Kind::VirtualAccount => identities::virtual_account(manifest, existing),
     }
 }
 
-fn group(manifest: &Manifest, existing: Option<&Manifest>) -> Vec<String> {
+fn group(manifest: &Manifest, existing: Option<&Manifest>, grants: &[StoredGrant]) -> Vec<String> {
     let before: &[Server] = existing.map_or(&[], |existing| &existing.servers);
     let mut effects = Vec::new();
     for server in &manifest.servers {
         match before.iter().find(|other| other.name == server.name) {
             None => effects.push(format!("{} is new: {}", server.name, users(server))),
-            Some(old) => effects.extend(changes(old, server)),
+            Some(old) => effects.extend(changes(old, server, grants)),
         }
     }
     for old in before.iter().filter(|old| manifest.servers.iter().all(|server| server.name != old.name)) {
@@ -40,7 +47,7 @@ fn users(server: &Server) -> String {
     }
 }
 
-fn changes(old: &Server, new: &Server) -> Vec<String> {
+fn changes(old: &Server, new: &Server, grants: &[StoredGrant]) -> Vec<String> {
     let missing = |from: &Server, of: &Server| -> Vec<String> {
         of.subjects.iter().filter(|subject| !from.subjects.contains(subject)).cloned().collect()
     };
@@ -57,6 +64,17 @@ fn changes(old: &Server, new: &Server) -> Vec<String> {
         && old.auth_revision != client.auth_revision
     {
         changes.push(format!("tokens that were got for {} under the old settings are not used any more", new.name));
+    }
+    if let (Auth::AuthorizationCode(old), Auth::AuthorizationCode(code)) = (&old.auth, &new.auth) {
+        let agreed = |code: &AuthorizationCode, grant: &StoredGrant| {
+            grant.standing == Standing::Live
+                && grant.key.provider_client == code.client.id
+                && code.is_agreed_to(&grant.auth_revisions, &grant.scopes)
+        };
+        let lost = grants.iter().filter(|grant| agreed(old, grant) && !agreed(code, grant)).count();
+        if lost > 0 {
+            changes.push(format!("{lost} grant(s) for {} need new consent", new.name));
+        }
     }
     changes
 }

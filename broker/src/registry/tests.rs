@@ -1,9 +1,11 @@
 use super::*;
-use crate::clock::SystemClock;
-use crate::model::{SecretRef, ServerName};
+use crate::clock::{SystemClock, UnixTime};
+use crate::keys;
+use crate::model::{Auth, Generation, GrantKey, SecretRef, ServerName};
 use crate::secret::Secret;
 use crate::secrets::Secrets;
 use crate::store::sqlite::SqliteStore;
+use crate::store::{GrantCommit, Material, Sealed};
 use crate::vault::Vault;
 
 const GROUP: &str = "type: provider-account/mcp-server-group
@@ -190,6 +192,47 @@ async fn a_membership_is_told_with_what_it_opens() {
         "user:carol@example.com joins team:platform and gains demo/echo",
     ];
     assert_eq!(report.applied[0].effects, expected);
+}
+
+#[tokio::test]
+async fn the_diff_counts_the_grants_that_need_new_consent() {
+    let world = world().await.with_secret().await;
+    let personal = GROUP.replace(
+        "{ type: header, headers: { X-Api-Key: 'tfy-secret://t:keys:echo' } }",
+        "{ type: oauth2, grant_type: authorization_code, authorization_url: 'https://idp.example/authorize', token_url:
+         'https://idp.example/token', client_id: gate, client_secret: 'tfy-secret://t:keys:echo', scopes: [read] }",
+    );
+    world.applied(&[&personal]).await;
+    let Auth::AuthorizationCode(code) = world.registry.servers().by_name[&echo()].auth.clone() else { panic!() };
+    for holder in ["alice", "bob"] {
+        let key = GrantKey { provider_client: code.client.id.clone(), holder: holder.to_owned() };
+        let id = keys::grant_id(&Tenant("t".to_owned()), &key);
+        let at = UnixTime(1);
+        let access_token = Sealed(vec![0]);
+        let material = Material { access_token, refresh_token: None, issued_at: at, expires_at: at, refresh_after: at };
+        let (scopes, auth_revisions) = (code.scopes.clone(), vec![code.auth_revision.clone()]);
+        let commit = GrantCommit {
+            id,
+            key,
+            generation: Generation(1),
+            material,
+            scopes,
+            auth_revisions,
+            account: None,
+            consented_at: None,
+        };
+        world.store.commit_grant(&commit).await.unwrap();
+    }
+    for (from, to, lost) in [
+        ("scopes: [read]", "scopes: []", false),
+        ("scopes: [read]", "scopes: [read, write]", true),
+        ("https://echo.example", "https://evil.example", true),
+        ("echo.example/mcp", "echo.example/v2", false),
+    ] {
+        let report = world.apply(&[&personal.replace(from, to)], Options { dry_run: true, show_diff: false }).await;
+        let told = report.applied[0].effects.contains(&"2 grant(s) for demo/echo need new consent".to_owned());
+        assert_eq!(told, lost, "{to}: {:?}", report.applied[0].effects);
+    }
 }
 
 #[tokio::test]
