@@ -11,16 +11,17 @@ use serde_json::Value;
 struct Demo {
     process: Child,
     var: PathBuf,
+    ports: u16,
 }
 
 impl Demo {
     async fn up() -> (Self, Value) {
         let var = format!("var/{}", unique("up"));
         std::fs::create_dir_all(root().join(&var)).expect("the checkout is writable");
-        let mut command = cargo_xtask();
-        command.args(["up", "--var", &var, "--port-base", &free_ports(7).to_string()]);
+        let (mut command, ports) = (cargo_xtask(), free_ports(7));
+        command.args(["up", "--var", &var, "--port-base", &ports.to_string()]);
         let process = Child::start(command, &root().join(&var).join("up.log"));
-        let mut demo = Self { process, var: root().join(var) };
+        let mut demo = Self { process, var: root().join(var), ports };
         let file = demo.var.join("up.json");
         let up = eventually_within(Duration::from_secs(300), "up.json", async || {
             assert!(demo.process.ended().is_none(), "up has ended");
@@ -30,10 +31,20 @@ impl Demo {
         (demo, up)
     }
 
-    /// Runs a piece of the README with this demo's directory in place of the usual one.
+    /// Runs a piece of the README with this demo's directory and ports in place of the usual ones.
     fn paste(&self, block: &str) -> Output {
-        let block = block.replace("var/up.json", &self.var.join("up.json").display().to_string());
+        let block = self.here(block);
         Command::new("bash").arg("-euc").arg(block).current_dir(root()).output().expect("bash is there")
+    }
+
+    fn here(&self, block: &str) -> String {
+        let var = self.var.display();
+        let block =
+            block.replace("var/", &format!("{var}/")).replace("backend-group.yaml", &format!("{var}/group.yaml"));
+        let [idp, analytics] = [self.ports + 3, self.ports + 6];
+        block
+            .replace("127.0.0.1:4000", &format!("127.0.0.1:{idp}"))
+            .replace("127.0.0.1:4003", &format!("127.0.0.1:{analytics}"))
     }
 }
 
@@ -54,11 +65,18 @@ fn cargo_xtask() -> Command {
     command
 }
 
-/// The first block of shell after a heading of the README.
-fn block_after(heading: &str) -> String {
+/// The first block in a language after a heading of the README.
+fn block_after(heading: &str, language: &str) -> String {
     let readme = std::fs::read_to_string(root().join("README.md")).expect("the README is there");
     let section = readme.split_once(heading).expect("the README has the heading").1;
-    section.split_once("```sh\n").expect("a block begins").1.split_once("```").expect("it ends").0.to_owned()
+    section
+        .split_once(&format!("```{language}\n"))
+        .expect("a block begins")
+        .1
+        .split_once("```")
+        .expect("it ends")
+        .0
+        .to_owned()
 }
 
 #[test]
@@ -75,11 +93,21 @@ fn up_serves_and_the_readmes_first_call_shows_the_swapped_credential() {
         let auths: Vec<_> = up["servers"].as_object().unwrap().values().map(|server| &server["auth"]).collect();
         assert_eq!(auths, ["client_credentials", "none", "header"]);
 
-        let said = demo.paste(&block_after("### A first call"));
+        let said = demo.paste(&block_after("### A first call", "sh"));
         let said = String::from_utf8(said.stdout).unwrap();
         assert!(said.contains(r#"\"scheme\":\"Bearer\""#) && said.contains(r#"\"sub\":\"analytics\""#), "{said}");
         let inbound = up["tokens"]["alice"].as_str().unwrap();
         assert!(!said.contains(&inbound[inbound.len() - 6..]), "i1: {said}");
+
+        std::fs::write(demo.var.join("group.yaml"), demo.here(&block_after("## Registering", "yaml"))).unwrap();
+        let registered = demo.paste(&block_after("## Registering", "sh"));
+        assert!(registered.status.success(), "{}", String::from_utf8_lossy(&registered.stderr));
+        let call = block_after("### A first call", "sh").replace("demo/analytics", "backend-group/internal-analytics");
+        eventually_within(Duration::from_secs(5), "the README's server", async || {
+            let said = String::from_utf8(demo.paste(&call).stdout).unwrap();
+            said.contains(r#"\"sub\":\"analytics\""#).then_some(())
+        })
+        .await;
 
         let second = cargo_xtask().args(["up", "--var"]).arg(&demo.var).output().unwrap();
         assert!(second.status.success());

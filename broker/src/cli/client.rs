@@ -15,10 +15,11 @@ pub(super) async fn connect(global: &Global) -> Result<AdminClient<Channel>, Fai
     };
     let absolute = std::path::absolute(&socket).unwrap_or_else(|_| socket.clone());
     let unreachable = |error: tonic::transport::Error| {
-        Failure::no_broker(
-            format!("no broker answers on {}: {}", socket.display(), causes::innermost(&error)),
-            format!("start it with: sallyport serve -c {}", global.config().display()),
-        )
+        let hint = match causes::is_refused_by_the_system(&error) {
+            true => "run the command as the user that runs the broker".to_owned(),
+            false => format!("start it with: sallyport serve -c {}", global.config().display()),
+        };
+        Failure::no_broker(format!("no broker answers on {}: {}", socket.display(), causes::innermost(&error)), hint)
     };
     let endpoint = Endpoint::from_shared(format!("unix:{}", absolute.display())).map_err(unreachable)?;
     let channel = endpoint.connect().await.map_err(unreachable)?;

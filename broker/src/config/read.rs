@@ -23,7 +23,7 @@ pub(super) fn config(file: &Path, text: &str) -> Result<Config, Vec<Problem>> {
     let root = match documents.as_slice() {
         [root] => root,
         [] => {
-            problems.report(0, "", Flaw::new("is empty", "see the example in the README"));
+            problems.report(0, "", Flaw::new("is empty", "see the example in docs/production.md"));
             return Err(problems.into_parts().0);
         }
         [_, second, ..] => {

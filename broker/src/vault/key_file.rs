@@ -76,7 +76,7 @@ pub enum KeyFileError {
         length: u64,
     },
     /// It belongs to another user.
-    #[error("key file {} belongs to uid {owner}, this process runs as uid {uid}; run `chown {uid} {}`", .path.display(), .path.display())]
+    #[error("key file {} belongs to uid {owner}, this process runs as uid {uid}; run it as uid {owner}, or give it a key file of its own", .path.display())]
     WrongOwner {
         /// The file.
         path: PathBuf,
