@@ -13,6 +13,7 @@ mod error;
 mod failed;
 pub mod flight;
 mod intent;
+mod memory;
 mod parts;
 mod recent;
 mod refresh;
@@ -24,15 +25,15 @@ mod spool;
 mod token;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
-use moka::ops::compute::Op;
 use moka::sync::Cache;
 
 use self::backoff::Backoffs;
 use self::flight::{Flight, Flights};
 use self::intent::Owner;
+use self::memory::Moment;
 use self::recent::Recent;
 use self::refresh::Refresh;
 use self::renewal::{Renewed, renew};
@@ -78,10 +79,6 @@ struct Inner {
     backoffs: Backoffs,
     recent: Recent,
 }
-
-/// A point in time, before the store was read: what was read then is kept only if nothing was forgotten since.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Moment(u64);
 
 impl Refresher {
     /// Starts with nothing in memory but what waits in the spool.
@@ -180,51 +177,6 @@ impl Refresher {
 impl Inner {
     fn key(&self, grant: &GrantKey) -> Key {
         Key::of_grant(&self.tenant, Purpose::Grant, grant)
-    }
-
-    /// A token that lives and may be served to this server: from memory, else from the store.
-    async fn held(&self, key: &Key, source: &Source, need: Need) -> Result<Option<Arc<OpenedToken>>, RefreshError> {
-        if let Some(token) = self.opened.get(key)
-            && self.clock.now() < token.expires_at
-            && !need.is_past(token.generation)
-            && source.covered_by(&token.agreed).is_ok()
-        {
-            return Ok(Some(token));
-        }
-        let read = self.moment();
-        let stored = self.store.grant(&source.grant()).await.map_err(RefreshError::store)?;
-        source.usable(stored.as_ref())?;
-        let Some(stored) = stored else { return Ok(None) };
-        // Somebody has begun to end it.
-        if source.refresh_kills_access_token() && stored.intent.is_some() {
-            return Ok(None);
-        }
-        let token = self.open_live(&stored).await?;
-        if let Some(token) = &token {
-            self.keep(key, token, read);
-        }
-        Ok(token)
-    }
-
-    fn moment(&self) -> Moment {
-        Moment(self.forgotten.load(Ordering::SeqCst))
-    }
-
-    /// Keeps a token that was read at a moment, unless a later one is kept already.
-    fn keep(&self, key: &Key, token: &Arc<OpenedToken>, read: Moment) {
-        self.opened.entry_by_ref(key).and_compute_with(|kept| match kept {
-            Some(kept) if kept.value().generation > token.generation => Op::Nop,
-            Some(_) | None => Op::Put(Arc::clone(token)),
-        });
-        // Looked at last: who forgets comes either before this, or after what is kept here.
-        if self.moment() != read {
-            self.opened.invalidate(key);
-        }
-    }
-
-    fn forget(&self, key: &Key) {
-        self.forgotten.fetch_add(1, Ordering::SeqCst);
-        self.opened.invalidate(key);
     }
 
     /// The renewal of this grant: the one under way, or a new one.

@@ -15,6 +15,8 @@ pub struct Setup {
     pub wasm_failpoints: PathBuf,
     /// The `sallyport` binary.
     pub broker: PathBuf,
+    /// The same, made to end on request.
+    pub broker_failpoints: PathBuf,
     /// Python interpreters by environment, for example `fastmcp-2.14`.
     pub python: BTreeMap<String, PathBuf>,
     /// Installed Node packages.

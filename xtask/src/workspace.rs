@@ -43,6 +43,11 @@ impl Workspace {
         self.setup().join("sallyport_filter_failpoints.wasm")
     }
 
+    /// The broker that ends on request, for the tests.
+    pub(crate) fn broker_failpoints(&self) -> PathBuf {
+        self.setup().join("sallyport-failpoints")
+    }
+
     /// The broker, and every operator command.
     pub(crate) fn broker(&self) -> PathBuf {
         self.target.join("debug/sallyport")

@@ -50,7 +50,7 @@ async fn streams_a_snapshot_until_the_broker_stops() {
     let request = WatchSnapshotRequest { proxy: "envoy-1".into(), version: 0, filter_version: "1".into() };
     let mut updates = served.client.watch_snapshot(request).await.unwrap().into_inner();
     let first = updates.message().await.unwrap().unwrap();
-    assert!(matches!(first.update, Some(update::Update::Full(snapshot)) if snapshot.servers.len() == 6));
+    assert!(matches!(first.update, Some(update::Update::Full(snapshot)) if snapshot.servers.len() == 7));
     served.stop.cancel();
     while let Ok(Some(_)) = updates.message().await {}
     drop((updates, served.client));

@@ -3,9 +3,10 @@
 mod dangling;
 mod ends;
 mod outages;
-mod people;
-mod provider;
+pub(crate) mod people;
+pub(crate) mod provider;
 mod races;
+mod refreshes;
 mod service;
 mod spool;
 

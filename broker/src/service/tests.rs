@@ -1,5 +1,7 @@
 mod identities;
 
+mod people;
+
 use std::collections::BTreeMap;
 
 use jwt_simple::prelude::{Audiences, Claims, Ed25519KeyPair, EdDSAKeyPairLike as _, UnixTimeStamp};
@@ -66,6 +68,7 @@ pub(crate) struct Fixture {
     store: Arc<SqliteStore>,
     clock: Arc<FixedClock>,
     provider: Arc<Provider>,
+    vault: Vault,
     publisher: Publisher,
     issuers: watch::Sender<Arc<CallerIssuers>>,
     servers: watch::Sender<Arc<Servers>>,
@@ -116,6 +119,7 @@ impl Fixture {
                 ),
                 server("unset", Auth::Header(header(vec![TemplatePart::Secret(unset)]))),
                 server("splitting", Auth::Header(header(vec![split]))),
+                server("own", Auth::AuthorizationCode(people::client(token_url.clone()))),
                 server("cc", Auth::ClientCredentials(client_of(token_url))),
                 server("through", Auth::Passthrough { audience: UPSTREAM.into() }),
             ]),
@@ -154,6 +158,7 @@ impl Fixture {
         })
         .await
         .unwrap();
+        let vault_too = vault.clone();
         let refresher = Refresher::new(refresher::Parts {
             tenant: tenant.clone(),
             broker: "test".into(),
@@ -177,6 +182,7 @@ impl Fixture {
             store: sqlite,
             clock: fixed,
             provider,
+            vault: vault_too,
             publisher: publisher_too,
             issuers,
             servers,

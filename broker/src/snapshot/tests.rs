@@ -268,3 +268,21 @@ fn issuer(name: &str) -> caller::Issuer {
         login: true,
     }
 }
+
+#[tokio::test]
+async fn every_proxy_hears_of_a_hold_and_stays_at_its_version() {
+    let fixture = Fixture::new().await;
+    let version = fixture.publisher.current().snapshot.version;
+    let mut proxies: Vec<_> = (0..3).map(|_| Box::pin(fixture.publisher.updates(version))).collect();
+    for proxy in &mut proxies {
+        assert!(matches!(proxy.next().await.unwrap().update, Some(update::Update::Heartbeat(_))));
+    }
+    let until = START.after(DAY);
+    fixture.publisher.hold("g1", Generation(7), until);
+    for proxy in &mut proxies {
+        let expected = broker::Hold { grant: "g1".into(), generation: 7, until_ms: until.0 };
+        assert_eq!(proxy.next().await.unwrap().update, Some(update::Update::Hold(expected)));
+        let next = proxy.next().await.unwrap().update;
+        assert!(matches!(next, Some(update::Update::Heartbeat(beat)) if beat.version == version), "{next:?}");
+    }
+}

@@ -20,7 +20,7 @@ use crate::tools;
 use crate::workspace::Workspace;
 
 pub(crate) use cargo_deny::cargo_deny;
-pub(crate) use stamp::{replace, replace_private};
+pub(crate) use stamp::{replace, replace_private, replace_program};
 
 /// What `setup` and the commands that begin with it can be told.
 #[derive(Args, Clone, Default)]
@@ -42,6 +42,8 @@ pub(crate) struct Installed {
     pub(crate) wasm_failpoints: PathBuf,
     /// The broker, once built.
     pub(crate) broker: PathBuf,
+    /// The broker that ends on request, once built for the tests.
+    pub(crate) broker_failpoints: PathBuf,
     /// Interpreters that have fastmcp, by `fastmcp-<major>.<minor>`.
     pub(crate) python: BTreeMap<String, PathBuf>,
     /// Packages of the Node.js counterparts.
@@ -71,6 +73,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Installed>
         wasm: workspace.wasm(),
         wasm_failpoints: workspace.wasm_failpoints(),
         broker: workspace.broker(),
+        broker_failpoints: workspace.broker_failpoints(),
     };
     stamp::replace(&directory.join("setup.json"), &serde_json::to_vec_pretty(&installed)?)?;
     Ok(installed)

@@ -1,9 +1,58 @@
-//! People's grants, and a refresh that goes well.
+//! People's grants.
 
 use super::*;
 use crate::model::{AuthorizationCode, PrincipalId, ProviderClient};
-use crate::oauth::profile::{GENERIC, GITHUB, Profile};
-use crate::store::{GrantCommit, Material, Standing};
+use crate::oauth::profile::Profile;
+use crate::store::{GrantCommit, Material};
+
+/// What somebody agrees to: two scopes, for two servers.
+pub(crate) async fn agreed(
+    vault: &Vault,
+    key: GrantKey,
+    generation: Generation,
+    now: UnixTime,
+    access: &str,
+    refresh: Option<&str>,
+) -> GrantCommit {
+    let id = crate::keys::grant_id(&Tenant("t".into()), &key);
+    let refresh = refresh.map(Secret::new);
+    let pair = Pair::new(vault).await.unwrap();
+    let (access_token, refresh_token) = pair.seal(&id, generation, &Secret::new(access), refresh.as_ref());
+    GrantCommit {
+        id,
+        key,
+        generation,
+        material: Material {
+            access_token,
+            refresh_token,
+            issued_at: now,
+            expires_at: now.after(HOUR),
+            refresh_after: now.after(HOUR.mul_f64(0.82)),
+        },
+        scopes: vec!["read".to_owned(), "write".to_owned()],
+        auth_revisions: vec!["r1".to_owned(), "r2".to_owned()],
+        account: Some("account-at-provider".to_owned()),
+        consented_at: Some(now),
+    }
+}
+
+/// The client at a provider with this token endpoint.
+pub(crate) fn provider_client(token_url: url::Url, profile: &'static Profile) -> ProviderClient {
+    let text = |text: &str| Template(vec![TemplatePart::Text(text.to_owned())]);
+    ProviderClient {
+        id: "client".to_owned(),
+        authorization_url: "https://login.example.com/authorize".parse().unwrap(),
+        token_url,
+        revocation_url: None,
+        issuer: None,
+        client_id: text("gate"),
+        client_secret: Some(text("canary-secret")),
+        client_authentication: ClientAuthentication::Post,
+        resource: None,
+        additional_params: vec![],
+        profile,
+    }
+}
 
 /// Just due.
 pub(super) const DUE: Duration = Duration::from_secs(3600 * 86 / 100);
@@ -28,20 +77,7 @@ impl People {
 
     pub(super) async fn with(profile: &'static Profile, limits: Limits) -> Self {
         let fixture = Fixture::with(limits).await;
-        let text = |text: &str| Template(vec![TemplatePart::Text(text.to_owned())]);
-        let client = Arc::new(ProviderClient {
-            id: "client".to_owned(),
-            authorization_url: "https://login.example.com/authorize".parse().unwrap(),
-            token_url: fixture.client.token_url.clone(),
-            revocation_url: None,
-            issuer: None,
-            client_id: text("gate"),
-            client_secret: Some(text("canary-secret")),
-            client_authentication: ClientAuthentication::Post,
-            resource: None,
-            additional_params: vec![],
-            profile,
-        });
+        let client = Arc::new(provider_client(fixture.client.token_url.clone(), profile));
         fixture.provider.answers(200, provider::PAIR);
         Self { fixture, client }
     }
@@ -70,28 +106,8 @@ impl People {
 
     pub(super) async fn next_generation(&self, access: &str, refresh: Option<&str>) -> GrantCommit {
         let (key, now) = (self.alice().grant(), self.fixture.clock.now());
-        let id = crate::keys::grant_id(&Tenant("t".into()), &key);
         let before = self.fixture.store.grant(&key).await.unwrap().map_or(0, |stored| stored.generation.0);
-        let generation = Generation(before + 1);
-        let refresh = refresh.map(Secret::new);
-        let pair = Pair::new(&self.fixture.vault).await.unwrap();
-        let (access_token, refresh_token) = pair.seal(&id, generation, &Secret::new(access), refresh.as_ref());
-        GrantCommit {
-            id,
-            key,
-            generation,
-            material: Material {
-                access_token,
-                refresh_token,
-                issued_at: now,
-                expires_at: now.after(HOUR),
-                refresh_after: now.after(HOUR.mul_f64(0.82)),
-            },
-            scopes: vec!["read".to_owned(), "write".to_owned()],
-            auth_revisions: vec!["r1".to_owned(), "r2".to_owned()],
-            account: Some("alice@provider".to_owned()),
-            consented_at: Some(now),
-        }
+        agreed(&self.fixture.vault, key, Generation(before + 1), now, access, refresh).await
     }
 
     pub(super) async fn token(&self, need: Need) -> Result<String, RefreshError> {
@@ -124,139 +140,4 @@ impl People {
         };
         self.fixture.provider.seen().iter().map(sent).collect()
     }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn two_servers_of_one_strict_grant_share_one_request_and_both_work() {
-    let people = People::at(&GENERIC).await;
-    people.agrees(Some("canary-refresh-0")).await;
-    let servers = [people.server(&["read"], "r1", "alice"), people.server(&["read", "write"], "r2", "alice")];
-    for round in 1..=20 {
-        people.fixture.clock.advance(HOUR);
-        let callers: Vec<_> = (0..50).map(|n| spawn(&people.fixture.refresher, &servers[n % 2], Need::Live)).collect();
-        for caller in callers {
-            assert_eq!(text(&caller.await.unwrap().unwrap()), format!("canary-token-{round}"));
-        }
-        assert_eq!(people.fixture.provider.count(), round);
-    }
-}
-
-#[tokio::test]
-async fn refuses_whom_nobody_gave_what_the_server_needs_and_asks_no_provider() {
-    let people = People::at(&GENERIC).await;
-    assert_eq!(people.reason().await, ConsentReason::Missing);
-    people.agrees(Some("canary-refresh-0")).await;
-    let refusals = [
-        (people.server(&["read"], "r1", "bob"), ConsentReason::Missing),
-        (people.server(&["read"], "r3", "alice"), ConsentReason::Settings),
-        (people.server(&["read", "admin"], "r1", "alice"), ConsentReason::Scopes),
-    ];
-    for (server, reason) in refusals {
-        let error = people.fixture.refresher.token(&server, Need::Live).await.unwrap_err();
-        assert!(matches!(error, RefreshError::NeedsConsent { reason: why } if why == reason), "{error:?}");
-    }
-    assert_eq!(people.fixture.provider.count(), 0);
-}
-
-#[tokio::test]
-async fn another_servers_token_in_memory_opens_no_door_that_was_not_agreed_to() {
-    let people = People::at(&GENERIC).await;
-    people.agrees(Some("canary-refresh-0")).await;
-    assert_eq!(people.token(Need::Live).await.unwrap(), "canary-agreed");
-    let wider = people.server(&["admin"], "r1", "alice");
-    assert!(people.fixture.refresher.token(&wider, Need::Live).await.is_err());
-}
-
-#[tokio::test]
-async fn an_ended_grant_says_why() {
-    let people = People::at(&GENERIC).await;
-    let ends = [
-        (Standing::Revoked("holder".into()), ConsentReason::Revoked),
-        (ConsentReason::InvalidGrant.as_standing(), ConsentReason::InvalidGrant),
-        (ConsentReason::Rejected.as_standing(), ConsentReason::Rejected),
-    ];
-    for (standing, reason) in ends {
-        people.agrees(Some("canary-refresh-0")).await;
-        people.token(Need::Live).await.unwrap();
-        let stored = people.stored().await;
-        people.fixture.store.end_grant(&stored.id, stored.generation, &standing).await.unwrap();
-        people.fixture.refresher.forget(&stored.key);
-        assert_eq!(people.reason().await, reason);
-    }
-}
-
-#[tokio::test]
-async fn due_grants_are_refreshed_behind_callers_that_go_on_with_the_old_token() {
-    let people = People::at(&GENERIC).await;
-    people.agrees(Some("canary-refresh-0")).await;
-    people.fixture.clock.advance(DUE);
-    assert_eq!(people.token(Need::Live).await.unwrap(), "canary-agreed");
-    people.until_idle().await;
-    assert_eq!(people.token(Need::Live).await.unwrap(), "canary-token-1");
-    let stored = people.stored().await;
-    assert_eq!((stored.generation, stored.intent), (Generation(2), None));
-    assert_eq!(stored.account.as_deref(), Some("alice@provider"));
-}
-
-#[tokio::test]
-async fn i5_the_old_refresh_token_stays_when_no_other_is_given() {
-    let people = People::at(&GENERIC).await;
-    people.agrees(Some("canary-refresh-0")).await;
-    people.fixture.provider.answers(201, provider::TOKEN);
-    for round in 1..=3 {
-        people.fixture.clock.advance(HOUR);
-        assert_eq!(people.token(Need::Live).await.unwrap(), format!("canary-token-{round}"));
-    }
-    assert_eq!(people.sent(), ["canary-refresh-0"; 3]);
-}
-
-#[tokio::test]
-async fn narrowed_scopes_are_noticed_and_no_refresh_widens_them() {
-    let people = People::at(&GENERIC).await;
-    people.agrees(Some("canary-refresh-0")).await;
-    people.fixture.clock.advance(HOUR);
-    let narrowed = provider::PAIR.replace('{', r#"{"scope":"read admin","#);
-    people.fixture.provider.answers(200, &narrowed);
-    let writer = people.server(&["write"], "r2", "alice");
-    let error = people.fixture.refresher.token(&writer, Need::Live).await.unwrap_err();
-    assert!(matches!(error, RefreshError::NeedsConsent { reason: ConsentReason::Scopes }), "{error:?}");
-    assert_eq!(people.token(Need::Live).await.unwrap(), "canary-token-1");
-    assert_eq!(people.stored().await.scopes, ["read"]);
-}
-
-#[tokio::test]
-async fn i5_a_caller_that_gives_up_does_not_lose_the_pair() {
-    let people = People::at(&GENERIC).await;
-    people.agrees(Some("canary-refresh-0")).await;
-    people.fixture.clock.advance(HOUR);
-    people.fixture.provider.gate.send_replace(false);
-    let caller = spawn(&people.fixture.refresher, &people.alice(), Need::Live);
-    people.fixture.provider.until_asked(1).await;
-    caller.abort();
-    assert!(caller.await.unwrap_err().is_cancelled());
-    people.fixture.provider.gate.send_replace(true);
-    people.until_idle().await;
-    assert_eq!(people.token(Need::Live).await.unwrap(), "canary-token-1");
-    assert_eq!(people.fixture.provider.count(), 1);
-}
-
-#[tokio::test]
-async fn proxies_hold_a_token_that_is_about_to_die_and_callers_wait_for_the_next() {
-    let people = People::at(&GITHUB).await;
-    people.agrees(Some("canary-refresh-0")).await;
-    people.token(Need::Live).await.unwrap();
-    people.fixture.clock.advance(DUE);
-    people.fixture.provider.gate.send_replace(false);
-    let first = spawn(&people.fixture.refresher, &people.alice(), Need::Live);
-    people.fixture.provider.until_asked(1).await;
-    let stored = people.stored().await;
-    let told = people.fixture.held.0.lock().unwrap().clone();
-    assert_eq!(told, [(stored.id, Generation(1), stored.intent.unwrap().deadline)]);
-    let second = spawn(&people.fixture.refresher, &people.alice(), Need::Live);
-    let elsewhere = spawn(&people.fixture.other_broker(), &people.alice(), Need::Live);
-    people.fixture.provider.gate.send_replace(true);
-    for caller in [first, second, elsewhere] {
-        assert_eq!(text(&caller.await.unwrap().unwrap()), "canary-token-1");
-    }
-    assert_eq!(people.fixture.provider.count(), 1);
 }

@@ -28,7 +28,7 @@ type Said = (u16, Vec<(&'static str, String)>, String);
 pub(super) const TOKEN: &str = r#"{"access_token":"canary-token-NUMBER","expires_in":3600}"#;
 
 /// The `n`th pair.
-pub(super) const PAIR: &str =
+pub(crate) const PAIR: &str =
     r#"{"access_token":"canary-token-NUMBER","refresh_token":"canary-refresh-NUMBER","expires_in":3600}"#;
 
 impl Provider {
@@ -95,7 +95,7 @@ impl Provider {
     }
 
     /// Takes this refresh token and then its successors, each once.
-    pub(super) fn is_strict(&self, valid: &str) {
+    pub(crate) fn is_strict(&self, valid: &str) {
         *self.valid.lock().unwrap() = Some(valid.to_owned());
     }
 
