@@ -181,7 +181,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         }
     });
 
-    let resources = xds::follow(registry.subscribe(), xds::Upstream::new(config.upstream.ca_file.clone()));
+    let resources = xds::follow(registry.subscribe(), xds::Upstream::new(config.upstream.ca_file.clone(), address));
     let gate = grpc::router(service, stop.clone())
         .add_service(xds::Ads::new(resources, stop.clone()).service())
         .serve_with_incoming_shutdown(proxies.incoming(), stop.clone().cancelled_owned());

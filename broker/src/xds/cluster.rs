@@ -1,6 +1,7 @@
 //! One server's Envoy cluster: the only one that may receive its credential, to the origin of its URL and no other (I12).
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,8 +9,8 @@ use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, CustomClusterType, DiscoveryType};
 use envoy_types::pb::envoy::config::cluster::v3::{CircuitBreakers, Cluster};
 use envoy_types::pb::envoy::config::core::v3::{
-    Address, DataSource, Http1ProtocolOptions, Http2ProtocolOptions, HttpProtocolOptions as CommonOptions,
-    SocketAddress, TransportSocket, address, data_source, socket_address, transport_socket,
+    self as core, Address, DataSource, Http1ProtocolOptions, Http2ProtocolOptions,
+    HttpProtocolOptions as CommonOptions, TransportSocket, address, data_source, socket_address, transport_socket,
 };
 use envoy_types::pb::envoy::config::endpoint::v3::{
     ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints, lb_endpoint,
@@ -55,12 +56,14 @@ const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptio
 pub struct Upstream {
     /// CA bundle that upstream certificates are verified with: an absolute path, read by Envoy.
     pub ca_file: PathBuf,
+    /// The broker's own HTTP listener, where the pages are.
+    pub pages: SocketAddr,
 }
 
 impl Upstream {
     /// Verifies with `ca_file`, or the system's bundle.
-    pub fn new(ca_file: Option<PathBuf>) -> Self {
-        Self { ca_file: ca_file.unwrap_or_else(|| PathBuf::from(SYSTEM_CA_FILE)) }
+    pub fn new(ca_file: Option<PathBuf>, pages: SocketAddr) -> Self {
+        Self { ca_file: ca_file.unwrap_or_else(|| PathBuf::from(SYSTEM_CA_FILE)), pages }
     }
 }
 
@@ -88,15 +91,24 @@ pub(super) fn cluster(server: &Server, upstream: &Upstream) -> Result<Cluster, U
         "http" => return Err(Unroutable::Plaintext),
         _ => return Err(Unroutable::Scheme),
     };
-    let name = server.cluster();
+    let connected = connected(&server.cluster(), &host, port, tls);
+    Ok(Cluster { transport_socket: tls.then(|| transport_socket(&host, upstream)), ..connected })
+}
+
+/// A cluster without TLS, which is for this machine only.
+pub(super) fn plaintext(name: &str, host: &Host<&str>, port: u16) -> Cluster {
+    connected(name, host, port, false)
+}
+
+fn connected(name: &str, host: &Host<&str>, port: u16, tls: bool) -> Cluster {
     let discovery = match host {
         Host::Domain(_) => ClusterDiscoveryType::ClusterType(by_name()),
         Host::Ipv4(_) | Host::Ipv6(_) => ClusterDiscoveryType::Type(DiscoveryType::Static.into()),
     };
-    Ok(Cluster {
+    Cluster {
         cluster_discovery_type: Some(discovery),
         connect_timeout: Some(duration(CONNECT_TIMEOUT)),
-        load_assignment: Some(endpoint(&name, &host, port)),
+        load_assignment: Some(endpoint(name, host, port)),
         circuit_breakers: Some(CircuitBreakers {
             thresholds: vec![Thresholds {
                 max_connections: Some(UInt32Value { value: MAX_REQUESTS }),
@@ -108,10 +120,9 @@ pub(super) fn cluster(server: &Server, upstream: &Upstream) -> Result<Cluster, U
             per_host_thresholds: Vec::new(),
         }),
         typed_extension_protocol_options: HashMap::from([(HTTP_OPTIONS.to_owned(), pack_any(http_options(tls)))]),
-        transport_socket: tls.then(|| transport_socket(&host, upstream)),
-        name,
+        name: name.to_owned(),
         ..Cluster::default()
-    })
+    }
 }
 
 /// Found by DNS, and kept while addresses come and go: an open stream outlives the address it was opened to.
@@ -139,10 +150,10 @@ fn is_loopback(host: &Host<&str>) -> bool {
 }
 
 fn endpoint(cluster: &str, host: &Host<&str>, port: u16) -> ClusterLoadAssignment {
-    let address = SocketAddress {
+    let address = core::SocketAddress {
         address: literal(host),
         port_specifier: Some(socket_address::PortSpecifier::PortValue(port.into())),
-        ..SocketAddress::default()
+        ..core::SocketAddress::default()
     };
     let endpoint = Endpoint {
         address: Some(Address { address: Some(address::Address::SocketAddress(address)) }),

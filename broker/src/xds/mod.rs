@@ -1,6 +1,7 @@
 //! Envoy's xDS server (ADS, state of the world): routes and clusters of the registered servers.
 
 mod cluster;
+mod pages;
 mod resources;
 mod route;
 mod subscriptions;

@@ -1,4 +1,4 @@
-//! The one route configuration: every path of every server to its own cluster, and 404 for all else.
+//! The one route configuration: every path of every server to its own cluster, the broker's pages, and 404 for all else.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use url::Url;
 
-use super::duration;
+use super::{duration, pages};
 use crate::model::Server;
 
 /// Name that Envoy's listener asks for.
@@ -37,6 +37,7 @@ pub(super) fn routes<'a>(servers: impl Iterator<Item = &'a Server>) -> RouteConf
     let mut routes: Vec<Route> = servers
         .flat_map(|server| server.paths().into_iter().map(|path| route(server, path)).collect::<Vec<_>>())
         .collect();
+    routes.extend(pages::routes());
     routes.push(nothing());
     RouteConfiguration {
         name: ROUTES.to_owned(),
@@ -47,7 +48,6 @@ pub(super) fn routes<'a>(servers: impl Iterator<Item = &'a Server>) -> RouteConf
             routes,
             ..VirtualHost::default()
         }],
-        request_headers_to_remove: NOT_FOR_UPSTREAMS.map(str::to_owned).to_vec(),
         ..RouteConfiguration::default()
     }
 }
@@ -65,6 +65,7 @@ fn route(server: &Server, path: String) -> Route {
             idle_timeout: Some(duration(STREAM_IDLE)),
             ..RouteAction::default()
         })),
+        request_headers_to_remove: NOT_FOR_UPSTREAMS.map(str::to_owned).to_vec(),
         ..Route::default()
     }
 }

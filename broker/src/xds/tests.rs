@@ -4,15 +4,16 @@ use crate::model::{Auth, Server, ServerName};
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
-use envoy_types::pb::envoy::config::route::v3::RouteConfiguration;
 use envoy_types::pb::envoy::config::route::v3::route::Action;
 use envoy_types::pb::envoy::config::route::v3::route_action::{ClusterSpecifier, HostRewriteSpecifier};
+use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
+use envoy_types::pb::envoy::config::route::v3::{FilterConfig, Route, RouteConfiguration};
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::UpstreamTlsContext;
 use envoy_types::pb::envoy::extensions::transport_sockets::tls::v3::common_tls_context::ValidationContextType;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
 use envoy_types::pb::google::rpc::Status as RpcStatus;
-use prost::Message;
+use prost::{Message, Name};
 
 fn server(name: &str, url: &str) -> Server {
     Server {
@@ -26,7 +27,7 @@ fn server(name: &str, url: &str) -> Server {
 }
 
 fn upstream() -> Upstream {
-    Upstream::new(None)
+    Upstream::new(None, ([127, 0, 0, 1], 10001).into())
 }
 
 fn servers(revision: u64, servers: &[Server]) -> Arc<Servers> {
@@ -36,6 +37,16 @@ fn servers(revision: u64, servers: &[Server]) -> Arc<Servers> {
 
 fn resources(revision: u64, list: &[Server]) -> Arc<Resources> {
     Arc::new(Resources::new(&servers(revision, list), &upstream()))
+}
+
+fn routes_of(resources: &Resources) -> Vec<Route> {
+    let mut routes = RouteConfiguration::decode(resources.of(Kind::Routes).resources[0].value.as_slice()).unwrap();
+    routes.virtual_hosts.remove(0).routes
+}
+
+fn names_of_clusters(resources: &Resources) -> Vec<String> {
+    let clusters = &resources.of(Kind::Clusters).resources;
+    clusters.iter().map(|cluster| Cluster::decode(cluster.value.as_slice()).unwrap().name).collect()
 }
 
 fn cluster(url: &str) -> Result<Cluster, Unroutable> {
@@ -121,19 +132,21 @@ fn refuses_other_schemes() {
 fn i12_an_unroutable_server_has_neither_cluster_nor_route() {
     let resources =
         resources(1, &[server("demo/bad", "http://mcp.example.com/"), server("demo/echo", "http://127.0.0.1:1/")]);
-    assert_eq!(resources.of(Kind::Clusters).resources.len(), 1);
-    let routes = RouteConfiguration::decode(resources.of(Kind::Routes).resources[0].value.as_slice()).unwrap();
-    let names: Vec<_> = routes.virtual_hosts[0].routes.iter().map(|route| route.name.as_str()).collect();
+    assert_eq!(names_of_clusters(&resources), ["mcp:demo/echo", "sallyport-pages"]);
+    let routes = routes_of(&resources);
+    let names: Vec<_> =
+        routes.iter().map(|route| route.name.as_str()).filter(|name| *name != "sallyport-pages").collect();
     assert_eq!(names, ["demo/echo", "nothing"]);
 }
 
 #[test]
 fn a_route_leads_to_the_servers_own_cluster_host_and_path_and_nothing_is_retried() {
     let resources = resources(1, &[server("demo/echo", "https://mcp.example.com:8443/v1/mcp?k=1")]);
-    let routes = RouteConfiguration::decode(resources.of(Kind::Routes).resources[0].value.as_slice()).unwrap();
-    let Some(Action::Route(action)) = routes.virtual_hosts[0].routes[0].action.clone() else {
-        panic!("not a route");
-    };
+    let route = routes_of(&resources).swap_remove(0);
+    for removed in ["x-forwarded-for", "x-forwarded-proto", "x-tfy-mcp-headers", "x-upstream-authorization"] {
+        assert!(route.request_headers_to_remove.iter().any(|name| name == removed), "{removed}");
+    }
+    let Some(Action::Route(action)) = route.action else { panic!("not a route") };
     assert_eq!(action.cluster_specifier, Some(ClusterSpecifier::Cluster("mcp:demo/echo".to_owned())));
     let host = HostRewriteSpecifier::HostRewriteLiteral("mcp.example.com:8443".to_owned());
     assert_eq!(action.host_rewrite_specifier, Some(host));
@@ -144,11 +157,45 @@ fn a_route_leads_to_the_servers_own_cluster_host_and_path_and_nothing_is_retried
 
 #[test]
 fn what_is_not_a_server_is_not_found() {
-    let resources = resources(0, &[]);
-    let routes = RouteConfiguration::decode(resources.of(Kind::Routes).resources[0].value.as_slice()).unwrap();
-    assert!(
-        matches!(&routes.virtual_hosts[0].routes[0].action, Some(Action::DirectResponse(answer)) if answer.status == 404)
-    );
+    let last = routes_of(&resources(0, &[])).pop().unwrap();
+    assert!(matches!(&last.action, Some(Action::DirectResponse(answer)) if answer.status == 404));
+}
+
+#[test]
+fn the_filter_is_off_for_the_pages_and_for_nothing_else() {
+    let resources = resources(1, &[server("demo/echo", "https://mcp.example.com/mcp")]);
+    let (mut exact, mut below) = (Vec::new(), Vec::new());
+    for route in routes_of(&resources) {
+        if route.name != "sallyport-pages" {
+            assert!(route.typed_per_filter_config.is_empty(), "{}", route.name);
+            continue;
+        }
+        let config = &route.typed_per_filter_config["sallyport"];
+        assert_eq!(config.type_url, FilterConfig::type_url());
+        let expected = FilterConfig { disabled: true, ..FilterConfig::default() };
+        assert_eq!(FilterConfig::decode(config.value.as_slice()).unwrap(), expected);
+        let Some(Action::Route(action)) = route.action else { panic!("not a route") };
+        assert_eq!(action.cluster_specifier, Some(ClusterSpecifier::Cluster("sallyport-pages".to_owned())));
+        // Host and path go on as they came.
+        assert_eq!((action.host_rewrite_specifier, action.prefix_rewrite.as_str()), (None, ""));
+        match route.r#match.unwrap().path_specifier.unwrap() {
+            PathSpecifier::Path(path) => exact.push(path),
+            PathSpecifier::Prefix(path) => below.push(path),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(exact, ["/connections", "/signin", "/signout"]);
+    assert_eq!(below, ["/connect/", "/connections/", "/oauth/callback/", "/signin/"]);
+}
+
+#[test]
+fn the_pages_are_found_where_the_broker_listens() {
+    for (listener, connected) in [("127.0.0.1:7", "127.0.0.1"), ("0.0.0.0:7", "127.0.0.1"), ("[::]:7", "::1")] {
+        let cluster = super::pages::cluster(listener.parse().unwrap());
+        let endpoints = format!("{:?}", cluster.load_assignment.unwrap());
+        assert!(endpoints.contains(&format!("address: \"{connected}\"")), "{listener}: {endpoints}");
+        assert_eq!(cluster.transport_socket, None);
+    }
 }
 
 #[test]
@@ -255,12 +302,14 @@ async fn a_new_server_is_sent_at_once_and_shutdown_ends_the_stream() {
     let mut responses = client.stream_aggregated_resources(ReceiverStream::new(receiver)).await.unwrap().into_inner();
     for kind in Kind::ALL {
         let response = responses.message().await.unwrap().unwrap();
-        assert_eq!((response.type_url.clone(), response.resources.len()), (kind.type_url(), 1));
+        // The server's cluster and the pages'; one configuration of routes.
+        let count = if kind == Kind::Clusters { 2 } else { 1 };
+        assert_eq!((response.type_url.clone(), response.resources.len()), (kind.type_url(), count));
         requests.send(accept(kind, if kind == Kind::Routes { &["sallyport"] } else { &[] }, &response)).await.unwrap();
     }
     registry.send_replace(servers(2, &[one, server("demo/new", "http://127.0.0.1:2/")]));
     let clusters = responses.message().await.unwrap().unwrap();
-    assert_eq!((clusters.type_url.clone(), clusters.resources.len()), (Kind::Clusters.type_url(), 2));
+    assert_eq!((clusters.type_url.clone(), clusters.resources.len()), (Kind::Clusters.type_url(), 3));
     assert_eq!(responses.message().await.unwrap().unwrap().type_url, Kind::Routes.type_url());
     shutdown.cancel();
     assert_eq!(responses.message().await.unwrap(), None);
