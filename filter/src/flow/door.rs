@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use sallyport_caller::{Caller, Door, TokenError};
+use sha2::{Digest, Sha256};
 
 use super::{
     AwaitBody, AwaitKey, Env, Flow, Host, Message, Opened, Session, Step, Verb, refuse, request_id, unavailable,
@@ -82,7 +83,7 @@ impl Flow {
             return refuse(&Rejection::TokenInQuery, &context, env);
         }
         let inbound = bearer(&head).and_then(|token| {
-            let hash = hmac_sha256::Hash::hash(token);
+            let hash = TokenHash::from(Sha256::digest(token));
             authenticate(token, &hash, &snapshot, now_ms, env).map(|inbound| (inbound, hash))
         });
         let (inbound, token_hash) = match inbound {

