@@ -188,12 +188,12 @@ impl Idp {
     }
 }
 
-fn counterpart(file: &str) -> std::path::PathBuf {
+pub(crate) fn counterpart(file: &str) -> std::path::PathBuf {
     root().join("tests/counterparts").join(file)
 }
 
 /// What a counterpart says when it serves.
-async fn first_line(child: &Child) -> Value {
+pub(crate) async fn first_line(child: &Child) -> Value {
     eventually("a counterpart serves", async || {
         child.log().lines().find_map(|line| serde_json::from_str::<Value>(line).ok().filter(Value::is_object))
     })

@@ -23,6 +23,8 @@ pub struct Setup {
     pub node_modules: PathBuf,
     /// Node's binary.
     pub node: PathBuf,
+    /// Chromium's binary.
+    pub chromium: Option<PathBuf>,
 }
 
 static SETUP: LazyLock<Setup> = LazyLock::new(|| {

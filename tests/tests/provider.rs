@@ -6,6 +6,8 @@
 mod authorize;
 #[path = "provider/browser.rs"]
 mod browser;
+#[path = "provider/chromium.rs"]
+mod chromium;
 #[path = "provider/faults.rs"]
 mod faults;
 #[path = "provider/real.rs"]

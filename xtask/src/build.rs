@@ -16,9 +16,7 @@ use crate::workspace::Workspace;
 /// Those of the set-up, or that a build failed (its errors are on the terminal).
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Installed> {
     let installed = setup::run(workspace, options)?;
-    println!("build");
-    step("filter", || filter(workspace, installed.wasm_source, &[], &workspace.wasm()))?;
-    step("broker", || broker(workspace))?;
+    what_ships(workspace, &installed)?;
     Ok(installed)
 }
 
@@ -27,13 +25,20 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Installed>
 /// # Errors
 /// As [`run`].
 pub(crate) fn with_test_parts(workspace: &Workspace, options: &Options) -> Result<Installed> {
-    let installed = run(workspace, options)?;
+    let installed = setup::for_tests(workspace, options)?;
+    what_ships(workspace, &installed)?;
     let features = ["--features", "failpoints"];
     step("filter that traps on request", || {
         filter(workspace, installed.wasm_source, &features, &workspace.wasm_failpoints())
     })?;
     step("broker that ends on request", || broker_failpoints(workspace))?;
     Ok(installed)
+}
+
+fn what_ships(workspace: &Workspace, installed: &Installed) -> Result<()> {
+    println!("build");
+    step("filter", || filter(workspace, installed.wasm_source, &[], &workspace.wasm()))?;
+    step("broker", || broker(workspace))
 }
 
 /// In one target directory for all features: dependencies are compiled once.

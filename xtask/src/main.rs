@@ -42,7 +42,7 @@ enum Command {
 fn main() -> ExitCode {
     let workspace = Workspace::find();
     let outcome = match Arguments::parse().command {
-        Command::Setup(options) => setup::run(&workspace, &options).map(|_| ExitCode::SUCCESS),
+        Command::Setup(options) => setup::for_tests(&workspace, &options).map(|_| ExitCode::SUCCESS),
         Command::Build(options) => build::with_test_parts(&workspace, &options).map(|_| ExitCode::SUCCESS),
         Command::Up(options) => up::run(&workspace, &options),
         Command::Lint => lint::run(&workspace),

@@ -2,6 +2,7 @@
 
 mod apt;
 mod cargo_deny;
+mod chromium;
 mod envoy;
 mod node;
 mod python;
@@ -50,15 +51,33 @@ pub(crate) struct Installed {
     pub(crate) node_modules: PathBuf,
     /// Node.js.
     pub(crate) node: PathBuf,
+    /// Chromium, if it is there: only the tests look at pages.
+    pub(crate) chromium: Option<PathBuf>,
     /// Where the wasm standard library comes from.
     pub(crate) wasm_source: wasm::Source,
 }
 
-/// Checks the tools and installs the rest. Several at once wait for each other.
+/// Checks the tools and installs what the demo needs. Several at once wait for each other.
 ///
 /// # Errors
 /// What is missing and how to get it.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Installed> {
+    install(workspace, options, || Ok(chromium::find()))
+}
+
+/// The same, and the browser that only the tests need.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn for_tests(workspace: &Workspace, options: &Options) -> Result<Installed> {
+    install(workspace, options, || chromium::install(workspace).map(Some))
+}
+
+fn install(
+    workspace: &Workspace,
+    options: &Options,
+    chromium: impl FnOnce() -> Result<Option<PathBuf>>,
+) -> Result<Installed> {
     println!("set-up");
     tools::check()?;
     let directory = workspace.setup();
@@ -70,6 +89,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Installed>
         python: python::install(workspace)?,
         node_modules: node::install(workspace)?,
         node: node::program()?,
+        chromium: chromium()?,
         wasm: workspace.wasm(),
         wasm_failpoints: workspace.wasm_failpoints(),
         broker: workspace.broker(),
