@@ -75,6 +75,15 @@ impl Refresh {
         let inner = &self.inner;
         let opened = inner.open_refresh_token(&ready.id, spare.generation, &spare.refresh_token).await;
         let Ok(refresh_token) = opened else { return self.end(&ready.stored, ConsentReason::InvalidGrant).await };
+        // A second request takes its own time.
+        let takes = inner.limits.provider + inner.limits.commit;
+        let intent = inner.owner.intent(ready.intent.attempt, inner.clock.now(), takes);
+        match inner.store.take_intent(&ready.id, ready.stored.generation, &intent, Some(&ready.intent)).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict) => return Ok(Turn::Again),
+            Err(error) => return Err(RefreshError::store(error)),
+        }
+        let ready = Ready { intent, ..ready };
         let asked = inner.ask(&self.client, &ready.registered, &refresh_token).await;
         match asked.result {
             Ok(token) => self.store(Ready { refresh_token, ..ready }, token, asked.took, asked.answered_at).await,
@@ -126,6 +135,13 @@ impl Refresh {
         }
         inner.forget(&self.key);
         self.count(reason.code());
+        // Of what the provider said there is a record already.
+        if reason != ConsentReason::InvalidGrant {
+            let account = stored.account.as_deref().unwrap_or_default();
+            let ended =
+                Event::refresh_failed(&stored.id, stored.generation, account, reason.code(), Duration::ZERO);
+            inner.remember(ended).await;
+        }
         tracing::warn!(
             grant = stored.id,
             reason = reason.code(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Refresher;
+use super::{RefreshError, Refresher};
 
 /// How often due grants are looked for.
 const TICK: Duration = Duration::from_secs(1);
@@ -46,8 +46,10 @@ impl Refresher {
             started += 1;
             let inner = Arc::clone(inner);
             tokio::spawn(async move {
-                if !matches!(flight.landed().await, Some(Ok(_))) {
-                    inner.recent.put_back(key, used);
+                match flight.landed().await {
+                    // Its holder comes back to it, if they agree again.
+                    Some(Ok(_) | Err(RefreshError::NeedsConsent { .. })) => {}
+                    Some(Err(_)) | None => inner.recent.put_back(key, used),
                 }
             });
         }

@@ -43,6 +43,8 @@ async fn a_refused_token_without_a_refresh_token_is_over() {
     let error = people.token(Need::LaterThan(Generation(1))).await.unwrap_err();
     assert!(matches!(error, RefreshError::NeedsConsent { reason: ConsentReason::Rejected }), "{error:?}");
     assert_eq!(people.reason().await, ConsentReason::Rejected);
+    let rows = people.fixture.store.audit(0, "", "", "refresh.failed", 10).await.unwrap();
+    assert!(rows.len() == 1 && rows[0].entry.json.contains("rejected"), "{rows:?}");
 }
 
 #[tokio::test]
