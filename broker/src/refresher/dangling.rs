@@ -1,15 +1,20 @@
-//! What earlier starts of this broker have left unfinished, taken up again.
+//! What others have begun: other brokers are waited for, what earlier starts of this one have left is taken up again.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 
-use super::refresh::Refresh;
+use super::refresh::{Refresh, Turn};
+use super::source::host;
 use super::{Inner, RefreshError, Refresher};
 use crate::keys::{Key, Purpose};
 use crate::model::ProviderClient;
 use crate::store::StoredGrant;
+
+/// How often a grant that another broker refreshes is looked at.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Grants recovered at the same time.
 const AT_ONCE: usize = 8;
@@ -49,5 +54,22 @@ impl Inner {
             Some(Err(error)) => tracing::warn!(grant = stored.id, %error, "a refresh that was cut off is not done"),
             None => tracing::error!(grant = stored.id, "a refresh that was cut off was lost"),
         }
+    }
+}
+
+impl Refresh {
+    /// Another broker is at it. What it stores, or that it gave up, is in the store.
+    pub(super) async fn wait_for_another_broker(&self, stored: &StoredGrant) -> Result<Turn, RefreshError> {
+        let inner = &self.inner;
+        let patience = Instant::now() + inner.limits.provider + inner.limits.commit;
+        while Instant::now() < patience {
+            tokio::time::sleep(LOOK).await;
+            let now = inner.store.grant(&self.grant).await.map_err(RefreshError::store)?;
+            let deadline_passed = stored.intent.as_ref().is_none_or(|intent| inner.clock.now() > intent.deadline);
+            if deadline_passed || now.as_ref() != Some(stored) {
+                return Ok(Turn::Again);
+            }
+        }
+        Err(RefreshError::Overdue { host: host(&self.client.token_url) })
     }
 }

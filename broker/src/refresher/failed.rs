@@ -6,6 +6,7 @@ use super::refresh::{Ready, Refresh, Turn};
 use super::source::host;
 use super::{ConsentReason, RefreshError};
 use crate::audit::Event;
+use crate::oauth::profile::Rotation;
 use crate::oauth::{RefusalCode, TokenEndpointError};
 use crate::store::{Material, Spare, Standing, StoreError, StoredGrant};
 
@@ -36,10 +37,26 @@ impl Refresh {
             TokenEndpointError::Malformed(_) => (unavailable(host), None),
         };
         self.count(if may_have_acted { "unknown" } else { "failed" });
-        if !may_have_acted {
-            self.give_back(ready).await;
+        let last_attempt_in = match may_have_acted {
+            true => self.before_the_last_attempt(ready),
+            false => {
+                self.give_back(ready).await;
+                None
+            }
+        };
+        self.inner.backoffs.failed(&self.key, why, retry_after.max(last_attempt_in), self.inner.clock.now())
+    }
+
+    /// Where a refresh token can be used up, only one more request may follow one whose answer never came: it waits, so
+    /// that a provider that hangs for minutes costs no grant, as long as the old access token serves meanwhile.
+    fn before_the_last_attempt(&self, ready: &Ready) -> Option<Duration> {
+        let half = ready.material.expires_at.since(self.inner.clock.now()) / 2;
+        match self.client.profile.rotation {
+            Rotation::NonRotating | Rotation::OldValid => None,
+            Rotation::Grace(_) | Rotation::Strict if self.client.profile.refresh_kills_access_token => None,
+            Rotation::Grace(window) => Some(half.min(window / 2)),
+            Rotation::Strict => Some(half),
         }
-        self.inner.backoffs.failed(&self.key, why, retry_after, self.inner.clock.now())
     }
 
     /// The provider has certainly not acted: the refresh token is as good as before, and so is the access token.
@@ -138,8 +155,7 @@ impl Refresh {
         // Of what the provider said there is a record already.
         if reason != ConsentReason::InvalidGrant {
             let account = stored.account.as_deref().unwrap_or_default();
-            let ended =
-                Event::refresh_failed(&stored.id, stored.generation, account, reason.code(), Duration::ZERO);
+            let ended = Event::refresh_failed(&stored.id, stored.generation, account, reason.code(), Duration::ZERO);
             inner.remember(ended).await;
         }
         tracing::warn!(

@@ -9,7 +9,7 @@ use super::due::{self, Chance};
 use super::intent::Right;
 use super::renewal::Renewed;
 use super::seal::Pair;
-use super::source::{host, is_live};
+use super::source::is_live;
 use super::{ConsentReason, Inner, Moment, OpenedToken, RefreshError};
 use crate::audit::Event;
 use crate::failpoint::{self, Point};
@@ -21,9 +21,6 @@ use crate::store::{GrantCommit, Intent, Material, StoreError, StoredGrant};
 
 /// Turns taken at most: each that comes to nothing is one that somebody else has won.
 const MAX_TURNS: usize = 8;
-
-/// How often a grant that another broker refreshes is looked at.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// The refresh of one grant.
 pub(super) struct Refresh {
@@ -227,21 +224,6 @@ impl Refresh {
         };
         let token = OpenedToken::of_commit(token.access_token, &record);
         (record, token)
-    }
-
-    /// Another broker is at it. What it stores, or that it gave up, is in the store.
-    async fn wait_for_another_broker(&self, stored: &StoredGrant) -> Result<Turn, RefreshError> {
-        let inner = &self.inner;
-        let patience = Instant::now() + inner.limits.provider + inner.limits.commit;
-        while Instant::now() < patience {
-            tokio::time::sleep(LOOK).await;
-            let now = inner.store.grant(&self.grant).await.map_err(RefreshError::store)?;
-            let deadline_passed = stored.intent.as_ref().is_none_or(|intent| inner.clock.now() > intent.deadline);
-            if deadline_passed || now.as_ref() != Some(stored) {
-                return Ok(Turn::Again);
-            }
-        }
-        Err(RefreshError::Overdue { host: host(&self.client.token_url) })
     }
 
     pub(super) fn count(&self, outcome: &'static str) {

@@ -77,6 +77,23 @@ async fn an_answer_that_never_comes_or_makes_no_sense_leaves_the_intent() {
 }
 
 #[tokio::test]
+async fn l7_the_last_attempt_at_a_strict_provider_that_hangs_waits_while_the_old_token_serves() {
+    let people = People::impatient(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    people.fixture.clock.advance(DUE);
+    people.fixture.provider.gate.send_replace(false);
+    // Seven minutes of its life are left, of which the provider hangs for three.
+    for _ in 0..4 {
+        assert_eq!(people.token(Need::NotDue).await.unwrap(), "canary-agreed");
+        assert_eq!(people.fixture.provider.count(), 1);
+        people.fixture.clock.advance(Duration::from_secs(50));
+    }
+    people.fixture.provider.gate.send_replace(true);
+    people.fixture.clock.advance(Duration::from_secs(90));
+    assert!(people.token(Need::NotDue).await.unwrap().starts_with("canary-token-"));
+}
+
+#[tokio::test]
 async fn a_refused_client_is_the_operators_to_mend() {
     let people = People::at(&GENERIC).await;
     people.agrees(Some("canary-refresh-0")).await;
