@@ -16,6 +16,10 @@ pub struct Key([u8; 32]);
 /// What a key is for: a lock is never taken for a cache entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
+    /// What a person is shown before they consent.
+    Asked,
+    /// One attempt at a consent.
+    Consent,
     /// The access token of a grant: opened, renewed, or backed off from.
     Grant,
     /// The record of a grant.
@@ -29,6 +33,8 @@ pub enum Purpose {
 impl Purpose {
     fn name(self) -> &'static [u8] {
         match self {
+            Self::Asked => b"asked",
+            Self::Consent => b"consent",
             Self::Grant => b"grant",
             Self::GrantId => b"grant-id",
             Self::Rejection => b"rejection",
@@ -50,6 +56,13 @@ impl Key {
     /// The key of a grant: provider client and holder both count.
     pub fn of_grant(tenant: &Tenant, purpose: Purpose, grant: &GrantKey) -> Self {
         Self::new(tenant, purpose, &[grant.provider_client.as_bytes(), grant.holder.as_bytes()])
+    }
+}
+
+impl Key {
+    /// As text, for where a person's browser brings it back.
+    pub fn to_hex(&self) -> String {
+        hex(&self.0)
     }
 }
 

@@ -273,4 +273,17 @@ impl Servers {
         }
         clients.into_values().collect()
     }
+
+    /// The name in a server's policy that lets one of these subjects through, if any does.
+    pub fn admits<'a>(&self, subjects: &[String], server: &'a Server) -> Option<&'a str> {
+        let is_of = |named: &str| {
+            subjects.iter().any(|subject| {
+                subject == named
+                    || named.strip_prefix("team:").is_some_and(|team| {
+                        self.memberships.get(subject).is_some_and(|teams| teams.iter().any(|t| t == team))
+                    })
+            })
+        };
+        server.subjects.iter().map(String::as_str).find(|named| is_of(named))
+    }
 }

@@ -15,6 +15,7 @@ use crate::admin::{self, Admin};
 use crate::audit::Audit;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Log, LogFormat, Mode};
+use crate::consent::{self, Consents};
 use crate::fetch::{self, Fetcher};
 use crate::grpc;
 use crate::harden;
@@ -25,6 +26,7 @@ use crate::refresher::{self, Limits, Refresher, Spool};
 use crate::registry::{Registry, RegistryError};
 use crate::secrets::Secrets;
 use crate::service::{self, Service};
+use crate::signin::Sessions;
 use crate::snapshot::{self, PublishError, Publisher, Settings};
 use crate::store::Store;
 use crate::store::sqlite::{OpenError, SqliteStore};
@@ -133,8 +135,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         tenant: tenant.clone(),
         broker: only::broker_name(&config.data_dir)?,
         store: Arc::clone(&store),
-        vault,
-        endpoint: Arc::new(fetcher),
+        vault: vault.clone(),
+        endpoint: Arc::new(fetcher.clone()),
         secrets: Arc::new(secrets.clone()),
         holds: Arc::new(publisher.clone()),
         spool: Spool::open(&config.data_dir.join("spool"))?,
@@ -142,16 +144,36 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         clock: Arc::clone(&clock),
         limits: Limits::default(),
     });
+    let consents = Consents::new(consent::Parts {
+        tenant: tenant.clone(),
+        store: Arc::clone(&store),
+        vault,
+        endpoint: Arc::new(fetcher),
+        secrets: Arc::new(secrets.clone()),
+        audit: audit.clone(),
+        clock: Arc::clone(&clock),
+        servers: registry.subscribe(),
+        refresher: refresher.clone(),
+        holds: Arc::new(publisher.clone()),
+        public_url: config.public_url.clone(),
+    });
     let service = Service::new(service::Parts {
         tenant,
         store: Arc::clone(&store),
         publisher: publisher.clone(),
         keys: Arc::new(Arc::clone(&issuers)),
         refresher: refresher.clone(),
+        consents: consents.clone(),
         secrets: Arc::new(secrets.clone()),
         audit: audit.clone(),
         clock: Arc::clone(&clock),
     });
+    let pages = http::pages::Pages {
+        consents: consents.clone(),
+        sessions: Sessions::new(Arc::clone(&store), Arc::clone(&clock)),
+        service: service.clone(),
+        public_url: config.public_url.clone(),
+    };
 
     // Every socket is bound before anything is served: a start either comes to all of it or to nothing.
     let proxies = grpc::listener(&config)?;
@@ -174,7 +196,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         keys: Arc::new(ready::OwnKeys(Arc::clone(&own))),
         metrics: recorded,
     };
-    let web = axum::serve(web, http::router(endpoints)).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let routes = http::router(endpoints).merge(http::pages::router(pages));
+    let web = axum::serve(web, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
     background.spawn(async move {
         if let Err(error) = web.await {
             tracing::error!(%error, "the HTTP listener failed");
@@ -207,7 +230,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         () = overdue(&stop) => Ok(()),
     };
     stop.cancel();
-    let left = refresher.drain(DRAIN).await;
+    let (renewals, consenting) = tokio::join!(refresher.drain(DRAIN), consents.drain(DRAIN));
+    let left = renewals + consenting;
     if left > 0 {
         tracing::error!(left, "ended before every renewal had");
     }

@@ -28,10 +28,11 @@ use self::reports::clip;
 use crate::audit::{Actor, Audit, Call, Event, PolicyDecision, Release};
 use crate::causes;
 use crate::clock::Clock;
+use crate::consent::{Consents, Status};
 use crate::issuers::Issuers;
 use crate::keys::{self, Key, Purpose};
-use crate::model::{Auth, Generation, GrantKey, Server, ServerName, Servers, Tenant};
-use crate::refresher::{Need, Refresher, ResolveTemplate, Source};
+use crate::model::{Auth, Generation, GrantKey, Server, ServerName, Tenant};
+use crate::refresher::{Need, RefreshError, Refresher, ResolveTemplate, Source};
 use crate::secret::Secret;
 use crate::snapshot::{self, Published, Publisher};
 use crate::store::Store;
@@ -71,6 +72,8 @@ pub struct Parts {
     pub keys: Arc<dyn KeySource>,
     /// Tokens of grants.
     pub refresher: Refresher,
+    /// Asks people for their consent.
+    pub consents: Consents,
     /// Resolves headers.
     pub secrets: Arc<dyn ResolveTemplate>,
     /// Remembers every release.
@@ -97,6 +100,7 @@ struct Inner {
     publisher: Publisher,
     keys: Arc<dyn KeySource>,
     refresher: Refresher,
+    consents: Consents,
     secrets: Arc<dyn ResolveTemplate>,
     audit: Audit,
     clock: Arc<dyn Clock>,
@@ -115,10 +119,22 @@ struct Admitted {
 impl Service {
     /// Over its parts.
     pub fn new(parts: Parts) -> Self {
-        let Parts { tenant, store, publisher, keys, refresher, secrets, audit, clock } = parts;
+        let Parts { tenant, store, publisher, keys, refresher, consents, secrets, audit, clock } = parts;
         let callers = Callers::new(tenant.clone(), Arc::clone(&store), Arc::clone(&keys), Arc::clone(&clock));
         let rejections = Cache::builder().max_capacity(MAX_REJECTIONS).time_to_live(REJECTION_AGE).build();
-        Self(Arc::new(Inner { tenant, store, publisher, keys, refresher, secrets, audit, clock, callers, rejections }))
+        Self(Arc::new(Inner {
+            tenant,
+            store,
+            publisher,
+            keys,
+            refresher,
+            consents,
+            secrets,
+            audit,
+            clock,
+            callers,
+            rejections,
+        }))
     }
 
     fn inner(&self) -> &Inner {
@@ -144,6 +160,21 @@ impl Service {
             };
         };
         self.answer(original, Some(request)).await
+    }
+
+    /// Whether the caller behind a token has to consent to a server, which policy must let it use.
+    ///
+    /// # Errors
+    /// As [`Service::acquire`] refuses.
+    pub async fn consent_status(&self, token: &str, server: &str) -> Result<Status, Refused> {
+        let inner = &self.0;
+        let published = inner.publisher.current();
+        let verified = inner.callers.verify(token, &published).await?;
+        let name = ServerName(server.to_owned());
+        let server = published.servers.by_name.get(&name).ok_or(Refused::Server)?;
+        inner.let_through(server, &published, &verified.caller)?;
+        let status = inner.consents.status(&verified.principal, verified.caller.subjects(), server).await;
+        status.map_err(Refused::NoConsent)
     }
 
     /// Finds a key of an issuer that the snapshot names.
@@ -175,7 +206,10 @@ impl Service {
         let admitted = inner.admit(request, &published, Arc::clone(&verified));
         timings.policy_us = micros(started.elapsed());
         let result = match admitted {
-            Ok(admitted) => inner.serve(request, rejection, &admitted, &mut timings).await,
+            Ok(admitted) => match inner.serve(request, rejection, &admitted, &mut timings).await {
+                Err(Refused::Refresh(RefreshError::NeedsConsent { .. })) => Err(inner.consent(&admitted).await),
+                other => other,
+            },
             Err(refused) => Err(refused),
         };
         let refused = match result {
@@ -212,7 +246,12 @@ impl Inner {
         if request.server_revision != server.revision {
             return Err(Refused::ServerChanged);
         }
-        let caller = &verified.caller;
+        let policy = self.let_through(server, published, &verified.caller)?;
+        Ok(Admitted { server: Arc::clone(server), policy, verified })
+    }
+
+    /// Audience, scopes and policy of a verified caller at one server.
+    fn let_through(&self, server: &Server, published: &Published, caller: &Caller) -> Result<PolicyDecision, Refused> {
         let issuer = published.issuers.get(caller.issuer()).ok_or(TokenError::Issuer)?;
         let resource = snapshot::resource(&published.snapshot.public_url, server);
         let passthrough_audience = match &server.auth {
@@ -221,13 +260,12 @@ impl Inner {
         };
         let door = Door { resource: &resource, passthrough_audience };
         let entered = caller.enter(&door, issuer, self.clock.now().0)?;
-        let policy = published.policies.get(&name).ok_or(Refused::Server)?;
+        let policy = published.policies.get(&server.name).ok_or(Refused::Server)?;
         let _allowed = entered.authorize(policy, &*published.servers)?;
-        let policy = PolicyDecision {
+        Ok(PolicyDecision {
             version: published.servers.revision,
-            rule: matching_subject(caller, server, &published.servers).to_owned(),
-        };
-        Ok(Admitted { server: Arc::clone(server), policy, verified })
+            rule: published.servers.admits(caller.subjects(), server).unwrap_or_default().to_owned(),
+        })
     }
 
     async fn serve(
@@ -307,6 +345,9 @@ impl Inner {
             Auth::Header(_) | Auth::None | Auth::Passthrough { .. } => None,
         };
         let (need, is_news) = match source {
+            Some(Source::Person { .. }) if request.error == "insufficient_scope" => {
+                (Err(self.wider_consent(admitted, &request.scope).await), true)
+            }
             Some(source) => {
                 let refused = Generation(request.generation);
                 match self.refresher.generation(&source).await? {
@@ -329,6 +370,26 @@ impl Inner {
             self.audit.record(Event::credential_reject(actor(caller), call(original), release, &reason)).await?;
         }
         need
+    }
+
+    /// What a person without a usable grant is told: where to consent.
+    async fn consent(&self, admitted: &Admitted) -> Refused {
+        let (principal, subjects) = (&admitted.verified.principal, admitted.verified.caller.subjects());
+        match self.consents.required(principal, subjects, &admitted.server, &[]).await {
+            Ok(link) => Refused::Consent(link),
+            Err(refused) => Refused::NoConsent(refused),
+        }
+    }
+
+    /// The same where the upstream wants more than was agreed to. Its words reach the person's page as scopes, no further.
+    async fn wider_consent(&self, admitted: &Admitted, scope: &str) -> Refused {
+        let scopes: Vec<String> = scope.split_ascii_whitespace().map(str::to_owned).collect();
+        let (principal, subjects) = (&admitted.verified.principal, admitted.verified.caller.subjects());
+        match self.consents.widened(principal, subjects, &admitted.server, &scopes).await {
+            Ok(Some(link)) => Refused::Consent(link),
+            Ok(None) => Refused::Upstream,
+            Err(refused) => Refused::NoConsent(refused),
+        }
     }
 
     /// Also answers whether this generation was not known to be refused.
@@ -368,19 +429,6 @@ impl Inner {
 /// Whether a proxy may serve a server. Every proxy that reaches the socket serves every server, but must have a name.
 fn may_serve(proxy: &str, _server: &Server) -> bool {
     !proxy.is_empty()
-}
-
-/// The subject by which policy let the caller through; for the record only.
-fn matching_subject<'a>(caller: &Caller, server: &'a Server, servers: &Servers) -> &'a str {
-    let is_of = |named: &str| {
-        caller.subjects().iter().any(|subject| {
-            subject == named
-                || named.strip_prefix("team:").is_some_and(|team| {
-                    servers.memberships.get(subject).is_some_and(|teams| teams.iter().any(|t| t == team))
-                })
-        })
-    };
-    server.subjects.iter().map(String::as_str).find(|named| is_of(named)).unwrap_or_default()
 }
 
 fn actor(caller: &Caller) -> Actor {

@@ -60,6 +60,8 @@ CREATE TABLE consents (
     auth_revisions  TEXT,
     begun_at        INTEGER,
     code_taken      INTEGER NOT NULL,
+    -- Sealed tokens of another account, until the person says whether they replace what there is.
+    held            BLOB,
     -- How it ended: NULL while it has not.
     outcome         TEXT,
     CHECK ((attempt = 0) = (session IS NULL))

@@ -17,10 +17,18 @@ pub enum EventName {
     CallUsed,
     /// Reports of a proxy are missing.
     CallsGap,
+    /// A person agreed, and the grant is stored.
+    ConsentFinished,
+    /// A consent came to nothing; nothing is stored.
+    ConsentRefused,
+    /// A person set out for the provider.
+    ConsentStarted,
     /// An upstream refused a credential.
     CredentialReject,
     /// A credential was released to a proxy.
     CredentialRelease,
+    /// A person ended a grant.
+    GrantDisconnected,
     /// Manifests were applied.
     ManifestApply,
     /// A grant was renewed.
@@ -42,8 +50,12 @@ impl EventName {
             Self::CallRefused => "call.refused",
             Self::CallUsed => "call.used",
             Self::CallsGap => "calls.gap",
+            Self::ConsentFinished => "consent.finished",
+            Self::ConsentRefused => "consent.refused",
+            Self::ConsentStarted => "consent.started",
             Self::CredentialReject => "credential.reject",
             Self::CredentialRelease => "credential.release",
+            Self::GrantDisconnected => "grant.disconnected",
             Self::ManifestApply => "manifest.apply",
             Self::RefreshDone => "refresh.done",
             Self::RefreshFailed => "refresh.failed",
@@ -305,6 +317,62 @@ impl Event {
             actor: Some(actor),
             call: Call { target: id.to_owned(), ..Call::default() },
             ..Self::new(EventName::TokenRevoke, Outcome::Success)
+        }
+    }
+
+    /// A person set out for the provider, so that `holder` gets a grant.
+    pub fn consent_started(actor: Actor, holder: PrincipalId, call: Call, grant: &str) -> Self {
+        Self {
+            actor: Some(actor),
+            on_behalf_of: Some(holder),
+            call,
+            grant: Some(grant.to_owned()),
+            ..Self::new(EventName::ConsentStarted, Outcome::Success)
+        }
+    }
+
+    /// A person agreed: `holder` has this generation of the grant.
+    pub fn consent_finished(
+        actor: Actor,
+        holder: PrincipalId,
+        call: Call,
+        grant: &str,
+        generation: Generation,
+        provider_account: Option<String>,
+    ) -> Self {
+        Self {
+            name: EventName::ConsentFinished,
+            generation: Some(generation),
+            provider_account,
+            ..Self::consent_started(actor, holder, call, grant)
+        }
+    }
+
+    /// A consent came to nothing. `reason` is a code; who it was and whose it was to be, as far as that is known.
+    pub fn consent_refused(actor: Option<Actor>, holder: Option<PrincipalId>, call: Call, reason: &str) -> Self {
+        Self {
+            reason: Some(reason.to_owned()),
+            actor,
+            on_behalf_of: holder,
+            call,
+            ..Self::new(EventName::ConsentRefused, Outcome::Refused)
+        }
+    }
+
+    /// A person ended a grant of `holder`; `reason` is a code that says what the provider did.
+    pub fn grant_disconnected(
+        actor: Actor,
+        holder: PrincipalId,
+        call: Call,
+        grant: &str,
+        generation: Generation,
+        reason: &str,
+    ) -> Self {
+        Self {
+            name: EventName::GrantDisconnected,
+            reason: Some(reason.to_owned()),
+            generation: Some(generation),
+            ..Self::consent_started(actor, holder, call, grant)
         }
     }
 

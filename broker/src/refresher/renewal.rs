@@ -13,6 +13,7 @@ use crate::model::{ClientCredentials, Generation};
 use crate::oauth::profile::GENERIC;
 use crate::oauth::{self, Client, Grant, Token, TokenEndpointError, TokenRequest};
 use crate::store::{GrantCommit, Material};
+use crate::vault::Place;
 
 /// What a renewal came to.
 #[derive(Clone)]
@@ -72,7 +73,7 @@ pub(super) async fn renew(
     let expires_at = issued_at.after(token.expires_in.unwrap_or(DEFAULT_LIFETIME));
     let record = GrantCommit {
         material: Material {
-            access_token: data_key.seal(&super::seal::access_token(&id, generation), &token.access_token),
+            access_token: data_key.seal(&Place::access_token(&id, generation), &token.access_token),
             refresh_token: None,
             issued_at,
             expires_at,

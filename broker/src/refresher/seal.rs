@@ -7,17 +7,7 @@ use crate::keys;
 use crate::model::Generation;
 use crate::secret::Secret;
 use crate::store::{Sealed, StoredGrant};
-use crate::vault::{DataKey, Place, RecordKind, Vault, VaultError};
-
-/// The place of a grant's access token.
-pub(super) fn access_token(record: &str, generation: Generation) -> Place<'_> {
-    Place { kind: RecordKind::Grant, record, field: "access_token", generation }
-}
-
-/// The place of a grant's refresh token.
-pub(super) fn refresh_token(record: &str, generation: Generation) -> Place<'_> {
-    Place { kind: RecordKind::Grant, record, field: "refresh_token", generation }
-}
+use crate::vault::{DataKey, Place, Vault, VaultError};
 
 /// Data keys for one pair, wrapped before the provider is asked for it.
 pub struct Pair {
@@ -41,8 +31,8 @@ impl Pair {
         access: &Secret,
         refresh: Option<&Secret>,
     ) -> (Sealed, Option<Sealed>) {
-        let access = self.access.seal(&access_token(id, generation), access);
-        let refresh = refresh.map(|token| self.refresh.seal(&refresh_token(id, generation), token));
+        let access = self.access.seal(&Place::access_token(id, generation), access);
+        let refresh = refresh.map(|token| self.refresh.seal(&Place::refresh_token(id, generation), token));
         (access, refresh)
     }
 }
@@ -55,7 +45,7 @@ impl Inner {
         };
         // The id is made from whom it was asked for: what was sealed for somebody else does not open here.
         let id = keys::grant_id(&self.tenant, &stored.key);
-        match self.vault.open(&access_token(&id, stored.generation), &material.access_token).await {
+        match self.vault.open(&Place::access_token(&id, stored.generation), &material.access_token).await {
             Ok(token) => Ok(Some(Arc::new(OpenedToken::of_stored(token, id, stored, material)))),
             Err(error @ (VaultError::NotAuthentic { .. } | VaultError::Unreadable { .. })) => {
                 tracing::error!(%error, "a stored token was tampered with; it will be replaced");
@@ -72,7 +62,7 @@ impl Inner {
         generation: Generation,
         sealed: &Sealed,
     ) -> Result<Secret, RefreshError> {
-        match self.vault.open(&refresh_token(id, generation), sealed).await {
+        match self.vault.open(&Place::refresh_token(id, generation), sealed).await {
             Ok(token) => Ok(token),
             Err(error @ (VaultError::NotAuthentic { .. } | VaultError::Unreadable { .. })) => {
                 tracing::error!(%error, "a stored refresh token was tampered with");

@@ -5,9 +5,10 @@ use std::time::Duration;
 use sallyport_caller::{PolicyDenied, TokenError};
 use sallyport_proto::broker::acquire_credential_response::Answer;
 use sallyport_proto::broker::denied::Reason;
-use sallyport_proto::broker::{Denied, Unavailable};
+use sallyport_proto::broker::{Consent, ConsentRequired, Denied, Unavailable};
 
 use crate::audit::AuditError;
+use crate::consent::{self, Link};
 use crate::refresher::RefreshError;
 use crate::store::StoreError;
 
@@ -38,6 +39,12 @@ pub enum Refused {
     /// Policy.
     #[error(transparent)]
     Policy(#[from] PolicyDenied),
+    /// The person has not agreed yet.
+    #[error("{}", .0.message)]
+    Consent(Link),
+    /// Nobody can agree, or nobody can be asked now.
+    #[error(transparent)]
+    NoConsent(consent::Refused),
     /// No token of the provider.
     #[error(transparent)]
     Refresh(#[from] RefreshError),
@@ -74,6 +81,8 @@ impl Refused {
             Self::Refresh(RefreshError::Vault(_)) => "vault",
             Self::Refresh(RefreshError::Draining) => "draining",
             Self::Refresh(RefreshError::Lost) => "broken",
+            Self::Consent(_) => "consent_required",
+            Self::NoConsent(refused) => refused.code(),
             Self::HeaderValue => "header_value",
             Self::Upstream => "upstream",
             Self::Audit(_) => "audit",
@@ -86,6 +95,7 @@ impl Refused {
             Self::Refresh(
                 RefreshError::Secret(_) | RefreshError::Store(_) | RefreshError::Vault(_) | RefreshError::Lost,
             )
+            | Self::NoConsent(_)
             | Self::HeaderValue
             | Self::Upstream
             | Self::Store(_)
@@ -103,6 +113,7 @@ impl Refused {
             | Self::UnknownToken
             | Self::Server
             | Self::ServerChanged
+            | Self::Consent(_)
             | Self::Policy(PolicyDenied) => false,
         }
     }
@@ -113,6 +124,15 @@ impl Refused {
             Self::Token(_) | Self::Revoked | Self::UnknownToken => self.denied(Reason::Token),
             Self::Server => self.denied(Reason::Server),
             Self::Policy(PolicyDenied) => self.denied(Reason::Policy),
+            Self::Consent(link) => Answer::ConsentRequired(ConsentRequired {
+                consents: vec![Consent {
+                    server: link.server.0.clone(),
+                    url: link.url.clone(),
+                    message: link.message.clone(),
+                }],
+            }),
+            Self::NoConsent(consent::Refused::NoOwner) => self.denied(Reason::Credential),
+            Self::NoConsent(_) => self.unavailable(RETRY),
             Self::Refresh(
                 RefreshError::NeedsConsent { .. } | RefreshError::Refused { .. } | RefreshError::Secret(_),
             )

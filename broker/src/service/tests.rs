@@ -12,8 +12,9 @@ use tokio::sync::watch;
 
 use super::*;
 use crate::clock::{FixedClock, UnixTime};
+use crate::consent;
 use crate::issuers::own::OwnIssuer;
-use crate::model::{PrincipalKind, SecretRef, Template, TemplatePart};
+use crate::model::{PrincipalKind, SecretRef, Servers, Template, TemplatePart};
 use crate::refresher::tests::{Provider, client_of, loopback};
 use crate::refresher::{self, Limits};
 use crate::secrets::Secrets;
@@ -21,8 +22,8 @@ use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::tests::open_in;
 use crate::vault::Vault;
 
-const START: UnixTime = UnixTime(1_800_000_000_000);
-const URL: &str = "http://127.0.0.1:10000";
+pub(crate) const START: UnixTime = UnixTime(1_800_000_000_000);
+pub(crate) const URL: &str = "http://127.0.0.1:10000";
 const ISSUER: &str = "https://id.example.com";
 const UPSTREAM: &str = "https://mcp.example.com";
 
@@ -38,7 +39,7 @@ impl Idp {
         Arc::new(PublicKey::new("k1", Algorithm::EdDsa, &self.0.public_key().to_der()).unwrap())
     }
 
-    fn token(&self, subject: &str, audience: &str, lives: u64) -> String {
+    pub(crate) fn token(&self, subject: &str, audience: &str, lives: u64) -> String {
         let email = serde_json::json!({ "email": format!("{subject}@example.com"), "email_verified": true });
         let mut claims = Claims::with_custom_claims(email, jwt_simple::prelude::Duration::from_secs(0))
             .with_issuer(ISSUER)
@@ -65,13 +66,16 @@ pub(crate) struct Fixture {
     pub(crate) service: Service,
     pub(crate) idp: Idp,
     own: OwnIssuer,
-    store: Arc<SqliteStore>,
-    clock: Arc<FixedClock>,
-    provider: Arc<Provider>,
-    vault: Vault,
-    publisher: Publisher,
+    pub(crate) store: Arc<SqliteStore>,
+    pub(crate) vault: Vault,
+    pub(crate) clock: Arc<FixedClock>,
+    pub(crate) provider: Arc<Provider>,
+    pub(crate) publisher: Publisher,
+    pub(crate) refresher: Refresher,
+    secrets: Arc<Secrets>,
+    pub(crate) audit: Audit,
     issuers: watch::Sender<Arc<CallerIssuers>>,
-    servers: watch::Sender<Arc<Servers>>,
+    pub(crate) servers: watch::Sender<Arc<Servers>>,
     _dir: tempfile::TempDir,
 }
 
@@ -158,12 +162,11 @@ impl Fixture {
         })
         .await
         .unwrap();
-        let vault_too = vault.clone();
         let refresher = Refresher::new(refresher::Parts {
             tenant: tenant.clone(),
             broker: "test".into(),
             store: Arc::clone(&store),
-            vault,
+            vault: vault.clone(),
             holds: Arc::new(publisher.clone()),
             spool: refresher::Spool::open(&dir.path().join("spool")).unwrap(),
             endpoint: loopback(),
@@ -174,16 +177,42 @@ impl Fixture {
         });
         let keys = Arc::new(OneKey(idp.key()));
         let publisher_too = publisher.clone();
-        let service = Service::new(Parts { tenant, store, publisher, keys, refresher, secrets, audit, clock });
+        let consents = Consents::new(consent::Parts {
+            tenant: tenant.clone(),
+            store: Arc::clone(&store),
+            vault: vault.clone(),
+            endpoint: loopback(),
+            secrets: Arc::clone(&secrets) as Arc<dyn ResolveTemplate>,
+            audit: audit.clone(),
+            clock: Arc::clone(&clock),
+            servers: servers.subscribe(),
+            refresher: refresher.clone(),
+            holds: Arc::new(publisher_too.clone()),
+            public_url: URL.into(),
+        });
+        let service = Service::new(Parts {
+            tenant,
+            store,
+            publisher,
+            keys,
+            refresher: refresher.clone(),
+            consents,
+            secrets: Arc::clone(&secrets) as Arc<dyn ResolveTemplate>,
+            audit: audit.clone(),
+            clock,
+        });
         Self {
             service,
             idp,
             own,
             store: sqlite,
+            vault,
             clock: fixed,
             provider,
-            vault: vault_too,
             publisher: publisher_too,
+            refresher,
+            secrets,
+            audit,
             issuers,
             servers,
             _dir: dir,
@@ -213,7 +242,32 @@ impl Fixture {
         }
     }
 
-    async fn rows(&self, event: &str) -> Vec<String> {
+    /// The provider's token endpoint.
+    pub(crate) fn token_url(&self) -> url::Url {
+        match &self.servers.borrow().by_name[&ServerName("demo/cc".into())].auth {
+            Auth::ClientCredentials(client) => client.token_url.clone(),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Consents of one more broker on the same store.
+    pub(crate) fn consents(&self) -> Consents {
+        Consents::new(consent::Parts {
+            tenant: Tenant("t".into()),
+            store: Arc::clone(&self.store) as Arc<dyn Store>,
+            vault: self.vault.clone(),
+            endpoint: loopback(),
+            secrets: Arc::clone(&self.secrets) as Arc<dyn ResolveTemplate>,
+            audit: self.audit.clone(),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            servers: self.servers.subscribe(),
+            refresher: self.refresher.clone(),
+            holds: Arc::new(self.publisher.clone()),
+            public_url: URL.into(),
+        })
+    }
+
+    pub(crate) async fn rows(&self, event: &str) -> Vec<String> {
         let rows = self.store.audit(0, "", "", event, 100_000).await.unwrap();
         rows.into_iter().map(|row| row.entry.json).collect()
     }

@@ -28,6 +28,8 @@ pub struct StoredConsent {
     pub attempts: u32,
     /// Whether the code of the last attempt was taken.
     pub code_taken: bool,
+    /// Sealed tokens of another account than the grant's: whether they replace it is for the person to say.
+    pub held: Option<Sealed>,
     /// How it ended, as a code; `done` if it did.
     pub outcome: Option<String>,
 }

@@ -233,13 +233,16 @@ pub trait Store: Send + Sync + 'static {
     async fn consent(&self, id: &str) -> Result<Option<StoredConsent>, StoreError>;
     /// Gives an unfinished consent another time to live. `Conflict` if there is no such consent.
     async fn renew_consent(&self, id: &str, expires_at: UnixTime) -> Result<(), StoreError>;
-    /// Begins an unfinished consent: attempt `n` after `n - 1`, whose state and verifier are gone. `Conflict`
-    /// otherwise.
+    /// Begins an unfinished consent that holds no tokens: attempt `n` after `n - 1`, whose state and verifier are gone.
+    /// `Conflict` otherwise.
     async fn begin_consent(&self, id: &str, attempt: &ConsentAttempt) -> Result<(), StoreError>;
     /// Takes the code of this attempt for oneself: one caller ever gets `Ok`, all others `Conflict`.
     async fn take_code(&self, id: &str, attempt: u32) -> Result<(), StoreError>;
-    /// Says how this attempt ended, and destroys its state and verifier. `Conflict` if it is not the last attempt or has
-    /// ended.
+    /// Holds the tokens of this attempt, whose code was taken, until it is finished. `Conflict` if it is not the last
+    /// attempt, has ended or holds some.
+    async fn hold_tokens(&self, id: &str, attempt: u32, held: &Sealed) -> Result<(), StoreError>;
+    /// Says how this attempt ended, and destroys its state, its verifier and what it holds. `Conflict` if it is not the
+    /// last attempt or has ended.
     async fn finish_consent(&self, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError>;
 
     /// Remembers a browser that signed in.

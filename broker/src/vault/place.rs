@@ -44,7 +44,21 @@ pub struct Place<'a> {
     pub generation: Generation,
 }
 
-impl Place<'_> {
+impl<'a> Place<'a> {
+    /// The access token of a grant.
+    pub fn access_token(grant: &'a str, generation: Generation) -> Self {
+        Self { kind: RecordKind::Grant, record: grant, field: "access_token", generation }
+    }
+
+    /// The refresh token of a grant.
+    pub fn refresh_token(grant: &'a str, generation: Generation) -> Self {
+        Self { kind: RecordKind::Grant, record: grant, field: "refresh_token", generation }
+    }
+
+    /// A field of one attempt at a consent: of another attempt it does not open.
+    pub fn of_consent(id: &'a str, field: &'static str, attempt: u32) -> Self {
+        Self { kind: RecordKind::Consent, record: id, field, generation: Generation(attempt.into()) }
+    }
     /// Authenticated with the ciphertext; each part is preceded by its length, so that no two places read the same.
     pub(super) fn aad(&self, tenant: &Tenant) -> Vec<u8> {
         join(&[

@@ -1,15 +1,46 @@
 //! Pages for people: what is asked of them, what became of it, and what they have connected. Reached through the
 //! gateway, so whatever is here is open to everybody.
 
+mod callback;
+mod connect;
+mod connections;
+pub mod form;
 pub mod layout;
+mod refused;
+mod status;
+#[cfg(test)]
+mod tests;
 
+use axum::routing::{get, post};
 use axum::{Router, middleware};
+
+use crate::consent::Consents;
+use crate::service::Service;
+use crate::signin::Sessions;
 
 /// What the pages answer from.
 #[derive(Clone)]
-pub struct Pages {}
+pub struct Pages {
+    /// Makes and ends grants.
+    pub consents: Consents,
+    /// Knows who is at a browser.
+    pub sessions: Sessions,
+    /// Verifies agents that ask for their status.
+    pub service: Service,
+    /// Origin of the gateway: forms come from nowhere else.
+    pub public_url: String,
+}
 
 /// Every page, each with the headers that keep it from being framed, cached or made to run anything.
 pub fn router(pages: Pages) -> Router {
-    Router::new().layer(middleware::map_response(layout::secure)).with_state(pages)
+    Router::new()
+        .route("/connect/{consent}", get(connect::show).post(connect::begin))
+        .route("/connect/{consent}/account", post(connect::choose))
+        .route("/oauth/callback/{client}", get(callback::callback))
+        .route("/connections", get(connections::show))
+        .route("/connections/connect", post(connections::connect))
+        .route("/connections/status", get(status::status))
+        .route("/connections/{grant}/disconnect", post(connections::disconnect))
+        .layer(middleware::map_response(layout::secure))
+        .with_state(pages)
 }

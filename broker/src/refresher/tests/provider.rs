@@ -99,7 +99,7 @@ impl Provider {
         *self.valid.lock().unwrap() = Some(valid.to_owned());
     }
 
-    pub(super) fn seen(&self) -> Vec<String> {
+    pub(crate) fn seen(&self) -> Vec<String> {
         self.seen.lock().unwrap().clone()
     }
 

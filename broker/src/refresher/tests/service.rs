@@ -4,6 +4,7 @@ use super::*;
 use crate::keys;
 use crate::oauth::RefusalCode;
 use crate::store::{GrantCommit, Material};
+use crate::vault::Place;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_callers_on_one_expired_grant_make_one_token_request() {
@@ -156,7 +157,7 @@ async fn i5_loser_of_a_race_serves_the_winners_and_deletes_nothing() {
     let data_key = fixture.vault.data_key().await.unwrap();
     let winner = GrantCommit {
         material: Material {
-            access_token: data_key.seal(&seal::access_token(&id, Generation(1)), &Secret::new("winners-token")),
+            access_token: data_key.seal(&Place::access_token(&id, Generation(1)), &Secret::new("winners-token")),
             refresh_token: None,
             issued_at: START,
             expires_at: START.after(HOUR),

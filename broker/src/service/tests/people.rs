@@ -33,16 +33,21 @@ impl Fixture {
     }
 }
 
+fn asks_for_consent(answer: &Answer) -> bool {
+    matches!(answer, Answer::ConsentRequired(required) if required.consents.len() == 1)
+}
+
 #[tokio::test]
 async fn a_caller_gets_their_own_grant_and_nobody_elses() {
     let fixture = Fixture::new().await;
-    assert_eq!(reason(&fixture.acquire(&fixture.alice("own")).await), Some(Reason::Credential), "nobody agreed yet");
+    assert!(asks_for_consent(&fixture.acquire(&fixture.alice("own")).await), "nobody agreed yet");
     let key = fixture.alice_agrees(Some("canary-refresh-0")).await;
     let credential = fixture.credential(&fixture.alice("own")).await;
     assert_eq!(credential.headers[0].value, b"Bearer canary-agreed");
     assert_eq!(credential.grant, crate::keys::grant_id(&Tenant("t".into()), &key));
     let (own, _) = fixture.own_token().await;
-    assert_eq!(reason(&fixture.acquire(&request("own", own)).await), Some(Reason::Credential));
+    let runtime = fixture.acquire(&request("own", own)).await;
+    assert_eq!(reason(&runtime), Some(Reason::Credential), "it has no owner who could agree");
     let rows = fixture.rows("credential.release").await;
     assert!(rows.len() == 1 && rows[0].contains("account-at-provider") && !rows[0].contains("canary"), "{rows:?}");
 }
@@ -74,8 +79,8 @@ async fn a_rejected_grant_without_a_refresh_token_is_over() {
     let key = fixture.alice_agrees(None).await;
     let credential = fixture.credential(&fixture.alice("own")).await;
     for _ in 0..3 {
-        assert_eq!(reason(&fixture.reject(&credential).await), Some(Reason::Credential));
-        assert_eq!(reason(&fixture.acquire(&fixture.alice("own")).await), Some(Reason::Credential));
+        assert!(asks_for_consent(&fixture.reject(&credential).await));
+        assert!(asks_for_consent(&fixture.acquire(&fixture.alice("own")).await));
     }
     let stored = fixture.store.grant(&key).await.unwrap().unwrap();
     assert_eq!(stored.standing, Standing::NeedsConsent("rejected".into()));
@@ -89,5 +94,23 @@ async fn a_rejection_of_what_was_never_given_out_refreshes_nothing() {
     let first = fixture.credential(&fixture.alice("own")).await;
     let forged = Credential { generation: u64::MAX, ..first };
     assert!(matches!(fixture.reject(&forged).await, Answer::Credential(credential) if credential.generation == 1));
+    assert_eq!(fixture.provider.count(), 0);
+}
+
+#[tokio::test]
+async fn an_upstream_that_wants_more_scopes_gets_wider_consent_and_one_that_has_them_all_does_not() {
+    let fixture = Fixture::new().await;
+    let key = fixture.alice_agrees(Some("canary-refresh-0")).await;
+    let credential = fixture.credential(&fixture.alice("own")).await;
+    let narrow = async |scope: &str| {
+        let mut request = rejecting(fixture.alice("own"), &credential);
+        (request.status, request.error, request.scope) = (403, "insufficient_scope".into(), scope.into());
+        fixture.service.reject(&request).await.answer.unwrap()
+    };
+    let Answer::ConsentRequired(required) = narrow("admin read admin").await else { panic!("no consent") };
+    let id = required.consents[0].url.rsplit_once('/').unwrap().1.to_owned();
+    assert_eq!(fixture.store.consent(&id).await.unwrap().unwrap().extra_scopes, ["admin"]);
+    assert_eq!(reason(&narrow("read").await), Some(Reason::Credential), "agreeing again would change nothing");
+    assert_eq!(fixture.store.grant(&key).await.unwrap().unwrap().generation, Generation(1));
     assert_eq!(fixture.provider.count(), 0);
 }

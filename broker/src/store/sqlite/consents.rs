@@ -37,7 +37,7 @@ pub(super) async fn ensure(db: &mut SqliteConnection, consent: &StoredConsent) -
     .bind(signed(consent.expires_at.0))
     .execute(db)
     .await?;
-    Ok(StoredConsent { attempt: None, attempts: 0, code_taken: false, outcome: None, ..consent.clone() })
+    Ok(StoredConsent { attempt: None, attempts: 0, code_taken: false, held: None, outcome: None, ..consent.clone() })
 }
 
 pub(super) async fn find(db: &mut SqliteConnection, id: &str) -> Result<Option<StoredConsent>, StoreError> {
@@ -59,7 +59,7 @@ pub(super) async fn begin(db: &mut SqliteConnection, id: &str, attempt: &Consent
     let begun = sqlx::query(
         "UPDATE consents SET attempt = ?, session = ?, state = ?, verifier = ?, scopes = ?, auth_revisions = ?, begun_at = ?,
                 code_taken = 0
-         WHERE id = ? AND attempt = ? AND outcome IS NULL",
+         WHERE id = ? AND attempt = ? AND outcome IS NULL AND held IS NULL",
     )
     .bind(i64::from(attempt.number))
     .bind(attempt.session.as_slice())
@@ -86,9 +86,16 @@ pub(super) async fn take_code(db: &mut SqliteConnection, id: &str, attempt: u32)
     one(taken.rows_affected())
 }
 
+pub(super) async fn hold(db: &mut SqliteConnection, id: &str, attempt: u32, held: &Sealed) -> Result<(), StoreError> {
+    let sql = "UPDATE consents SET held = ?
+         WHERE id = ? AND attempt = ? AND code_taken = 1 AND held IS NULL AND outcome IS NULL";
+    let kept = sqlx::query(sql).bind(&held.0).bind(id).bind(i64::from(attempt)).execute(db).await?;
+    one(kept.rows_affected())
+}
+
 pub(super) async fn finish(db: &mut SqliteConnection, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError> {
     let finished = sqlx::query(
-        "UPDATE consents SET outcome = ?, state = NULL, verifier = NULL
+        "UPDATE consents SET outcome = ?, state = NULL, verifier = NULL, held = NULL
          WHERE id = ? AND attempt = ? AND outcome IS NULL",
     )
     .bind(outcome)
@@ -136,6 +143,7 @@ fn read(row: &SqliteRow) -> Result<StoredConsent, StoreError> {
         attempt,
         attempts,
         code_taken: row.try_get("code_taken")?,
+        held: row.try_get::<Option<Vec<u8>>, _>("held")?.map(Sealed),
         outcome: row.try_get("outcome")?,
         id,
     })

@@ -248,6 +248,12 @@ impl Store for SqliteStore {
         Ok(tx.commit().await?)
     }
 
+    async fn hold_tokens(&self, id: &str, attempt: u32, held: &Sealed) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        consents::hold(&mut tx, id, attempt, held).await?;
+        Ok(tx.commit().await?)
+    }
+
     async fn finish_consent(&self, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         consents::finish(&mut tx, id, attempt, outcome).await?;

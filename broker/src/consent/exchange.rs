@@ -1,0 +1,146 @@
+//! A code for tokens, once: whoever takes the code asks the provider, everybody else waits for what comes of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::grant::Granted;
+use super::{Ended, Inner, Refused};
+use crate::audit::{Actor, Call, Event};
+use crate::keys;
+use crate::model::{PrincipalId, ProviderClient};
+use crate::oauth::{Client, Grant, TokenRequest, Verifier, request_token};
+use crate::refresher::Pair;
+use crate::secret::Secret;
+use crate::store::{ConsentAttempt, Standing, StoreError, StoredConsent};
+use crate::vault::Place;
+
+/// One request to the token endpoint.
+const PROVIDER: Duration = Duration::from_secs(10);
+
+/// How long another broker may take to come to an end, and how often its outcome is looked for.
+const OTHERS: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_millis(100);
+
+/// An answer that was found to be this attempt's.
+pub(super) struct Exchange {
+    pub(super) consent: StoredConsent,
+    pub(super) attempt: ConsentAttempt,
+    pub(super) client: Arc<ProviderClient>,
+    pub(super) code: Secret,
+    pub(super) actor: Actor,
+    pub(super) call: Call,
+}
+
+/// A client's id and secret, opened.
+pub(super) struct Registered {
+    id: Secret,
+    secret: Option<Secret>,
+}
+
+impl Registered {
+    pub(super) fn client<'a>(&'a self, client: &ProviderClient) -> Client<'a> {
+        Client { id: &self.id, secret: self.secret.as_ref(), authentication: client.client_authentication }
+    }
+}
+
+/// Comes to an outcome in the store. An error before the code is taken leaves the consent as it was.
+pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<(), Refused> {
+    let Exchange { consent, attempt, client, code, actor, call } = exchange;
+    let (consent, attempt, client) = (&consent, &attempt, &*client);
+    // Whatever can fail without the provider comes first: a code can be used once only, and what the provider answers
+    // must be kept whatever becomes of the key service (I5).
+    let registered = inner.registered(client).await?;
+    let place = Place::of_consent(&consent.id, "verifier", attempt.number);
+    let verifier = inner.vault.open(&place, &attempt.verifier).await?;
+    let verifier = Verifier::restored(verifier).ok_or(Refused::State)?;
+    let pair = Pair::new(&inner.vault).await?;
+    match inner.store.take_code(&consent.id, attempt.number).await {
+        Ok(()) => {}
+        Err(StoreError::Conflict) => return inner.outcome_elsewhere(consent, attempt).await,
+        Err(error) => return Err(error.into()),
+    }
+
+    let issued_at = inner.clock.now();
+    let redirect_uri = inner.redirect_uri(client);
+    let request = TokenRequest {
+        token_url: &client.token_url,
+        client: registered.client(client),
+        grant: Grant::AuthorizationCode { code: &code, verifier: &verifier, redirect_uri: &redirect_uri },
+        resource: client.resource.as_deref(),
+        additional_params: &client.additional_params,
+        profile: client.profile,
+    };
+    metrics::counter!("sallyport_token_requests_total").increment(1);
+    let token = match request_token(&*inner.endpoint, &request, PROVIDER).await {
+        Ok(token) => token,
+        Err(error) => {
+            tracing::warn!(host = client.token_url.host_str(), %error, "a code was not exchanged");
+            inner.finish(consent, attempt.number, Ended::of(&error)).await;
+            let holder = PrincipalId(consent.key.holder.clone());
+            inner.remember(Event::consent_refused(Some(actor), Some(holder), call, error.code())).await;
+            return Ok(());
+        }
+    };
+    let granted = Granted::of(token, client, &attempt.scopes, &attempt.auth_revisions, issued_at);
+    let stored = inner.store.grant(&consent.key).await.unwrap_or_default();
+    let is_other = stored.is_some_and(|stored| {
+        !matches!(stored.standing, Standing::Revoked(_)) && granted.is_of_another_account(&stored)
+    });
+    if is_other {
+        return inner.hold(consent, attempt.number, &granted).await;
+    }
+    let generation = inner.commit(&consent.key, &granted, pair).await?;
+    inner.connected(consent, attempt.number, actor, call, generation, granted.account).await;
+    Ok(())
+}
+
+impl Inner {
+    pub(super) async fn registered(&self, client: &ProviderClient) -> Result<Registered, Refused> {
+        let id = self.secrets.resolve(&client.client_id).await?.value;
+        let secret = match &client.client_secret {
+            Some(secret) => Some(self.secrets.resolve(secret).await?.value),
+            None => None,
+        };
+        Ok(Registered { id, secret })
+    }
+
+    /// What follows from a stored grant.
+    pub(super) async fn connected(
+        &self,
+        consent: &StoredConsent,
+        attempt: u32,
+        actor: Actor,
+        call: Call,
+        generation: crate::model::Generation,
+        account: Option<String>,
+    ) {
+        self.refresher.forget(&consent.key);
+        self.finish(consent, attempt, Ended::Done).await;
+        metrics::counter!("sallyport_consents_total").increment(1);
+        let grant = keys::grant_id(&self.tenant, &consent.key);
+        let holder = PrincipalId(consent.key.holder.clone());
+        self.remember(Event::consent_finished(actor, holder, call, &grant, generation, account)).await;
+    }
+
+    /// Says how an attempt ended, unless the person has begun another: what matters is the grant.
+    pub(super) async fn finish(&self, consent: &StoredConsent, attempt: u32, ended: Ended) {
+        match self.store.finish_consent(&consent.id, attempt, ended.code()).await {
+            Ok(()) | Err(StoreError::Conflict) => {}
+            Err(error) => tracing::error!(%error, "how a consent ended was not stored"),
+        }
+    }
+
+    /// Another broker took the code.
+    async fn outcome_elsewhere(&self, consent: &StoredConsent, attempt: &ConsentAttempt) -> Result<(), Refused> {
+        let ended = async {
+            loop {
+                let now = self.consent(&consent.id).await?;
+                if now.outcome.is_some() || now.held.is_some() || now.attempts != attempt.number {
+                    return Ok(());
+                }
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        tokio::time::timeout(OTHERS, ended).await.unwrap_or(Err(Refused::Pending))
+    }
+}

@@ -1,0 +1,158 @@
+//! From a provider's answer to a stored grant. Consent wins over a refresh that is under way: it commits on top.
+
+use std::time::{Duration, Instant};
+
+use super::{Inner, Refused};
+use crate::clock::UnixTime;
+use crate::keys;
+use crate::model::{Generation, GrantKey, ProviderClient};
+use crate::oauth::Token;
+use crate::refresher::Pair;
+use crate::refresher::due::{Chance, refresh_after};
+use crate::secret::Secret;
+use crate::store::{GrantCommit, Material, Standing, StoreError, StoredGrant};
+use crate::vault::Place;
+
+/// How long the store may take to come back before the tokens, which are in memory only, are given up.
+const COMMIT: Duration = Duration::from_secs(8);
+const COMMIT_PAUSE: Duration = Duration::from_millis(50);
+
+/// OpenID Connect Core §11: asks for a refresh token, and need not be listed among what was granted.
+const OFFLINE_ACCESS: &str = "offline_access";
+
+/// What a person's consent gave.
+pub(super) struct Granted {
+    pub(super) access_token: Secret,
+    pub(super) refresh_token: Option<Secret>,
+    pub(super) scopes: Vec<String>,
+    pub(super) auth_revisions: Vec<String>,
+    pub(super) account: Option<String>,
+    pub(super) issued_at: UnixTime,
+    pub(super) expires_at: UnixTime,
+}
+
+impl Granted {
+    /// `issued_at` is from before the request left: the token expires at the provider no earlier than we believe.
+    pub(super) fn of(
+        token: Token,
+        client: &ProviderClient,
+        asked: &[String],
+        auth_revisions: &[String],
+        issued_at: UnixTime,
+    ) -> Self {
+        let lifetime = client.profile.lifetime(token.expires_in, token.refresh_token.is_some());
+        let mut scopes = token.scopes.unwrap_or_else(|| asked.to_vec());
+        scopes.extend(asked.iter().filter(|scope| *scope == OFFLINE_ACCESS).cloned());
+        scopes.sort();
+        scopes.dedup();
+        Self {
+            access_token: token.access_token,
+            refresh_token: token.refresh_token,
+            scopes,
+            auth_revisions: auth_revisions.to_vec(),
+            account: token.account,
+            issued_at,
+            expires_at: issued_at.after(lifetime),
+        }
+    }
+
+    /// Whether the provider told both times who it is, and it is not the same (O12).
+    pub(super) fn is_of_another_account(&self, grant: &StoredGrant) -> bool {
+        matches!((&self.account, &grant.account), (Some(came), Some(held)) if came != held)
+    }
+
+    fn is_of_the_same_account(&self, grant: &StoredGrant) -> bool {
+        self.account.is_some() && self.account == grant.account
+    }
+}
+
+impl Inner {
+    /// Stores what was granted as the next generation, whatever anybody else stores meanwhile; answers which that is.
+    pub(super) async fn commit(&self, key: &GrantKey, granted: &Granted, pair: Pair) -> Result<Generation, Refused> {
+        let deadline = Instant::now() + COMMIT;
+        let (mut pair, mut tried) = (Some(pair), None);
+        loop {
+            let error = match self.try_commit(key, granted, &mut pair, &mut tried).await {
+                Ok(generation) => return Ok(generation),
+                Err(error) => error,
+            };
+            if Instant::now() + COMMIT_PAUSE > deadline {
+                tracing::error!(%error, "tokens of a consent could not be stored, and are lost");
+                return Err(error);
+            }
+            if !matches!(&error, Refused::Store(store) if matches!(**store, StoreError::Conflict)) {
+                tracing::warn!(%error, "tokens of a consent wait for the store");
+                tokio::time::sleep(COMMIT_PAUSE).await;
+            }
+        }
+    }
+
+    async fn try_commit(
+        &self,
+        key: &GrantKey,
+        granted: &Granted,
+        pair: &mut Option<Pair>,
+        tried: &mut Option<Material>,
+    ) -> Result<Generation, Refused> {
+        let stored = self.store.grant(key).await?;
+        let id = keys::grant_id(&self.tenant, key);
+        // An earlier try arrived without our learning it.
+        if let Some(stored) = stored.as_ref().filter(|stored| tried.is_some() && stored.material == *tried) {
+            return Ok(stored.generation);
+        }
+        let generation = Generation(stored.as_ref().map_or(0, |stored| stored.generation.0) + 1);
+        let pair = match pair.take() {
+            Some(pair) => pair,
+            None => Pair::new(&self.vault).await?,
+        };
+        let live = stored.as_ref().filter(|stored| stored.standing == Standing::Live);
+        let carried = self.refresh_token_of(&id, granted, live).await?;
+        let refresh_token = granted.refresh_token.as_ref().or(carried.as_ref());
+        let (access_token, refresh_token) = pair.seal(&id, generation, &granted.access_token, refresh_token);
+        let record = GrantCommit {
+            key: key.clone(),
+            generation,
+            material: Material {
+                access_token,
+                refresh_token,
+                issued_at: granted.issued_at,
+                expires_at: granted.expires_at,
+                refresh_after: refresh_after(granted.issued_at, granted.expires_at, Chance::draw()),
+            },
+            scopes: granted.scopes.clone(),
+            auth_revisions: auth_revisions(granted, live),
+            account: granted.account.clone(),
+            consented_at: Some(granted.issued_at),
+            id,
+        };
+        *tried = Some(record.material.clone());
+        self.store.commit_grant(&record).await?;
+        Ok(generation)
+    }
+
+    /// The refresh token there is, where the provider gave no other and is known to speak of the same account.
+    async fn refresh_token_of(
+        &self,
+        id: &str,
+        granted: &Granted,
+        live: Option<&StoredGrant>,
+    ) -> Result<Option<Secret>, Refused> {
+        let kept = live.filter(|live| granted.refresh_token.is_none() && granted.is_of_the_same_account(live));
+        let Some(kept) = kept else { return Ok(None) };
+        match kept.material.as_ref().and_then(|material| material.refresh_token.as_ref()) {
+            Some(sealed) => Ok(Some(self.vault.open(&Place::refresh_token(id, kept.generation), sealed).await?)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// Those that were shown now, and those that were agreed to before for the same account.
+fn auth_revisions(granted: &Granted, live: Option<&StoredGrant>) -> Vec<String> {
+    let mut revisions = granted.auth_revisions.clone();
+    if let Some(live) = live.filter(|live| !granted.is_of_another_account(live)) {
+        revisions.extend(live.auth_revisions.iter().cloned());
+    }
+    revisions.sort();
+    revisions.dedup();
+    revisions
+}

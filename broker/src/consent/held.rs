@@ -1,0 +1,166 @@
+//! Tokens of another account than the one that is connected: sealed in the consent until the person says which of the
+//! two they want (O12). An agent must not begin to act in another account because a browser was signed in to it.
+
+use std::sync::Arc;
+
+use super::asked::provider_client;
+use super::grant::Granted;
+use super::revoke::Tokens;
+use super::{Consents, Ended, Inner, Refused, Visit, actor};
+use crate::audit::{Actor, Call, Event};
+use crate::clock::UnixTime;
+use crate::keys::{Key, Purpose};
+use crate::model::PrincipalId;
+use crate::refresher::Pair;
+use crate::secret::Secret;
+use crate::store::{Sealed, StoreError, StoredConsent};
+use crate::vault::Place;
+
+/// What a person does with tokens of another account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// The account stays that was connected before.
+    Keep,
+    /// The other one takes its place.
+    Replace,
+}
+
+/// As it is sealed.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Written {
+    access_token: String,
+    refresh_token: Option<String>,
+    scopes: Vec<String>,
+    auth_revisions: Vec<String>,
+    account: Option<String>,
+    issued_at: UnixTime,
+    expires_at: UnixTime,
+}
+
+impl Drop for Written {
+    fn drop(&mut self) {
+        use zeroize::Zeroize as _;
+        self.access_token.zeroize();
+        self.refresh_token.zeroize();
+    }
+}
+
+impl Consents {
+    /// Does with held tokens what the person wants, once. Those that are not wanted are revoked. Answers the consent, whose
+    /// page says the rest.
+    ///
+    /// # Errors
+    /// As [`Consents::page`], or if the choice cannot be stored.
+    pub async fn choose(&self, id: &str, choice: Choice, visit: Visit<'_>) -> Result<String, Refused> {
+        let inner = &self.0;
+        let session = visit.session.ok_or(Refused::SignedOut)?;
+        let consent = inner.consent(id).await?;
+        inner.role_of(visit, session, &consent).await?;
+        let (Some(attempt), Some(held)) = (&consent.attempt, &consent.held) else { return Ok(consent.id) };
+        let granted = inner.open_held(&consent.id, attempt.number, held).await?;
+        let key = Key::new(&inner.tenant, Purpose::Consent, &[consent.id.as_bytes(), b"choice"]);
+        let (inner, actor, call) = (Arc::clone(inner), actor(session), visit.call(Some(&consent.server)));
+        let (id, number) = (consent.id.clone(), attempt.number);
+        let settling = || async move {
+            match choice {
+                Choice::Keep => inner.keep(&consent, number, granted, actor, call).await,
+                Choice::Replace => inner.replace(&consent, number, granted, actor, call).await,
+            }
+        };
+        let flight = self.0.flights.join(&key, settling).ok_or(Refused::Draining)?;
+        flight.landed().await.unwrap_or(Err(Refused::Pending))?;
+        Ok(id)
+    }
+}
+
+impl Inner {
+    /// Durable before anybody is asked.
+    pub(super) async fn hold(&self, consent: &StoredConsent, attempt: u32, granted: &Granted) -> Result<(), Refused> {
+        let text = |secret: &Secret| secret.expose_str().unwrap_or_default().to_owned();
+        let written = Written {
+            // Exposed to be sealed in one piece with what they are for.
+            access_token: text(&granted.access_token),
+            refresh_token: granted.refresh_token.as_ref().map(text),
+            scopes: granted.scopes.clone(),
+            auth_revisions: granted.auth_revisions.clone(),
+            account: granted.account.clone(),
+            issued_at: granted.issued_at,
+            expires_at: granted.expires_at,
+        };
+        // Room for the longest, so that no copy is left behind by growing.
+        let mut json = Vec::with_capacity(64 * 1024);
+        serde_json::to_writer(&mut json, &written).expect("text and numbers always become JSON");
+        let place = Place::of_consent(&consent.id, "held", attempt);
+        let sealed = self.vault.data_key().await?.seal(&place, &Secret::new(json));
+        Ok(self.store.hold_tokens(&consent.id, attempt, &sealed).await?)
+    }
+
+    pub(super) async fn open_held(&self, id: &str, attempt: u32, held: &Sealed) -> Result<Granted, Refused> {
+        let opened = self.vault.open(&Place::of_consent(id, "held", attempt), held).await?;
+        // Read here to be taken apart; the tokens leave as secrets again.
+        let unreadable = |_| StoreError::Corrupt { table: "consents", id: id.to_owned(), why: "what it holds" };
+        let mut written: Written = serde_json::from_slice(opened.expose()).map_err(unreadable)?;
+        Ok(Granted {
+            access_token: Secret::new(std::mem::take(&mut written.access_token)),
+            refresh_token: written.refresh_token.take().map(Secret::new),
+            scopes: std::mem::take(&mut written.scopes),
+            auth_revisions: std::mem::take(&mut written.auth_revisions),
+            account: written.account.take(),
+            issued_at: written.issued_at,
+            expires_at: written.expires_at,
+        })
+    }
+
+    async fn replace(
+        &self,
+        consent: &StoredConsent,
+        attempt: u32,
+        granted: Granted,
+        actor: Actor,
+        call: Call,
+    ) -> Result<(), Refused> {
+        // They have chosen already.
+        if self.consent(&consent.id).await?.outcome.is_some() {
+            return Ok(());
+        }
+        let replaced = self.store.grant(&consent.key).await?.filter(|grant| granted.is_of_another_account(grant));
+        let old = match &replaced {
+            Some(grant) => self.open_tokens(grant).await,
+            None => None,
+        };
+        let generation = self.commit(&consent.key, &granted, Pair::new(&self.vault).await?).await?;
+        self.connected(consent, attempt, actor, call, generation, granted.account).await;
+        if let Some(replaced) = &replaced {
+            self.let_go_of(replaced);
+        }
+        self.revoke_unwanted(consent, old).await;
+        Ok(())
+    }
+
+    async fn keep(
+        &self,
+        consent: &StoredConsent,
+        attempt: u32,
+        granted: Granted,
+        actor: Actor,
+        call: Call,
+    ) -> Result<(), Refused> {
+        match self.store.finish_consent(&consent.id, attempt, Ended::Kept.code()).await {
+            Ok(()) => {}
+            // They have chosen already.
+            Err(StoreError::Conflict) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        let holder = PrincipalId(consent.key.holder.clone());
+        self.remember(Event::consent_refused(Some(actor), Some(holder), call, "account_kept")).await;
+        let Granted { access_token, refresh_token, .. } = granted;
+        self.revoke_unwanted(consent, Some(Tokens { access_token, refresh_token })).await;
+        Ok(())
+    }
+
+    async fn revoke_unwanted(&self, consent: &StoredConsent, tokens: Option<Tokens>) {
+        let client = provider_client(&self.servers(), &consent.key.provider_client);
+        let told = self.revoke(client.as_deref(), tokens).await;
+        tracing::info!(outcome = told.code(), "tokens that nobody wants were revoked at the provider");
+    }
+}

@@ -1,0 +1,22 @@
+//! Where providers send people back to.
+
+use axum::extract::{Path, RawQuery, State};
+use axum::response::Response;
+
+use super::Pages;
+use super::form::{Visitor, see_other};
+use super::refused::refused;
+
+/// GET: takes the provider's answer, and goes on to the page that says what became of it: so that neither code nor state
+/// stay in the address bar, and whoever loads the page again does not send them again.
+pub(super) async fn callback(
+    State(pages): State<Pages>,
+    Path(client): Path<String>,
+    RawQuery(query): RawQuery,
+    visitor: Visitor,
+) -> Response {
+    match pages.consents.callback(&client, query.as_deref().unwrap_or_default(), visitor.visit()).await {
+        Ok(consent) => see_other(&format!("/connect/{consent}")),
+        Err(why) => refused(&why, &visitor.request_id),
+    }
+}

@@ -1,0 +1,129 @@
+//! The page behind a link, and its buttons.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::Pages;
+use super::form::{Posted, Visitor, csrf, see_other};
+use super::layout::{onward, page, problem};
+use super::refused::refused;
+use crate::consent::{Asked, Begun, Choice, Page, Stage};
+use crate::signin::Session;
+
+/// GET: changes nothing, since chats and mail programs look behind links as well.
+pub(super) async fn show(State(pages): State<Pages>, Path(id): Path<String>, visitor: Visitor) -> Response {
+    let shown = match pages.consents.page(&id, visitor.visit()).await {
+        Ok(shown) => shown,
+        Err(why) => return refused(&why, &visitor.request_id),
+    };
+    let (title, body) = match (&visitor.session, shown) {
+        (None, _) | (_, Page::SignIn { .. }) => ("Connect", sign_in(&id)),
+        (Some(_), Page::Connected { server }) => ("Connected", connected(&server.0)),
+        (Some(session), Page::Ask { server, asked, account, stage }) => {
+            ("Connect", ask(&id, session, &server.0, &asked, account.as_deref(), stage))
+        }
+        (Some(session), Page::Choose { held, came, .. }) => {
+            ("Another account", choose_account(&id, session, held.as_deref(), came.as_deref()))
+        }
+    };
+    page(&visitor.request_id, title, body)
+}
+
+/// POST: on to the provider.
+pub(super) async fn begin(State(pages): State<Pages>, Path(id): Path<String>, form: Posted) -> Response {
+    let is_confirmed = form.field("act-as-me") == "yes";
+    match pages.consents.begin(&id, form.field("asked"), is_confirmed, form.visit()).await {
+        Ok(Begun::Onward { provider, url }) => onward(&form.request_id, &provider, &url),
+        Ok(Begun::Look(id)) => see_other(&format!("/connect/{id}")),
+        Err(why) => refused(&why, &form.request_id),
+    }
+}
+
+/// POST: which of two accounts.
+pub(super) async fn choose(State(pages): State<Pages>, Path(id): Path<String>, form: Posted) -> Response {
+    let choice = match form.field("account") {
+        "keep" => Choice::Keep,
+        "replace" => Choice::Replace,
+        _ => {
+            let sentence = "Go back and choose one of the two accounts.";
+            return problem(axum::http::StatusCode::BAD_REQUEST, sentence, &form.request_id);
+        }
+    };
+    match pages.consents.choose(&id, choice, form.visit()).await {
+        // By the id that was found in the store, not by what stands in the path.
+        Ok(id) => see_other(&format!("/connect/{id}")),
+        Err(why) => refused(&why, &form.request_id),
+    }
+}
+
+/// Says nothing of what is behind the link: whoever is not signed in may be anybody.
+fn sign_in(id: &str) -> Markup {
+    html! {
+        p { "An agent needs your consent to go on. Sign in to see what it asks for." }
+        p { a.button href={ "/signin?flow=" (id) } { "Sign in" } }
+    }
+}
+
+fn connected(server: &str) -> Markup {
+    html! {
+        p role="status" { strong { (server) } " is connected." }
+        p { "Return to your agent and let it try again. You can close this page." }
+        p { a href="/connections" { "Your connections" } }
+    }
+}
+
+fn ask(id: &str, session: &Session, server: &str, asked: &Asked, account: Option<&str>, stage: Stage) -> Markup {
+    let (notice, button) = match stage {
+        Stage::Fresh => (None, "Connect"),
+        Stage::Expired => (Some("This link has expired. Starting again takes one click."), "Start again"),
+        Stage::Ended(ended) => (Some(ended.sentence()), "Start again"),
+    };
+    html! {
+        @if let Some(notice) = notice { p role="alert" { (notice) } }
+        p {
+            "An agent wants to use " strong { (server) } " on your behalf. You will be sent to "
+            strong { (asked.provider) } ", to sign in there and to agree."
+        }
+        @if asked.servers.len() > 1 {
+            p { "These servers have the same access there, and will be able to use it:" }
+            ul { @for server in &asked.servers { li { (server) } } }
+        }
+        @if !asked.scopes.is_empty() {
+            p { "They ask for:" }
+            ul { @for scope in &asked.scopes { li { code { (scope) } } } }
+        }
+        form method="post" action={ "/connect/" (id) } {
+            (csrf(session))
+            input type="hidden" name="asked" value=(asked.digest);
+            @if let Some(account) = account {
+                p role="alert" {
+                    "This is for the virtual account " strong { (account) } ". Everyone who uses it will act as you at "
+                    (asked.provider) "."
+                }
+                p {
+                    label {
+                        input type="checkbox" name="act-as-me" value="yes" required;
+                        " Everyone who uses " (account) " may act as me."
+                    }
+                }
+            }
+            button type="submit" { (button) }
+        }
+        p { "You did not ask an agent for anything? Then close this page: nothing happens." }
+    }
+}
+
+fn choose_account(id: &str, session: &Session, held: Option<&str>, came: Option<&str>) -> Markup {
+    html! {
+        p role="alert" {
+            "You came back from the provider with another account (" code { (came.unwrap_or("unknown")) }
+            ") than the one that is connected (" code { (held.unwrap_or("unknown")) } ")."
+        }
+        form method="post" action={ "/connect/" (id) "/account" } {
+            (csrf(session))
+            p { button type="submit" name="account" value="keep" { "Keep the account that is connected" } }
+            p { button type="submit" name="account" value="replace" { "Use the other account from now on" } }
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What a person has connected, and could.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+use maud::{Markup, html};
+
+use super::Pages;
+use super::form::{Posted, Visitor, csrf, see_other};
+use super::layout::page;
+use super::refused::refused;
+use crate::consent::{AtProvider, Connection, Connections, Disconnected};
+use crate::signin::Session;
+
+/// GET: mine.
+pub(super) async fn show(State(pages): State<Pages>, visitor: Visitor) -> Response {
+    let Some(session) = &visitor.session else { return see_other("/signin?to=connections") };
+    match pages.consents.connections(session).await {
+        Ok(connections) => page(&visitor.request_id, "Your connections", list(session, &connections)),
+        Err(why) => refused(&why, &visitor.request_id),
+    }
+}
+
+/// POST: to the page of a consent.
+pub(super) async fn connect(State(pages): State<Pages>, form: Posted) -> Response {
+    match pages.consents.connect(form.field("server"), &form.session).await {
+        Ok(link) => see_other(&format!("/connect/{}", link.id)),
+        Err(why) => refused(&why, &form.request_id),
+    }
+}
+
+/// POST: ends a grant.
+pub(super) async fn disconnect(State(pages): State<Pages>, Path(grant): Path<String>, form: Posted) -> Response {
+    match pages.consents.disconnect(&grant, form.visit()).await {
+        Ok(disconnected) => page(&form.request_id, "Disconnected", farewell(&disconnected)),
+        Err(why) => refused(&why, &form.request_id),
+    }
+}
+
+fn list(session: &Session, connections: &Connections) -> Markup {
+    html! {
+        @if connections.connected.is_empty() { p { "Nothing is connected." } } @else {
+            table {
+                thead { tr { th { "Provider" } th { "Servers" } th { "Account" } th { "Since" } th { "" } } }
+                tbody { @for connection in &connections.connected { (row(session, connection)) } }
+            }
+        }
+        @if !connections.to_connect.is_empty() {
+            h2 { "Not connected" }
+            table {
+                tbody {
+                    @for server in &connections.to_connect {
+                        tr {
+                            td { (server) }
+                            td {
+                                form method="post" action="/connections/connect" {
+                                    (csrf(session))
+                                    input type="hidden" name="server" value=(server);
+                                    button type="submit" { "Connect " (server) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn row(session: &Session, connection: &Connection) -> Markup {
+    let since = connection.since.map(|since| since.to_rfc3339());
+    html! {
+        tr {
+            td {
+                (connection.provider.as_deref().unwrap_or("not configured any more"))
+                @if let Some(holder) = &connection.holder { br; "as virtual account " (holder) }
+                @if !connection.is_live { br; em { "needs your consent again" } }
+            }
+            td { @for server in &connection.servers { (server) br; } }
+            td { (connection.account.as_deref().unwrap_or("not told")) }
+            td { @if let Some(since) = since { time datetime=(since) { (since.get(..10).unwrap_or_default()) } } }
+            td {
+                form method="post" action={ "/connections/" (connection.id) "/disconnect" } {
+                    (csrf(session))
+                    button type="submit" { "Disconnect" }
+                }
+            }
+        }
+    }
+}
+
+fn farewell(disconnected: &Disconnected) -> Markup {
+    let provider = disconnected.provider.as_deref().unwrap_or("the provider");
+    html! {
+        p role="status" { "It is disconnected: no agent can use it any more." }
+        @match disconnected.at_provider {
+            AtProvider::Revoked => p { (provider) " was told, and has ended the access." },
+            AtProvider::Failed | AtProvider::Unsupported => {
+                p {
+                    (provider) " could not be told, and may still list this gateway among the applications you allowed. \
+                     End it there as well."
+                }
+                @if let Some(url) = disconnected.manage_url {
+                    p { a href=(url) rel="noreferrer" { (url) } }
+                }
+            }
+        }
+        p { a href="/connections" { "Your connections" } }
+    }
+}

@@ -1,0 +1,96 @@
+//! Why a consent does not go on, in the words of a page: one exhaustive table.
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use maud::html;
+
+use super::layout::{self, RequestId};
+use crate::causes;
+use crate::consent::Refused;
+use crate::oauth::callback::CallbackError;
+
+/// The page for it. Nothing of what a provider sent stands on it but a refusal whose issuer was found right (O7).
+pub(super) fn refused(refused: &Refused, request_id: &RequestId) -> Response {
+    let (status, sentence) = told(refused);
+    if status.is_server_error() {
+        tracing::error!(request = request_id.0, error = causes::told(refused), "a page could not be answered");
+    }
+    match refused {
+        Refused::Denied { consent, denial } => {
+            let body = html! {
+                p role="alert" { (sentence) }
+                @if let Some(description) = &denial.description {
+                    p { "The provider says: " q { (description) } }
+                }
+                p { a.button href={ "/connect/" (consent) } { "Back" } }
+            };
+            layout::page(request_id, "Not connected", body)
+        }
+        _ => layout::problem(status, sentence, request_id),
+    }
+}
+
+fn told(refused: &Refused) -> (StatusCode, &'static str) {
+    match refused {
+        Refused::NotFound => (
+            StatusCode::NOT_FOUND,
+            "There is nothing behind this link, or not any more. Let your agent try again: it will show you a new one.",
+        ),
+        Refused::Gone => {
+            (StatusCode::NOT_FOUND, "This server is not there any more, or you may not use it. Ask your administrator.")
+        }
+        Refused::NoOwner => (
+            StatusCode::FORBIDDEN,
+            "This virtual account has no owners, so nobody can connect anything for it. Ask your administrator.",
+        ),
+        Refused::SignedOut => (
+            StatusCode::FORBIDDEN,
+            "You are not signed in any more. Open the link that your agent showed you, sign in and start again.",
+        ),
+        Refused::WrongPerson => (
+            StatusCode::FORBIDDEN,
+            "This was not made for you, and nothing was stored. If somebody sent you this link, do not go on: their \
+             agent would have acted in your account.",
+        ),
+        Refused::NotConfirmed => {
+            (StatusCode::BAD_REQUEST, "Nothing was stored: you did not confirm. Go back if you want to.")
+        }
+        Refused::State
+        | Refused::Client
+        | Refused::Answer(
+            CallbackError::State
+            | CallbackError::Shape
+            | CallbackError::Code
+            | CallbackError::Duplicate
+            | CallbackError::TooLarge,
+        ) => (
+            StatusCode::BAD_REQUEST,
+            "This answer belongs to nothing that you began in this browser, and nothing was stored. Open the link that \
+             your agent showed you, and start again.",
+        ),
+        Refused::Answer(CallbackError::Issuer | CallbackError::IssuerMissing) => (
+            StatusCode::BAD_REQUEST,
+            "This answer does not come from the provider that was asked, and nothing was stored. Tell your administrator, \
+             and name the request below.",
+        ),
+        Refused::Late => (
+            StatusCode::BAD_REQUEST,
+            "That took more than ten minutes, and nothing was stored. Open the link that your agent showed you, and \
+             start again.",
+        ),
+        Refused::Denied { denial, .. } => (StatusCode::OK, denial.reason.sentence()),
+        Refused::AuthorizationUrl(_) | Refused::Secret(_) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "This server is not configured as it should be. Tell your administrator, and name the request below.",
+        ),
+        Refused::Pending => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "The provider has not answered yet. Open the link that your agent showed you in a minute: it says what \
+             became of it.",
+        ),
+        Refused::Store(_) | Refused::Vault(_) | Refused::Audit(_) | Refused::Draining => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "This gateway cannot store anything at the moment. Try again in a minute.",
+        ),
+    }
+}

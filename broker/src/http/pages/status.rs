@@ -1,0 +1,81 @@
+//! What an agent may ask before it calls: whether its user has to consent, so that nobody must fail a call to learn it.
+
+use axum::Json;
+use axum::extract::{Query, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+
+use super::Pages;
+use crate::consent::{Refused as ConsentRefused, Status};
+use crate::service::Refused;
+
+#[derive(Deserialize)]
+pub(super) struct Question {
+    server: String,
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    server: &'a str,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<String>,
+}
+
+/// GET, with the caller's token: verified, and held to policy, as at a call.
+pub(super) async fn status(
+    State(pages): State<Pages>,
+    Query(Question { server }): Query<Question>,
+    headers: HeaderMap,
+) -> Response {
+    match pages.service.consent_status(token(&headers), &server).await {
+        Ok(status) => Json(told(&server, status)).into_response(),
+        Err(refused) => problem(&server, &refused),
+    }
+}
+
+fn told(server: &str, status: Status) -> Answer<'_> {
+    match status {
+        Status::Connected => Answer { server, status: "connected", url: None, message: None },
+        Status::NotRequired => Answer { server, status: "not_required", url: None, message: None },
+        Status::ConsentRequired(link) => {
+            Answer { server, status: "consent_required", url: Some(link.url), message: Some(link.message) }
+        }
+    }
+}
+
+/// Exactly one `Authorization`; else nothing, which is no token.
+fn token(headers: &HeaderMap) -> &str {
+    let mut values = headers.get_all(header::AUTHORIZATION).iter();
+    match (values.next(), values.next()) {
+        (Some(value), None) => sallyport_caller::bearer(value.as_bytes())
+            .ok()
+            .and_then(|token| std::str::from_utf8(token).ok())
+            .unwrap_or_default(),
+        (Some(_) | None, _) => "",
+    }
+}
+
+fn problem(server: &str, refused: &Refused) -> Response {
+    let status = match refused {
+        Refused::Token(_) | Refused::Revoked | Refused::UnknownToken => StatusCode::UNAUTHORIZED,
+        // The same for both: who may not use a server does not learn whether it is there.
+        Refused::Server | Refused::Policy(_) => StatusCode::FORBIDDEN,
+        Refused::NoConsent(ConsentRefused::NoOwner) => StatusCode::FORBIDDEN,
+        _ => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let message = match status {
+        StatusCode::FORBIDDEN if !matches!(refused, Refused::NoConsent(_)) => {
+            "there is no such server, or policy does not let this caller use it".to_owned()
+        }
+        _ => refused.to_string(),
+    };
+    let body = Json(Answer { server, status: "refused", url: None, message: Some(message) });
+    match status {
+        StatusCode::UNAUTHORIZED => (status, [(header::WWW_AUTHENTICATE, "Bearer")], body).into_response(),
+        _ => (status, body).into_response(),
+    }
+}

@@ -1,0 +1,123 @@
+//! More than one account at a provider, more than one consent, and the end of a grant.
+
+use super::*;
+use crate::store::Standing;
+
+fn of_account(name: &str) -> String {
+    TOKENS.replace("\"token_type\"", &format!(r#""workspace_id":"{name}","token_type""#))
+}
+
+/// Alice has connected account `one`, and comes back with account `two`.
+async fn come_back_as_another(site: &Site, alice: &Browser) -> String {
+    site.fixture.provider.answers(200, &of_account("one"));
+    site.connect(alice, "wiki").await;
+    site.needs("wiki", &["more"]);
+    site.fixture.provider.answers(200, &of_account("two"));
+    let consent = site.link(alice, "wiki").await;
+    let underway = site.set_out(alice, &consent, &[]).await;
+    assert_eq!(site.get(alice, &underway.callback("c2")).await.location(), format!("/connect/{consent}"));
+    let page = site.get(alice, &format!("/connect/{consent}")).await;
+    assert!(page.says("<code>two</code>") && page.says("<code>one</code>"), "{}", page.body);
+    let grant = site.grant(alice, WITH_ACCOUNTS).await.unwrap();
+    assert_eq!((grant.generation.0, grant.account.as_deref()), (1, Some("one")), "nothing is replaced unasked");
+    consent
+}
+
+#[tokio::test]
+async fn o12_another_account_replaces_the_first_only_when_the_person_says_so() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    let consent = come_back_as_another(&site, &alice).await;
+    let path = format!("/connect/{consent}");
+    assert_eq!(site.post(&alice, &path, &[("asked", "")]).await.location(), path, "it does not begin again meanwhile");
+    assert_eq!(site.post(&alice, &format!("{path}/account"), &[]).await.status, StatusCode::BAD_REQUEST);
+    for _ in 0..2 {
+        let reply = site.post(&alice, &format!("{path}/account"), &[("account", "replace")]).await;
+        assert_eq!(reply.location(), path);
+    }
+    let grant = site.grant(&alice, WITH_ACCOUNTS).await.unwrap();
+    assert_eq!((grant.generation.0, grant.account.as_deref()), (2, Some("two")));
+    assert_eq!(site.tokens(&grant).await, ("canary-token-2".to_owned(), "canary-refresh-2".to_owned()));
+    assert_eq!(site.revoked(), ["canary-refresh-1"]);
+    assert!(site.get(&alice, &path).await.says("is connected"));
+    assert_eq!(site.consent(&consent).await.held, None);
+}
+
+#[tokio::test]
+async fn o12_an_account_that_is_not_wanted_is_revoked() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    let consent = come_back_as_another(&site, &alice).await;
+    let path = format!("/connect/{consent}");
+    assert_eq!(site.post(&alice, &format!("{path}/account"), &[("account", "keep")]).await.location(), path);
+    let grant = site.grant(&alice, WITH_ACCOUNTS).await.unwrap();
+    assert_eq!((grant.generation.0, grant.account.as_deref()), (1, Some("one")));
+    assert_eq!(site.revoked(), ["canary-refresh-2"]);
+    assert!(site.get(&alice, &path).await.says("You kept the account"));
+}
+
+#[tokio::test]
+async fn o12_a_step_up_loses_no_scope_and_revokes_nothing() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    site.connect(&alice, "notes").await;
+    site.needs("board", &["board", "more"]);
+    let underway = site.set_out(&alice, &site.link(&alice, "board").await, &[]).await;
+    assert_eq!(underway.asked("scope").as_deref(), Some("board more read write"));
+    site.get(&alice, &underway.callback("c2")).await;
+    let grant = site.grant(&alice, CLIENT).await.unwrap();
+    assert_eq!((grant.generation.0, grant.scopes.join(" ").as_str()), (2, "board more read write"));
+    assert!(site.revoked().is_empty());
+}
+
+#[tokio::test]
+async fn a_provider_that_grants_less_is_believed_and_the_person_told() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    site.fixture.provider.answers(200, &TOKENS.replace("\"token_type\"", r#""scope":"read board","token_type""#));
+    let consent = site.connect(&alice, "notes").await;
+    assert_eq!(site.grant(&alice, CLIENT).await.unwrap().scopes, ["board", "read"]);
+    assert!(site.get(&alice, &format!("/connect/{consent}")).await.says("granted less"));
+    assert!(!site.get(&alice, "/connections").await.says("<td>demo/board</td>"), "demo/board works");
+}
+
+#[tokio::test]
+async fn o13_disconnecting_ends_the_grant_here_and_at_the_provider() {
+    let site = Site::new().await;
+    let (alice, bob) = (site.browser("alice").await, site.browser("bob").await);
+    site.connect(&alice, "notes").await;
+    let grant = site.grant(&alice, CLIENT).await.unwrap();
+    let page = site.get(&alice, "/connections").await;
+    let path = format!("/connections/{}/disconnect", grant.id);
+    assert!(page.says("login.example.com") && page.says("demo/board") && page.says(&path), "{}", page.body);
+    assert_eq!(site.post(&bob, &path, &[]).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(site.get(&alice, &path).await.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(site.grant(&alice, CLIENT).await, Some(grant.clone()), "neither bob nor a GET ends it");
+
+    let page = site.post(&alice, &path, &[]).await;
+    assert!(page.says("It is disconnected") && page.says("has ended the access"), "{}", page.body);
+    assert_eq!(site.revoked(), ["canary-refresh-1"]);
+    let ended = site.grant(&alice, CLIENT).await.unwrap();
+    assert_eq!((ended.material, ended.standing), (None, Standing::Revoked("disconnected".into())));
+    let row = site.fixture.rows("grant.disconnected").await.remove(0);
+    assert!(row.contains("\"reason\":\"revoked\"") && !row.contains("canary"));
+    assert!(!site.get(&alice, "/connections").await.says(&path));
+    let form = [("server", "demo/notes")];
+    let reply = site.post(&alice, "/connections/connect", &form).await;
+    let consent = reply.location().strip_prefix("/connect/").unwrap().to_owned();
+    let underway = site.set_out(&alice, &consent, &[]).await;
+    site.get(&alice, &underway.callback("c2")).await;
+    assert_eq!(site.grant(&alice, CLIENT).await.unwrap().generation.0, 2, "its generations go on");
+}
+
+#[tokio::test]
+async fn o13_says_when_the_provider_was_not_told() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    site.connect(&alice, "notes").await;
+    site.fixture.provider.answers(503, "");
+    let path = format!("/connections/{}/disconnect", site.grant(&alice, CLIENT).await.unwrap().id);
+    assert!(site.post(&alice, &path, &[]).await.says("could not be told"));
+    assert!(site.fixture.rows("grant.disconnected").await[0].contains("revocation_failed"));
+    assert_eq!(site.grant(&alice, CLIENT).await.unwrap().material, None);
+}
