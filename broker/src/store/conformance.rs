@@ -3,6 +3,7 @@
 //! A back end is named once, with a function that opens it in a directory; each case is then a test of its own.
 
 mod audit;
+mod consents;
 mod grants;
 mod intents;
 mod keys;
@@ -115,6 +116,22 @@ macro_rules! suite {
                     of_two_takers_one_gets_the_right,
                     of_two_recoveries_one_gets_the_right,
                     i5_a_grant_is_ended_or_renewed_and_never_both,
+                ]
+            }
+            cases! { $open, consents,
+                one: [
+                    are_read_as_written,
+                    an_unfinished_one_is_found_again,
+                    of_another_holder_client_server_or_scopes_is_another,
+                    one_that_expired_or_ended_is_not_found_again,
+                    o1_a_new_attempt_destroys_the_one_before,
+                    o6_an_end_destroys_every_secret_and_stays,
+                    o12_held_tokens_wait_for_the_end_and_for_nothing_else,
+                    only_what_expired_is_dropped,
+                ]
+                two: [
+                    two_brokers_make_one,
+                    o6_of_two_brokers_one_takes_the_code,
                 ]
             }
             cases! { $open, tokens,

@@ -1,0 +1,163 @@
+use std::time::Duration;
+
+use super::{NOW, sealed};
+use crate::model::{GrantKey, Identity, PrincipalKind, ServerName};
+use crate::store::{ConsentAttempt, Store, StoreError, StoredConsent};
+
+const LIFE: Duration = Duration::from_secs(600);
+
+async fn holder(store: &dyn Store, subject: &str) -> String {
+    let identity = Identity { issuer: "https://id.example.com".into(), subject: subject.into() };
+    store.ensure_principal(&PrincipalKind::External, Some(&identity), NOW).await.unwrap().id.0
+}
+
+async fn consent(store: &dyn Store, id: &str) -> StoredConsent {
+    StoredConsent {
+        id: id.to_owned(),
+        key: GrantKey { provider_client: "client".into(), holder: holder(store, "alice").await },
+        server: ServerName("demo/notes".into()),
+        subjects: vec!["user:alice@example.com".into(), "team:everyone".into()],
+        extra_scopes: vec![],
+        created_at: NOW,
+        expires_at: NOW.after(LIFE),
+        attempt: None,
+        attempts: 0,
+        code_taken: false,
+        held: None,
+        outcome: None,
+    }
+}
+
+fn attempt(number: u32) -> ConsentAttempt {
+    ConsentAttempt {
+        number,
+        session: [7; 32],
+        state: sealed(&format!("state {number}")),
+        verifier: sealed(&format!("verifier {number}")),
+        scopes: vec!["read".into(), "write".into()],
+        auth_revisions: vec!["r1".into()],
+        begun_at: NOW,
+    }
+}
+
+async fn found(store: &dyn Store, id: &str) -> StoredConsent {
+    store.consent(id).await.unwrap().unwrap()
+}
+
+fn is_conflict<T>(result: Result<T, StoreError>) -> bool {
+    matches!(result, Err(StoreError::Conflict))
+}
+
+pub(super) async fn are_read_as_written(store: &dyn Store) {
+    assert!(store.consent("c1").await.unwrap().is_none());
+    let written = StoredConsent { extra_scopes: vec!["admin".into()], ..consent(store, "c1").await };
+    assert_eq!(store.ensure_consent(&written).await.unwrap(), written);
+    assert_eq!(found(store, "c1").await, written);
+    store.begin_consent("c1", &attempt(1)).await.unwrap();
+    assert_eq!(found(store, "c1").await, StoredConsent { attempt: Some(attempt(1)), attempts: 1, ..written });
+}
+
+pub(super) async fn an_unfinished_one_is_found_again(store: &dyn Store) {
+    let first = store.ensure_consent(&consent(store, "c1").await).await.unwrap();
+    store.begin_consent("c1", &attempt(1)).await.unwrap();
+    let again = store.ensure_consent(&consent(store, "c2").await).await.unwrap();
+    assert_eq!(again, StoredConsent { attempt: Some(attempt(1)), attempts: 1, ..first });
+    assert!(store.consent("c2").await.unwrap().is_none());
+}
+
+pub(super) async fn of_another_holder_client_server_or_scopes_is_another(store: &dyn Store) {
+    let base = consent(store, "c0").await;
+    store.ensure_consent(&base).await.unwrap();
+    let key = |client: &str, holder: &str| GrantKey { provider_client: client.into(), holder: holder.into() };
+    let bob = holder(store, "bob").await;
+    for (id, other) in [
+        ("c1", StoredConsent { key: key("client", &bob), ..base.clone() }),
+        ("c2", StoredConsent { key: key("other", &base.key.holder), ..base.clone() }),
+        ("c3", StoredConsent { server: ServerName("demo/board".into()), ..base.clone() }),
+        ("c4", StoredConsent { extra_scopes: vec!["admin".into()], ..base.clone() }),
+    ] {
+        let other = StoredConsent { id: id.to_owned(), ..other };
+        assert_eq!(store.ensure_consent(&other).await.unwrap().id, id);
+    }
+}
+
+pub(super) async fn one_that_expired_or_ended_is_not_found_again(store: &dyn Store) {
+    store.ensure_consent(&consent(store, "c1").await).await.unwrap();
+    let later =
+        StoredConsent { created_at: NOW.after(LIFE), expires_at: NOW.after(2 * LIFE), ..consent(store, "c2").await };
+    assert_eq!(store.ensure_consent(&later).await.unwrap().id, "c2");
+    store.renew_consent("c1", NOW.after(3 * LIFE)).await.unwrap();
+    assert_eq!(found(store, "c1").await.expires_at, NOW.after(3 * LIFE));
+    for id in ["c1", "c2"] {
+        store.begin_consent(id, &attempt(1)).await.unwrap();
+        store.finish_consent(id, 1, "done").await.unwrap();
+        assert!(is_conflict(store.renew_consent(id, NOW.after(4 * LIFE)).await), "an ended one stays ended");
+    }
+    assert_eq!(store.ensure_consent(&consent(store, "c3").await).await.unwrap().id, "c3");
+    assert!(is_conflict(store.renew_consent("c9", NOW).await));
+}
+
+pub(super) async fn o1_a_new_attempt_destroys_the_one_before(store: &dyn Store) {
+    store.ensure_consent(&consent(store, "c1").await).await.unwrap();
+    for wrong in [0, 2, u32::MAX] {
+        assert!(is_conflict(store.begin_consent("c1", &attempt(wrong)).await), "{wrong}");
+    }
+    store.begin_consent("c1", &attempt(1)).await.unwrap();
+    store.take_code("c1", 1).await.unwrap();
+    store.begin_consent("c1", &attempt(2)).await.unwrap();
+    let now = found(store, "c1").await;
+    assert_eq!((now.attempt, now.code_taken), (Some(attempt(2)), false));
+    assert!(is_conflict(store.take_code("c1", 1).await));
+    assert!(is_conflict(store.finish_consent("c1", 1, "done").await));
+    assert!(is_conflict(store.hold_tokens("c1", 1, &sealed("tokens")).await));
+    assert!(is_conflict(store.begin_consent("c9", &attempt(1)).await));
+}
+
+pub(super) async fn o6_an_end_destroys_every_secret_and_stays(store: &dyn Store) {
+    store.ensure_consent(&consent(store, "c1").await).await.unwrap();
+    store.begin_consent("c1", &attempt(1)).await.unwrap();
+    store.take_code("c1", 1).await.unwrap();
+    store.finish_consent("c1", 1, "done").await.unwrap();
+    let ended = found(store, "c1").await;
+    assert_eq!((&ended.attempt, &ended.held, ended.outcome.as_deref()), (&None, &None, Some("done")));
+    assert!(is_conflict(store.finish_consent("c1", 1, "provider").await));
+    assert!(is_conflict(store.take_code("c1", 1).await));
+    assert!(is_conflict(store.begin_consent("c1", &attempt(2)).await));
+    assert_eq!(found(store, "c1").await, ended);
+}
+
+pub(super) async fn o12_held_tokens_wait_for_the_end_and_for_nothing_else(store: &dyn Store) {
+    store.ensure_consent(&consent(store, "c1").await).await.unwrap();
+    store.begin_consent("c1", &attempt(1)).await.unwrap();
+    assert!(is_conflict(store.hold_tokens("c1", 1, &sealed("tokens")).await), "nobody took the code");
+    store.take_code("c1", 1).await.unwrap();
+    store.hold_tokens("c1", 1, &sealed("tokens")).await.unwrap();
+    assert!(is_conflict(store.hold_tokens("c1", 1, &sealed("others")).await));
+    assert!(is_conflict(store.begin_consent("c1", &attempt(2)).await), "tokens would be lost");
+    assert_eq!(found(store, "c1").await.held, Some(sealed("tokens")));
+    store.finish_consent("c1", 1, "kept").await.unwrap();
+    assert_eq!(found(store, "c1").await.held, None);
+}
+
+pub(super) async fn only_what_expired_is_dropped(store: &dyn Store) {
+    store.ensure_consent(&consent(store, "c1").await).await.unwrap();
+    store.drop_expired(NOW.after(LIFE)).await.unwrap();
+    found(store, "c1").await;
+    store.drop_expired(NOW.after(LIFE + Duration::from_millis(1))).await.unwrap();
+    assert!(store.consent("c1").await.unwrap().is_none());
+}
+
+pub(super) async fn two_brokers_make_one(first: &dyn Store, second: &dyn Store) {
+    let (ours, theirs) = (consent(first, "c1").await, consent(second, "c2").await);
+    let (one, other) = tokio::join!(first.ensure_consent(&ours), second.ensure_consent(&theirs));
+    assert_eq!(one.unwrap(), other.unwrap());
+}
+
+pub(super) async fn o6_of_two_brokers_one_takes_the_code(first: &dyn Store, second: &dyn Store) {
+    first.ensure_consent(&consent(first, "c1").await).await.unwrap();
+    first.begin_consent("c1", &attempt(1)).await.unwrap();
+    let (one, other) = tokio::join!(first.take_code("c1", 1), second.take_code("c1", 1));
+    assert_eq!([one.is_ok(), other.is_ok()].iter().filter(|taken| **taken).count(), 1);
+    assert!(is_conflict(one.and(other)));
+    assert!(found(second, "c1").await.code_taken);
+}
