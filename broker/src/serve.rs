@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, Admin};
 use crate::audit::Audit;
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::config::{Config, Log, LogFormat, Mode};
 use crate::consent::{self, Consents};
 use crate::fetch::{self, Fetcher};
@@ -41,6 +41,10 @@ const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long renewals that are under way may go on after that.
 const DRAIN: Duration = Duration::from_secs(20);
+
+/// How often what has expired is dropped, and how long after it expired.
+const TIDY: Duration = Duration::from_secs(10 * 60);
+const KEPT_EXPIRED_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Why a broker did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -189,6 +193,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     background.spawn(publisher.clone().run(stop.clone()));
     background.spawn(recover(refresher.clone(), registry.subscribe(), stop.clone()));
     background.spawn(refresher.clone().run(stop.clone()));
+    background.spawn(drop_expired(Arc::clone(&store), Arc::clone(&clock), stop.clone()));
     background.spawn(reconsider(refresher.clone(), registry.subscribe(), stop.clone()));
 
     let endpoints = http::Endpoints {
@@ -283,6 +288,16 @@ async fn recover(
         }
         if stop.run_until_cancelled(tokio::time::sleep(RECOVERY_PAUSE)).await.is_none() {
             return;
+        }
+    }
+}
+
+/// Drops consents, sessions and sign-ins that expired a while ago: until then a link says so, and starts again.
+async fn drop_expired(store: Arc<dyn Store>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(TIDY)).await.is_some() {
+        let before = UnixTime(clock.now().0.saturating_sub(KEPT_EXPIRED_MS));
+        if let Err(error) = store.drop_expired(before).await {
+            tracing::warn!(%error, "what has expired stays for now");
         }
     }
 }
