@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::grant::Granted;
+use super::grant::{Granted, Over};
 use super::{Ended, Inner, Refused};
 use crate::audit::{Actor, Call, Event};
 use crate::keys;
@@ -11,7 +11,7 @@ use crate::model::{PrincipalId, ProviderClient};
 use crate::oauth::{Client, Grant, TokenRequest, Verifier, request_token};
 use crate::refresher::Pair;
 use crate::secret::Secret;
-use crate::store::{ConsentAttempt, Standing, StoreError, StoredConsent};
+use crate::store::{ConsentAttempt, StoreError, StoredConsent};
 use crate::vault::Place;
 
 /// One request to the token endpoint.
@@ -82,16 +82,13 @@ pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<()
         }
     };
     let granted = Granted::of(token, client, &attempt.scopes, &attempt.auth_revisions, issued_at);
-    let stored = inner.store.grant(&consent.key).await.unwrap_or_default();
-    let is_other = stored.is_some_and(|stored| {
-        !matches!(stored.standing, Standing::Revoked(_)) && granted.is_of_another_account(&stored)
-    });
-    if is_other {
-        return inner.hold(consent, attempt.number, &granted).await;
+    match inner.commit(&consent.key, &granted, Over::SameAccount, pair).await? {
+        Some(generation) => {
+            inner.connected(consent, attempt.number, actor, call, generation, granted.account).await;
+            Ok(())
+        }
+        None => inner.hold(consent, attempt.number, &granted).await,
     }
-    let generation = inner.commit(&consent.key, &granted, pair).await?;
-    inner.connected(consent, attempt.number, actor, call, generation, granted.account).await;
-    Ok(())
 }
 
 impl Inner {

@@ -31,6 +31,15 @@ pub(super) struct Granted {
     pub(super) expires_at: UnixTime,
 }
 
+/// What may be replaced by what was granted.
+#[derive(Clone, Copy)]
+pub(super) enum Over {
+    /// The grant of whichever account.
+    AnyAccount,
+    /// Only a grant that is not known to be another account's.
+    SameAccount,
+}
+
 impl Granted {
     /// `issued_at` is from before the request left: the token expires at the provider no earlier than we believe.
     pub(super) fn of(
@@ -67,13 +76,20 @@ impl Granted {
 }
 
 impl Inner {
-    /// Stores what was granted as the next generation, whatever anybody else stores meanwhile; answers which that is.
-    pub(super) async fn commit(&self, key: &GrantKey, granted: &Granted, pair: Pair) -> Result<Generation, Refused> {
+    /// Stores what was granted as the next generation, whatever anybody else stores meanwhile; answers which that is, or
+    /// nothing if another account is connected and its replacement was not agreed to.
+    pub(super) async fn commit(
+        &self,
+        key: &GrantKey,
+        granted: &Granted,
+        over: Over,
+        pair: Pair,
+    ) -> Result<Option<Generation>, Refused> {
         let deadline = Instant::now() + COMMIT;
         let (mut pair, mut tried) = (Some(pair), None);
         loop {
-            let error = match self.try_commit(key, granted, &mut pair, &mut tried).await {
-                Ok(generation) => return Ok(generation),
+            let error = match self.try_commit(key, granted, over, &mut pair, &mut tried).await {
+                Ok(committed) => return Ok(committed),
                 Err(error) => error,
             };
             if Instant::now() + COMMIT_PAUSE > deadline {
@@ -91,14 +107,25 @@ impl Inner {
         &self,
         key: &GrantKey,
         granted: &Granted,
+        over: Over,
         pair: &mut Option<Pair>,
         tried: &mut Option<Material>,
-    ) -> Result<Generation, Refused> {
+    ) -> Result<Option<Generation>, Refused> {
         let stored = self.store.grant(key).await?;
         let id = keys::grant_id(&self.tenant, key);
         // An earlier try arrived without our learning it.
         if let Some(stored) = stored.as_ref().filter(|stored| tried.is_some() && stored.material == *tried) {
-            return Ok(stored.generation);
+            return Ok(Some(stored.generation));
+        }
+        match over {
+            Over::AnyAccount => {}
+            // What its holder has disconnected is not in the way.
+            Over::SameAccount => {
+                let kept = stored.as_ref().filter(|stored| !matches!(stored.standing, Standing::Revoked(_)));
+                if kept.is_some_and(|kept| granted.is_of_another_account(kept)) {
+                    return Ok(None);
+                }
+            }
         }
         let generation = Generation(stored.as_ref().map_or(0, |stored| stored.generation.0) + 1);
         let pair = match pair.take() {
@@ -106,7 +133,7 @@ impl Inner {
             None => Pair::new(&self.vault).await?,
         };
         let live = stored.as_ref().filter(|stored| stored.standing == Standing::Live);
-        let carried = self.refresh_token_of(&id, granted, live).await?;
+        let carried = self.refresh_token_of(&id, granted, live).await;
         let refresh_token = granted.refresh_token.as_ref().or(carried.as_ref());
         let (access_token, refresh_token) = pair.seal(&id, generation, &granted.access_token, refresh_token);
         let record = GrantCommit {
@@ -127,21 +154,20 @@ impl Inner {
         };
         *tried = Some(record.material.clone());
         self.store.commit_grant(&record).await?;
-        Ok(generation)
+        Ok(Some(generation))
     }
 
     /// The refresh token there is, where the provider gave no other and is known to speak of the same account.
-    async fn refresh_token_of(
-        &self,
-        id: &str,
-        granted: &Granted,
-        live: Option<&StoredGrant>,
-    ) -> Result<Option<Secret>, Refused> {
-        let kept = live.filter(|live| granted.refresh_token.is_none() && granted.is_of_the_same_account(live));
-        let Some(kept) = kept else { return Ok(None) };
-        match kept.material.as_ref().and_then(|material| material.refresh_token.as_ref()) {
-            Some(sealed) => Ok(Some(self.vault.open(&Place::refresh_token(id, kept.generation), sealed).await?)),
-            None => Ok(None),
+    async fn refresh_token_of(&self, id: &str, granted: &Granted, live: Option<&StoredGrant>) -> Option<Secret> {
+        let kept = live.filter(|live| granted.refresh_token.is_none() && granted.is_of_the_same_account(live))?;
+        let sealed = kept.material.as_ref()?.refresh_token.as_ref()?;
+        match self.vault.open(&Place::refresh_token(id, kept.generation), sealed).await {
+            Ok(token) => Some(token),
+            // What was just granted is stored all the same.
+            Err(error) => {
+                tracing::error!(%error, "a stored refresh token does not open, and is not carried over");
+                None
+            }
         }
     }
 }

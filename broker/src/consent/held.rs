@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::asked::provider_client;
-use super::grant::Granted;
+use super::grant::{Granted, Over};
 use super::revoke::Tokens;
 use super::{Consents, Ended, Inner, Refused, Visit, actor};
 use crate::audit::{Actor, Call, Event};
@@ -128,8 +128,10 @@ impl Inner {
             Some(grant) => self.open_tokens(grant).await,
             None => None,
         };
-        let generation = self.commit(&consent.key, &granted, Pair::new(&self.vault).await?).await?;
-        self.connected(consent, attempt, actor, call, generation, granted.account).await;
+        let pair = Pair::new(&self.vault).await?;
+        if let Some(generation) = self.commit(&consent.key, &granted, Over::AnyAccount, pair).await? {
+            self.connected(consent, attempt, actor, call, generation, granted.account).await;
+        }
         if let Some(replaced) = &replaced {
             self.let_go_of(replaced);
         }

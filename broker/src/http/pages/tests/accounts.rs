@@ -57,6 +57,26 @@ async fn o12_an_account_that_is_not_wanted_is_revoked() {
 }
 
 #[tokio::test]
+async fn o12_the_same_account_and_one_after_a_disconnect_need_no_second_question() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    site.fixture.provider.answers(200, &of_account("one"));
+    site.connect(&alice, "wiki").await;
+    site.needs("wiki", &["more"]);
+    // A provider that gives no refresh token the second time means the first one to stay.
+    let without = of_account("one").replace(r#""refresh_token":"canary-refresh-NUMBER","#, "");
+    site.fixture.provider.answers(200, &without);
+    site.connect(&alice, "wiki").await;
+    let grant = site.grant(&alice, WITH_ACCOUNTS).await.unwrap();
+    assert_eq!(grant.generation.0, 2);
+    assert_eq!(site.tokens(&grant).await, ("canary-token-2".to_owned(), "canary-refresh-1".to_owned()));
+    site.post(&alice, &format!("/connections/{}/disconnect", grant.id), &[]).await;
+    site.fixture.provider.answers(200, &of_account("two"));
+    site.connect(&alice, "wiki").await;
+    assert_eq!(site.grant(&alice, WITH_ACCOUNTS).await.unwrap().account.as_deref(), Some("two"));
+}
+
+#[tokio::test]
 async fn o12_a_step_up_loses_no_scope_and_revokes_nothing() {
     let site = Site::new().await;
     let alice = site.browser("alice").await;
