@@ -8,41 +8,30 @@ use std::{
 use reqwest::{Response, redirect::Policy};
 use url::Url;
 
+use crate::Page;
+
 /// One person's browser.
 pub struct Browser {
+    /// Their name at every identity provider; nobody's, if empty.
+    pub login: String,
     http: reqwest::Client,
     /// Values by host, port and name. Paths do not matter: no two cookies of a counterpart differ in nothing else.
     cookies: Mutex<BTreeMap<(String, String), String>>,
 }
 
-/// What a browser shows, or is told to open next.
-#[derive(Clone, Debug)]
-pub struct Page {
-    /// Where it was.
-    pub url: Url,
-    /// Its status.
-    pub status: u16,
-    /// Its headers.
-    pub headers: reqwest::header::HeaderMap,
-    /// Its text.
-    pub text: String,
-}
-
-impl Page {
-    /// Where a redirect leads.
-    pub fn location(&self) -> Option<Url> {
-        self.url.join(self.headers.get("location")?.to_str().ok()?).ok()
-    }
-}
-
 impl Default for Browser {
     fn default() -> Self {
         let http = reqwest::Client::builder().redirect(Policy::none()).build().expect("it needs nothing");
-        Self { http, cookies: Mutex::default() }
+        Self { login: String::new(), http, cookies: Mutex::default() }
     }
 }
 
 impl Browser {
+    /// The browser of this person, who has never been anywhere.
+    pub fn of(login: &str) -> Self {
+        Self { login: login.to_owned(), ..Self::default() }
+    }
+
     /// Opens a page, and follows nothing.
     pub async fn get(&self, url: &Url) -> Page {
         self.send(url, self.http.get(url.clone())).await
@@ -53,12 +42,36 @@ impl Browser {
         self.send(url, self.http.post(url.clone()).form(form)).await
     }
 
+    /// Presses a button as its page shows it, and follows nothing.
+    ///
+    /// # Panics
+    /// When there is no such button.
+    pub async fn press(&self, page: &Page, button: &str) -> Page {
+        let form = page.form(button).unwrap_or_else(|| panic!("a button {button}: {page:?}"));
+        let site = if form.action.origin() == page.url.origin() { "same-origin" } else { "cross-site" };
+        let request = self.http.post(form.action.clone()).form(&form.fields).header("sec-fetch-site", site);
+        self.send(&form.action, request).await
+    }
+
+    /// Goes wherever pages lead by themselves.
+    pub async fn go_on(&self, mut page: Page) -> Page {
+        while let Some(next) = page.location() {
+            page = self.get(&next).await;
+        }
+        page
+    }
+
     /// Follows redirects for as long as they stay at the page's origin: ends at a page, or at one that leads away.
     pub async fn follow(&self, mut page: Page) -> Page {
         while let Some(next) = page.location().filter(|next| next.origin() == page.url.origin()) {
             page = self.get(&next).await;
         }
         page
+    }
+
+    /// Takes a cookie for this place.
+    pub fn keep(&self, url: &Url, name: &str, value: &str) {
+        self.jar().insert((place(url), name.to_owned()), value.to_owned());
     }
 
     /// Whether it holds a cookie of this name for this place.
@@ -78,7 +91,10 @@ impl Browser {
         let place = place(url);
         let jar = self.jar();
         let own = jar.iter().filter(|((of, _), _)| *of == place);
-        own.map(|((_, name), value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
+        let own = own.map(|((_, name), value)| format!("{name}={value}"));
+        // Our own provider asks nobody who they are; this tells it.
+        let account = (!self.login.is_empty()).then(|| format!("account={}", self.login));
+        own.chain(account).collect::<Vec<_>>().join("; ")
     }
 
     fn keep_cookies(&self, url: &Url, answer: &Response) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::{Call, Provider, Reply, Upstream, World, eventually, world::Change};
+use crate::{Call, Idp, Provider, Reply, Upstream, World, eventually, world::Change};
 
 /// How the gate authenticates to it.
 #[derive(Clone, Default)]
@@ -24,6 +24,13 @@ pub enum Auth {
         /// What sets this grant apart from others at the provider.
         scope: String,
     },
+    /// Each caller's own consent.
+    AuthorizationCode {
+        /// Where they consent.
+        at: OAuth,
+        /// What is asked for.
+        scopes: Vec<String>,
+    },
     /// The caller's own token, if it names the upstream's URL as audience.
     Passthrough,
 }
@@ -37,6 +44,54 @@ impl Auth {
     /// Client credentials with a scope of their own.
     pub fn client_credentials(provider: &Arc<Provider>) -> Self {
         Self::ClientCredentials { provider: provider.clone(), scope: crate::unique("scope") }
+    }
+
+    /// Each caller's own consent at our own provider.
+    pub fn authorization_code(provider: &Provider) -> Self {
+        Self::AuthorizationCode { at: OAuth::at(provider), scopes: vec!["notes:read".to_owned()] }
+    }
+}
+
+/// A client at a provider, which people consent to.
+#[derive(Clone)]
+pub struct OAuth {
+    /// `iss` of the provider's answers.
+    pub issuer: String,
+    /// Where a browser is sent.
+    pub authorization_url: String,
+    /// Where tokens come from.
+    pub token_url: String,
+    /// Where they are given back.
+    pub revocation_url: String,
+    /// The client.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+}
+
+impl OAuth {
+    /// The gate's client at our own provider.
+    pub fn at(provider: &Provider) -> Self {
+        Self {
+            issuer: provider.issuer.clone(),
+            authorization_url: provider.authorization_url(),
+            token_url: provider.token_url(),
+            revocation_url: provider.revocation_url(),
+            client_id: provider.client_id.clone(),
+            client_secret: provider.client_secret.clone(),
+        }
+    }
+
+    /// A client at the real provider, once [`World::admit`] has registered it.
+    pub fn at_idp(idp: &Idp) -> Self {
+        Self {
+            issuer: idp.issuer.clone(),
+            authorization_url: idp.authorization_url(),
+            token_url: idp.token_endpoint.clone(),
+            revocation_url: idp.revocation_url(),
+            client_id: crate::unique("client"),
+            client_secret: crate::unique("client-secret"),
+        }
     }
 }
 
@@ -195,6 +250,15 @@ impl<'w> ServerBuilder<'w> {
                 integration["auth_data"] = json!({
                     "type": "oauth2", "grant_type": "client_credentials", "token_url": provider.token_url(),
                     "client_id": provider.client_id, "client_secret": reference, "scopes": [scope],
+                });
+            }
+            Auth::AuthorizationCode { at, scopes } => {
+                let reference = broker.set_secret(&self.group, "client", &at.client_secret, &self.group).await;
+                integration["auth_data"] = json!({
+                    "type": "oauth2", "grant_type": "authorization_code", "authorization_url": at.authorization_url,
+                    "token_url": at.token_url, "revocation_url": at.revocation_url, "issuer": at.issuer,
+                    "client_authentication": "client_secret_post", "client_id": at.client_id,
+                    "client_secret": reference, "scopes": scopes,
                 });
             }
             Auth::Passthrough => integration["auth_data"] = json!({"type": "passthrough"}),
