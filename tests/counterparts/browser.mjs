@@ -72,12 +72,18 @@ const steps = {
   press: async ({ page }, { name }) => {
     await page.getByRole('button', { name, exact: true }).or(page.getByRole('link', { name, exact: true })).click()
   },
+  tick: async ({ page }) => { await page.getByRole('checkbox').check() },
   type: async ({ page }, { field, text }) => {
     await page.getByLabel(field, { exact: true }).or(page.getByPlaceholder(field, { exact: true })).fill(text)
   },
   see: async ({ page }, { text }) => { await page.getByText(text).first().waitFor() },
   be_at: async ({ page }, { prefix }) => { await page.waitForURL((url) => url.href.startsWith(prefix)) },
   look,
+  keep: async ({ context }, { url, name, value }) => {
+    // Its prefix asks for exactly these attributes, so the browser is told no URL.
+    const { hostname: domain } = new URL(url)
+    await context.addCookies([{ name, value, domain, path: '/', secure: true, httpOnly: true, sameSite: 'Lax' }])
+  },
   cookies: async ({ context }) => context.cookies(),
   picture: async ({ page }, { file }) => { await page.screenshot({ path: file, animations: 'disabled', caret: 'hide' }) },
 }

@@ -10,6 +10,7 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
+use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use crate::{Child, eventually, ports, setup, world::Change};
 
@@ -126,6 +127,15 @@ impl Broker {
             client.get(&url).send().await.is_ok_and(|answer| answer.status() == 200).then_some(())
         })
         .await;
+    }
+
+    /// Its database, for what no page and no command can do.
+    ///
+    /// # Panics
+    /// When there is none yet.
+    pub async fn database(&self) -> SqliteConnection {
+        let options = SqliteConnectOptions::new().filename(self.data.join("sallyport.db"));
+        SqliteConnection::connect_with(&options).await.expect("it opens")
     }
 
     /// Whether it has ended by itself.

@@ -74,9 +74,14 @@ impl Browser {
         self.jar().insert((place(url), name.to_owned()), value.to_owned());
     }
 
+    /// A cookie that it holds for this place.
+    pub fn cookie(&self, url: &Url, name: &str) -> Option<String> {
+        self.jar().get(&(place(url), name.to_owned())).cloned()
+    }
+
     /// Whether it holds a cookie of this name for this place.
     pub fn has_cookie(&self, url: &Url, name: &str) -> bool {
-        self.jar().contains_key(&(place(url), name.to_owned()))
+        self.cookie(url, name).is_some()
     }
 
     async fn send(&self, url: &Url, request: reqwest::RequestBuilder) -> Page {

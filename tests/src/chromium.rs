@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
 use crate::{
-    Child,
+    Browser, Child,
     clients::{counterpart, first_line},
+    consent::SESSION,
     dir::Dir,
     setup,
     setup::root,
@@ -148,6 +149,21 @@ impl Person {
             let file = root().join("docs/images").join(name).with_extension("png");
             self.step(json!({"do": "picture", "file": file})).await
         }
+    }
+
+    /// Is signed in at the gateway in this window as in that browser.
+    ///
+    /// # Panics
+    /// When that browser is not signed in.
+    pub async fn sits_down_as(&self, browser: &Browser, gate: &str) {
+        let url = gate.parse().expect("a URL");
+        let value = browser.cookie(&url, SESSION).expect("it is signed in");
+        self.step(json!({"do": "keep", "url": gate, "name": SESSION, "value": value})).await
+    }
+
+    /// Ticks the only box.
+    pub async fn ticks(&self) {
+        self.step(json!({"do": "tick"})).await
     }
 
     /// Closes their browser.

@@ -2,10 +2,12 @@
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
-use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 use url::Url;
 
-use crate::{Browser, Idp, OAuth, Page, Server, World, now_seconds};
+use crate::{Browser, Idp, OAuth, Page, Reply, Server, World, now_seconds};
+
+/// The cookie of a signed-in browser.
+pub(crate) const SESSION: &str = "__Host-sallyport-session";
 
 /// The code of "you must consent first".
 const CONSENT_REQUIRED: i64 = -31001;
@@ -22,6 +24,14 @@ impl World {
     /// When the call gets another answer.
     pub async fn consent_link(&self, person: &Browser, server: &Server) -> Url {
         let reply = server.call_as(&self.token_of(person, server)).send().await;
+        self.link_in(&reply)
+    }
+
+    /// The link that a refused call was answered with.
+    ///
+    /// # Panics
+    /// When the answer is any other.
+    pub fn link_in(&self, reply: &Reply) -> Url {
         let error = reply.rpc_error();
         assert_eq!(error.code, CONSENT_REQUIRED, "{reply}");
         let text = error.data.as_str().unwrap_or(&error.message);
@@ -62,9 +72,7 @@ impl World {
     pub async fn sign_in(&self, person: &Browser) {
         let mut secret = [0; 32];
         getrandom::fill(&mut secret).expect("the system has randomness");
-        let file = self.broker.data.join("sallyport.db");
-        let mut database =
-            SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(file)).await.expect("it opens");
+        let mut database = self.broker.database().await;
         let signed_in = sqlx::query(
             "INSERT INTO sessions (hash, principal, signed_in_at, created_at, expires_at) \
              SELECT ?1, principal, issuer, ?2, ?2 + 3600000 FROM identities WHERE issuer = ?3 AND subject = ?4",
@@ -78,7 +86,7 @@ impl World {
         .expect("it can be written");
         assert_eq!(signed_in.rows_affected(), 1, "{} has not called yet", person.login);
         let gate = self.public_url.parse().expect("a URL");
-        person.keep(&gate, "__Host-sallyport-session", &URL_SAFE_NO_PAD.encode(secret));
+        person.keep(&gate, SESSION, &URL_SAFE_NO_PAD.encode(secret));
     }
 }
 
