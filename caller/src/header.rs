@@ -44,6 +44,12 @@ impl<'a> Header<'a> {
         Ok(Self { algorithm, kid, typ })
     }
 
+    /// Whether it says of itself that it is a JWT and no more, or nothing: so ID tokens are marked, where they are.
+    pub(crate) fn is_plain(&self) -> bool {
+        let is = |name: &str| self.typ.as_ref().is_some_and(|typ| typ.eq_ignore_ascii_case(name));
+        self.typ.is_none() || is("jwt") || is("application/jwt")
+    }
+
     /// Whether the issuer says, as its profile demands, that this is an access token (RFC 9068 §4, RFC 8725 §3.11).
     pub(crate) fn is_of(&self, profile: TokenProfile) -> bool {
         let is = |names: &[&str]| {

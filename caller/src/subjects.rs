@@ -48,22 +48,26 @@ fn person_or_account(claims: &Members<'_>, issuer: &Issuer) -> Result<Option<Str
             let name = claims::name(claims, "virtual_account").ok_or(TokenError::ClaimShape)?;
             return Ok(Some(format!("virtualaccount:{name}")));
         }
-        return Ok(verified_email(claims, "email"));
+        return Ok(verified_email(claims, "email").map(user));
     }
     // Anybody can be called anything at an issuer that is not the company's own.
     match &issuer.email_claim {
-        Some(claim) if issuer.login => Ok(verified_email(claims, claim)),
+        Some(claim) if issuer.login => Ok(verified_email(claims, claim).map(user)),
         Some(_) | None => Ok(None),
     }
 }
 
-/// `user:<address>` if the issuer says that it has verified the address, and it is one beyond doubt.
-fn verified_email(claims: &Members<'_>, claim: &str) -> Option<String> {
+fn user(address: String) -> String {
+    format!("user:{address}")
+}
+
+/// The address, in lower case, if the issuer says that it has verified it, and it is one beyond doubt.
+pub(crate) fn verified_email(claims: &Members<'_>, claim: &str) -> Option<String> {
     let (Some(Value::Text(address)), Some(Value::Bool(true))) = (claims.get(claim), claims.get("email_verified"))
     else {
         return None;
     };
-    is_plain_email(address).then(|| format!("user:{}", address.to_ascii_lowercase()))
+    is_plain_email(address).then(|| address.to_ascii_lowercase())
 }
 
 /// One `@`, ASCII, no quoting: what is left can be lower-cased without meeting another address (the Kelvin sign becomes

@@ -10,7 +10,7 @@ use crate::caller::Caller;
 use crate::claims;
 use crate::external::ExternalIdentities;
 use crate::header::Header;
-use crate::issuer::Issuers;
+use crate::issuer::{Issuer, Issuers};
 use crate::json::{Members, Value};
 use crate::signature::{self, HostSignatures};
 use crate::subjects;
@@ -167,6 +167,19 @@ pub fn verify(
     let validity = claims::validity(&claims, issuer, now_ms)?;
     let subject = claims::name(&claims, &issuer.subject_claim).ok_or(TokenError::Subject)?;
 
+    verify_signature(&parts, &header, issuer, host)?;
+
+    let subjects = subjects::of(&claims, issuer, identities)?;
+    Caller::from_verified(&claims, issuer, subject, subjects, validity)
+}
+
+/// The key that the header names is the issuer's, is for this algorithm, and has signed the parts.
+pub(crate) fn verify_signature(
+    parts: &Parts<'_>,
+    header: &Header<'_>,
+    issuer: &Issuer,
+    host: &dyn HostSignatures,
+) -> Result<(), TokenError> {
     let key = issuer.keys.iter().find(|key| key.kid() == header.kid).ok_or_else(|| TokenError::UnknownKey {
         issuer: issuer.issuer.clone(),
         kid: header.kid.clone().into_owned(),
@@ -177,22 +190,20 @@ pub fn verify(
     if !signature::is_valid(key, parts.signed, &decode(parts.signature)?, host) {
         return Err(TokenError::Signature);
     }
-
-    let subjects = subjects::of(&claims, issuer, identities)?;
-    Caller::from_verified(&claims, issuer, subject, subjects, validity)
+    Ok(())
 }
 
 /// The parts of a compact JWS, still encoded.
-struct Parts<'t> {
+pub(crate) struct Parts<'t> {
     /// Header and claims with the dot between them: what is signed.
     signed: &'t [u8],
-    header: &'t [u8],
-    claims: &'t [u8],
+    pub(crate) header: &'t [u8],
+    pub(crate) claims: &'t [u8],
     signature: &'t [u8],
 }
 
 impl<'t> Parts<'t> {
-    fn split(token: &'t [u8]) -> Result<Self, TokenError> {
+    pub(crate) fn split(token: &'t [u8]) -> Result<Self, TokenError> {
         if token.len() > MAX_TOKEN_BYTES {
             return Err(TokenError::TooLarge);
         }
@@ -215,6 +226,6 @@ impl<'t> Parts<'t> {
 }
 
 /// Base64url without padding, and no spare bits set: one encoding for one value.
-fn decode(part: &[u8]) -> Result<Vec<u8>, TokenError> {
+pub(crate) fn decode(part: &[u8]) -> Result<Vec<u8>, TokenError> {
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::NotCompact)
 }

@@ -47,6 +47,8 @@ pub struct Token {
     pub expires_in: Option<Duration>,
     /// The refresh token to use from now on; none means that the one there is, if any, stays as it is.
     pub refresh_token: Option<Secret>,
+    /// The ID token, if one came, as it came: whoever believes it verifies it first.
+    pub id_token: Option<Secret>,
     /// What was granted, if the endpoint tells in a way that can be compared; none means what was asked for.
     pub scopes: Option<Vec<String>>,
     /// Names the account at the provider, if the answer does. Answers to refreshes may name it in fewer words: compare
@@ -210,6 +212,10 @@ fn token(profile: &Profile, mut body: Object) -> Result<Token, Malformed> {
             Value::Text(token) if is_token(&token, MAX_REFRESH_TOKEN, |byte| matches!(byte, b' '..=b'~')) => {
                 Some(token)
             }
+            _ => None,
+        },
+        id_token: match holder.take("id_token") {
+            Value::Text(token) if is_token(&token, MAX_ACCESS_TOKEN, u8::is_ascii_graphic) => Some(token),
             _ => None,
         },
         scopes: scopes(profile, holder.get("scope")),

@@ -19,6 +19,7 @@ use crate::*;
 mod doors;
 mod external;
 mod form;
+mod id_tokens;
 mod meaning;
 mod mutations;
 mod signatures;
