@@ -4,7 +4,8 @@ use std::error::Error;
 const PROTOS: [&str; 2] = ["sallyport/broker/v1/broker.proto", "sallyport/admin/v1/admin.proto"];
 
 /// Messages that hold a secret themselves; `src/lib.rs` gives them a `Debug` that prints none of it (I9).
-const SECRET: [&str; 5] = [
+const SECRET: [&str; 6] = [
+    "sallyport.admin.v1.CreateSignInLinkResponse",
     "sallyport.admin.v1.IssueTokenResponse",
     "sallyport.admin.v1.SetSecretRequest",
     "sallyport.broker.v1.AcquireCredentialRequest",

@@ -21,6 +21,7 @@ pub mod keys;
 pub mod manifest;
 pub mod model;
 pub mod oauth;
+pub mod principals;
 pub mod refresher;
 pub mod registry;
 pub mod secret;

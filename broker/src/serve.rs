@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use crate::admin::{self, Admin};
 use crate::audit::Audit;
 use crate::clock::{Clock, SystemClock, UnixTime};
-use crate::config::{Config, Log, LogFormat, Mode};
+use crate::config::{ClientSecret, ClientSecretError, Config, Log, LogFormat, Mode, SignIn};
 use crate::consent::{self, Consents};
 use crate::fetch::{self, Fetcher};
 use crate::grpc;
@@ -24,9 +24,10 @@ use crate::issuers::own::{OwnIssuer, OwnIssuerError};
 use crate::issuers::{Issuers, Provider};
 use crate::refresher::{self, Limits, Refresher, Spool};
 use crate::registry::{Registry, RegistryError};
+use crate::secret::Secret;
 use crate::secrets::Secrets;
 use crate::service::{self, Service};
-use crate::signin::Sessions;
+use crate::signin::{self, Oidc, SignIns};
 use crate::snapshot::{self, PublishError, Publisher, Settings};
 use crate::store::Store;
 use crate::store::sqlite::{OpenError, SqliteStore};
@@ -58,6 +59,9 @@ pub enum ServeError {
     /// Another broker is at work on the same data.
     #[error("another broker serves from {}; give each its own data_dir", .0.display())]
     Taken(std::path::PathBuf),
+    /// People could not sign in.
+    #[error("people cannot sign in at the issuer")]
+    SignIn(#[from] ClientSecretError),
     /// There is no store.
     #[error("the store does not open")]
     Store(#[from] OpenError),
@@ -151,8 +155,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let consents = Consents::new(consent::Parts {
         tenant: tenant.clone(),
         store: Arc::clone(&store),
-        vault,
-        endpoint: Arc::new(fetcher),
+        vault: vault.clone(),
+        endpoint: Arc::new(fetcher.clone()),
         secrets: Arc::new(secrets.clone()),
         audit: audit.clone(),
         clock: Arc::clone(&clock),
@@ -172,9 +176,20 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         audit: audit.clone(),
         clock: Arc::clone(&clock),
     });
+    let sign_ins = SignIns::new(signin::Parts {
+        store: Arc::clone(&store),
+        vault,
+        audit: audit.clone(),
+        clock: Arc::clone(&clock),
+        issuers: Arc::clone(&issuers),
+        fetcher,
+        servers: registry.subscribe(),
+        public_url: config.public_url.clone(),
+        oidc: config.sign_in.as_ref().map(oidc).transpose()?,
+    });
     let pages = http::pages::Pages {
         consents: consents.clone(),
-        sessions: Sessions::new(Arc::clone(&store), Arc::clone(&clock)),
+        sign_ins: sign_ins.clone(),
         service: service.clone(),
         public_url: config.public_url.clone(),
     };
@@ -215,6 +230,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         .serve_with_incoming_shutdown(proxies.incoming(), stop.clone().cancelled_owned());
     let admin = Admin {
         registry,
+        sign_ins,
         secrets,
         own,
         store,
@@ -262,6 +278,15 @@ fn key_file(config: &Config) -> KeyFile {
 fn fetcher(config: &Config) -> Result<Fetcher, ServeError> {
     let ca_pem = config.network.ca_file.as_ref().map(std::fs::read).transpose()?;
     Ok(Fetcher::new(&config.network.allow, ca_pem.as_deref())?)
+}
+
+fn oidc(sign_in: &SignIn) -> Result<Oidc, ClientSecretError> {
+    Ok(Oidc {
+        issuer: sign_in.issuer.clone(),
+        client_id: Secret::new(sign_in.client_id.as_str()),
+        client_secret: sign_in.client_secret.as_ref().map(ClientSecret::read).transpose()?,
+        scopes: sign_in.scopes.clone(),
+    })
 }
 
 fn settings(config: &Config) -> Settings {

@@ -31,7 +31,7 @@ use crate::clock::Clock;
 use crate::consent::{Consents, Status};
 use crate::issuers::Issuers;
 use crate::keys::{self, Key, Purpose};
-use crate::model::{Auth, Generation, GrantKey, Server, ServerName, Tenant};
+use crate::model::{Auth, Generation, GrantKey, PrincipalId, Server, ServerName, Tenant};
 use crate::refresher::{Need, RefreshError, Refresher, ResolveTemplate, Source};
 use crate::secret::Secret;
 use crate::snapshot::{self, Published, Publisher};
@@ -175,6 +175,19 @@ impl Service {
         inner.let_through(server, &published, &verified.caller)?;
         let status = inner.consents.status(&verified.principal, verified.caller.subjects(), server).await;
         status.map_err(Refused::NoConsent)
+    }
+
+    /// Whose token this is, if it would be let through to this server. For what an application says of its user.
+    ///
+    /// # Errors
+    /// As [`Service::acquire`] refuses.
+    pub async fn caller_at(&self, token: &str, server: &ServerName) -> Result<PrincipalId, Refused> {
+        let inner = &self.0;
+        let published = inner.publisher.current();
+        let verified = inner.callers.verify(token, &published).await?;
+        let server = published.servers.by_name.get(server).ok_or(Refused::Server)?;
+        inner.let_through(server, &published, &verified.caller)?;
+        Ok(verified.principal.clone())
     }
 
     /// Finds a key of an issuer that the snapshot names.

@@ -1,125 +1,241 @@
-//! Who is at a browser: sessions, known by a cookie whose secret is not kept.
+//! Signing in: who is at a browser. Three ways, and each ends in the browser in which it was begun (O2): at a login
+//! issuer, by a link that an operator made, or through the application whose user the person is.
+
+mod application;
+mod destination;
+mod link;
+mod oidc;
+mod provider;
+mod refused;
+mod session;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::http::{HeaderMap, header};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
+use tokio::sync::watch;
+use url::Url;
 
+pub use destination::Destination;
+pub use link::Link;
+pub use oidc::Oidc;
+pub use refused::Refused;
+pub use session::{BEGUN_COOKIE, COOKIE, LIFE as SESSION_LIFE, Session, Sessions, cookie, drop_cookie, set_cookie};
+
+use crate::audit::{Actor, Audit, Event};
 use crate::clock::Clock;
+use crate::fetch::Fetcher;
+use crate::issuers::Issuers;
 use crate::keys;
-use crate::model::PrincipalId;
+use crate::model::{PrincipalId, PrincipalKind, Servers};
 use crate::secret::Secret;
-use crate::store::{Store, StoreError};
+use crate::store::{SignInKind, Store, StoredSignIn};
+use crate::vault::Vault;
 
-/// The cookie. Its prefix keeps it to this origin and to https (RFC 6265bis §4.1.3.2); browsers take loopback for that.
-pub const COOKIE: &str = "__Host-sallyport-session";
+/// How long a sign-in may take, and a link is good for.
+pub const LIFE: Duration = Duration::from_secs(10 * 60);
 
-/// A browser that is signed in.
-#[derive(Debug)]
-pub struct Session {
-    /// Who.
-    pub principal: PrincipalId,
-    /// SHA-256 of the cookie's secret.
-    pub hash: [u8; 32],
-    /// Through what: an issuer, or `link`.
-    pub signed_in_at: String,
-    csrf: Secret,
+/// What [`SignIns`] are made of.
+pub struct Parts {
+    /// Sign-ins and principals.
+    pub store: Arc<dyn Store>,
+    /// Seals what a sign-in must keep.
+    pub vault: Vault,
+    /// Remembers who signed in, and who did not.
+    pub audit: Audit,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// Whose people sign in.
+    pub issuers: Arc<Issuers>,
+    /// Reaches the login issuer.
+    pub fetcher: Fetcher,
+    /// External identities and their applications.
+    pub servers: watch::Receiver<Arc<Servers>>,
+    /// Origin of the gateway.
+    pub public_url: String,
+    /// This gateway as a client of a login issuer, if it is one.
+    pub oidc: Option<Oidc>,
 }
 
-impl Session {
-    /// Stands in every form of this session. Made from the cookie's secret, which does not follow from it.
-    pub fn csrf(&self) -> &str {
-        // Exposed to be put into a form that only this browser gets.
-        self.csrf.expose_str().unwrap_or_default()
-    }
-
-    /// Whether a form is one of this session's.
-    pub fn is_csrf(&self, given: &str) -> bool {
-        // Exposed to be compared, in constant time.
-        self.csrf.expose().ct_eq(given.as_bytes()).into()
-    }
-}
-
-/// Finds sessions. Cheap to clone.
+/// The use cases. Cheap to clone.
 #[derive(Clone)]
-pub struct Sessions {
+pub struct SignIns(Arc<Inner>);
+
+struct Inner {
     store: Arc<dyn Store>,
+    vault: Vault,
+    audit: Audit,
     clock: Arc<dyn Clock>,
+    issuers: Arc<Issuers>,
+    servers: watch::Receiver<Arc<Servers>>,
+    sessions: Sessions,
+    public_url: String,
+    provider: Option<provider::Provider>,
 }
 
-impl Sessions {
-    /// Over the store they are in.
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+/// A browser that asks: what it sent, and how it is named in records.
+#[derive(Clone, Copy)]
+pub struct Browser<'a> {
+    /// The secret of its [`BEGUN_COOKIE`].
+    pub begun: Option<&'a Secret>,
+    /// Who is signed in there already.
+    pub session: Option<&'a Session>,
+    /// Of this request.
+    pub request_id: &'a str,
+}
+
+/// A sign-in that was begun: the browser keeps the cookie, and goes on elsewhere.
+#[derive(Debug)]
+pub struct Begun {
+    /// For [`BEGUN_COOKIE`].
+    pub cookie: Secret,
+    /// Where to.
+    pub url: Url,
+    /// What is there, for people.
+    pub host: String,
+}
+
+/// A browser has signed in.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// For [`COOKIE`].
+    pub cookie: Secret,
+    /// Where it wanted to go.
+    pub to: Destination,
+}
+
+/// The ways that are open to a person who wants to go somewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ways {
+    /// Host of the login issuer.
+    pub oidc: Option<String>,
+    /// Host of the application whose user the link was made for.
+    pub application: Option<String>,
+}
+
+impl SignIns {
+    /// Over its parts.
+    pub fn new(parts: Parts) -> Self {
+        let Parts { store, vault, audit, clock, issuers, fetcher, servers, public_url, oidc } = parts;
+        let sessions = Sessions::new(Arc::clone(&store), Arc::clone(&clock));
+        let provider = oidc.map(|oidc| provider::Provider::new(oidc, fetcher, Arc::clone(&clock)));
+        Self(Arc::new(Inner { store, vault, audit, clock, issuers, servers, sessions, public_url, provider }))
     }
 
-    /// Whose browser sent these headers, if it is signed in.
+    /// Knows who is signed in.
+    pub fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    /// How somebody may sign in who wants to go there.
     ///
     /// # Errors
     /// If the store does not answer.
-    pub async fn of(&self, headers: &HeaderMap) -> Result<Option<Session>, StoreError> {
-        let Some(secret) = cookie(headers, COOKIE) else { return Ok(None) };
-        // Exposed to be hashed: only its hash is stored, and the other one stands in forms.
-        let hash: [u8; 32] = Sha256::digest(secret.expose()).into();
-        let csrf = Sha256::new().chain_update(b"sallyport.csrf.v1").chain_update(secret.expose()).finalize();
-        let stored = self.store.session(&hash, self.clock.now()).await?;
-        Ok(stored.map(|stored| Session {
-            principal: stored.principal,
-            hash,
-            signed_in_at: stored.signed_in_at,
-            csrf: Secret::new(keys::hex(&csrf)),
-        }))
+    pub async fn ways(&self, to: &Destination) -> Result<Ways, Refused> {
+        let host = |url: &Url| url.host_str().unwrap_or_default().to_owned();
+        let application = match to {
+            Destination::Connections => None,
+            Destination::Consent(consent) => match self.0.verifier_of(consent).await {
+                Ok(verifier) => Some(host(&verifier)),
+                Err(Refused::NoApplication) => None,
+                Err(refused) => return Err(refused),
+            },
+        };
+        let oidc = self.0.provider.as_ref().map(|provider| provider.host().to_owned());
+        Ok(Ways { oidc, application })
+    }
+
+    /// The name of a principal, for people.
+    ///
+    /// # Errors
+    /// If the store does not answer.
+    pub async fn name_of(&self, principal: &PrincipalId) -> Result<String, Refused> {
+        Ok(match self.0.store.principal_by_id(principal).await?.map(|principal| principal.kind) {
+            Some(PrincipalKind::User { email }) => email,
+            Some(PrincipalKind::VirtualAccount { name }) => name,
+            Some(PrincipalKind::External) | None => format!("user {}", principal.0),
+        })
+    }
+
+    /// Signs a browser out.
+    ///
+    /// # Errors
+    /// If the store or the audit does not answer.
+    pub async fn sign_out(&self, session: &Session, request_id: &str) -> Result<(), Refused> {
+        self.0.sessions.end(&session.hash).await?;
+        let actor = actor(&session.signed_in_at, &session.principal);
+        self.0.audit.record(Event::signed_out(actor, request_id)).await?;
+        Ok(())
     }
 }
 
-/// The 32 bytes in a cookie. None if it is there twice: which of the two is ours cannot be told.
-pub fn cookie(headers: &HeaderMap, name: &str) -> Option<Secret> {
-    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut values = pairs
-        .flat_map(|line| line.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .filter(|(found, _)| *found == name)
-        .map(|(_, value)| value);
-    let (value, None) = (values.next()?, values.next()) else { return None };
-    let mut bytes = Zeroizing::new([0; 33]);
-    let length = URL_SAFE_NO_PAD.decode_slice(value, &mut *bytes).ok()?;
-    (length == 32).then(|| Secret::new(&bytes[..32]))
+impl Inner {
+    /// A sign-in of this kind that begins now, in a browser that is to keep the secret.
+    fn fresh(&self, kind: SignInKind, id: String, browser: Option<&Secret>) -> StoredSignIn {
+        let now = self.clock.now();
+        StoredSignIn {
+            id,
+            kind,
+            browser: browser.map(session::hash),
+            secrets: None,
+            consent: String::new(),
+            principal: None,
+            code: None,
+            created_at: now,
+            expires_at: now.after(LIFE),
+            used_at: None,
+        }
+    }
+
+    /// An unused sign-in of this kind, if it was begun in this very browser.
+    async fn begun_here(&self, kind: SignInKind, id: &str, browser: Browser<'_>) -> Result<StoredSignIn, Refused> {
+        let stored = self.store.sign_in(id, self.clock.now()).await?.ok_or(Refused::Unknown)?;
+        let sent = browser.begun.map(session::hash);
+        match (stored.browser, sent) {
+            (Some(begun), Some(sent)) if is_equal(&begun, &sent) => {}
+            (Some(_) | None, _) => return Err(Refused::OtherBrowser),
+        }
+        match stored.kind == kind && stored.used_at.is_none() {
+            true => Ok(stored),
+            false => Err(Refused::Unknown),
+        }
+    }
+
+    /// Signs the browser in, on record first; whoever was signed in there is not any more.
+    async fn finish(
+        &self,
+        principal: &PrincipalId,
+        through: &str,
+        to: Destination,
+        browser: Browser<'_>,
+    ) -> Result<SignedIn, Refused> {
+        self.audit.record(Event::signed_in(actor(through, principal), browser.request_id)).await?;
+        if let Some(session) = browser.session {
+            self.sessions.end(&session.hash).await?;
+        }
+        let cookie = self.sessions.start(principal, through).await?;
+        Ok(SignedIn { cookie, to })
+    }
+
+    /// Records a refusal, and passes it on.
+    async fn refuse(&self, who: Option<Actor>, request_id: &str, refused: Refused) -> Refused {
+        if let Err(error) = self.audit.record(Event::sign_in_refused(who, request_id, refused.code())).await {
+            tracing::error!(%error, "a sign-in that was refused was not recorded");
+        }
+        refused
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn actor(through: &str, principal: &PrincipalId) -> Actor {
+    Actor { issuer: through.to_owned(), subject: principal.0.clone(), client_id: None }
+}
 
-    fn sent(lines: &[&str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(header::COOKIE, line.parse().expect("a header"));
-        }
-        headers
-    }
+/// Compared in constant time: one of the two was sent.
+fn is_equal(one: &[u8; 32], other: &[u8; 32]) -> bool {
+    subtle::ConstantTimeEq::ct_eq(one.as_slice(), other.as_slice()).into()
+}
 
-    #[test]
-    fn refuses_cookies_that_are_not_one_secret_of_ours() {
-        let good = URL_SAFE_NO_PAD.encode([7; 32]);
-        let named = |value: &str| format!("{COOKIE}={value}");
-        assert!(cookie(&sent(&[&format!("a=b; {}; c", named(&good))]), COOKIE).is_some());
-        for lines in [
-            vec![String::new()],
-            vec![named("")],
-            vec![named(&good[1..])],
-            vec![named(&format!("{good}AA"))],
-            vec![named(&good.replace('B', "+"))],
-            vec![format!("sallyport-session={good}")],
-            vec![format!("__host-sallyport-session={good}")],
-            vec![format!("{}; {}", named(&good), named(&good))],
-            vec![named(&good), named(&URL_SAFE_NO_PAD.encode([8; 32]))],
-        ] {
-            let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
-            assert!(cookie(&sent(&lines), COOKIE).is_none(), "{lines:?}");
-        }
-    }
+/// Nobody runs into another's.
+fn random_id() -> String {
+    // Random and no secret: what it names is good in one browser only.
+    keys::hex(Secret::random::<16>().expose())
 }

@@ -26,6 +26,7 @@ macro_rules! hide {
 }
 
 hide!(
+    admin::CreateSignInLinkResponse,
     admin::IssueTokenResponse,
     admin::SetSecretRequest,
     broker::AcquireCredentialRequest,

@@ -7,6 +7,7 @@ use crate::causes::told;
 use crate::issuers::own::OwnIssuerError;
 use crate::registry::RegistryError;
 use crate::secrets::SecretsError;
+use crate::signin::Refused;
 use crate::store::StoreError;
 
 pub(super) fn of_registry(error: &RegistryError) -> Status {
@@ -38,6 +39,30 @@ pub(super) fn of_own_issuer(error: &OwnIssuerError) -> Status {
         | OwnIssuerError::NotAKey { .. }
         | OwnIssuerError::Unfit(_)
         | OwnIssuerError::Sign(_) => Status::failed_precondition(told(error)),
+    }
+}
+
+pub(super) fn of_sign_in(refused: &Refused) -> Status {
+    match refused {
+        Refused::NoPerson => Status::not_found(told(refused)),
+        Refused::Store(error) => of_store(error),
+        Refused::Audit(error) => of_audit(error),
+        Refused::Unknown
+        | Refused::OtherBrowser
+        | Refused::State
+        | Refused::Link
+        | Refused::NotConfigured
+        | Refused::NoApplication
+        | Refused::WrongPerson
+        | Refused::Caller(_)
+        | Refused::Answer(_)
+        | Refused::Denied(_)
+        | Refused::Tokens(_)
+        | Refused::NoIdToken
+        | Refused::IdToken(_)
+        | Refused::Discovery(_)
+        | Refused::AuthorizationUrl(_)
+        | Refused::Vault(_) => Status::failed_precondition(told(refused)),
     }
 }
 

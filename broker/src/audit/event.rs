@@ -37,6 +37,14 @@ pub enum EventName {
     RefreshFailed,
     /// A secret of the broker's own was set.
     SecretSet,
+    /// A person signed in at a browser.
+    SignInDone,
+    /// An operator made a link by which a person can sign in.
+    SignInLink,
+    /// Nobody was signed in.
+    SignInRefused,
+    /// A person signed out.
+    SignOut,
     /// The broker issued a token.
     TokenIssue,
     /// A token was revoked.
@@ -60,6 +68,10 @@ impl EventName {
             Self::RefreshDone => "refresh.done",
             Self::RefreshFailed => "refresh.failed",
             Self::SecretSet => "secret.set",
+            Self::SignInDone => "signin.done",
+            Self::SignInLink => "signin.link",
+            Self::SignInRefused => "signin.refused",
+            Self::SignOut => "signout",
             Self::TokenIssue => "token.issue",
             Self::TokenRevoke => "token.revoke",
         }
@@ -299,6 +311,35 @@ impl Event {
             generation: Some(generation),
             ..Self::new(EventName::SecretSet, Outcome::Success)
         }
+    }
+
+    /// A person signed in, through what the actor says.
+    pub fn signed_in(actor: Actor, request_id: &str) -> Self {
+        Self {
+            actor: Some(actor),
+            call: Call { request_id: request_id.to_owned(), ..Call::default() },
+            ..Self::new(EventName::SignInDone, Outcome::Success)
+        }
+    }
+
+    /// A person signed out.
+    pub fn signed_out(actor: Actor, request_id: &str) -> Self {
+        Self { name: EventName::SignOut, ..Self::signed_in(actor, request_id) }
+    }
+
+    /// Nobody was signed in; `reason` is a code.
+    pub fn sign_in_refused(actor: Option<Actor>, request_id: &str, reason: &str) -> Self {
+        Self {
+            reason: Some(reason.to_owned()),
+            actor,
+            call: Call { request_id: request_id.to_owned(), ..Call::default() },
+            ..Self::new(EventName::SignInRefused, Outcome::Refused)
+        }
+    }
+
+    /// An operator made a link by which `principal` can sign in once.
+    pub fn sign_in_link(actor: Actor, principal: PrincipalId) -> Self {
+        Self { actor: Some(actor), on_behalf_of: Some(principal), ..Self::new(EventName::SignInLink, Outcome::Success) }
     }
 
     /// The broker issued a token with this `jti` for a principal.

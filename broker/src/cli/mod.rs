@@ -8,6 +8,7 @@ mod failure;
 mod secret;
 mod serve;
 mod servers;
+mod signin;
 mod token;
 
 use std::path::{Path, PathBuf};
@@ -54,6 +55,8 @@ enum Command {
     /// Issue and revoke the broker's own tokens.
     #[command(subcommand)]
     Token(token::Command),
+    /// Make a link by which a person can sign in at a browser, once and within ten minutes.
+    Signin(signin::Arguments),
     /// List the servers that are registered.
     #[command(after_help = "Example:\n  sallyport servers --json")]
     Servers,
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
             Command::Apply(arguments) => apply::run(&global, arguments).await,
             Command::Secret(command) => secret::run(&global, command).await,
             Command::Token(command) => token::run(&global, command).await,
+            Command::Signin(arguments) => signin::run(&global, arguments).await,
             Command::Servers => servers::run(&global).await,
             Command::Audit(command) => audit::run(&global, command).await,
             Command::Config(command) => config::run(&global, &command),

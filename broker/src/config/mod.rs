@@ -2,9 +2,11 @@
 
 mod issuer;
 mod read;
+mod sign_in;
 mod value;
 
 pub use issuer::{Issuer, Profile};
+pub use sign_in::{ClientSecret, ClientSecretError, SignIn};
 pub(crate) use value::{duration, http_url, name, one_of, safe_url};
 pub use value::{is_loopback, origin};
 
@@ -46,6 +48,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// Whose tokens callers may show, besides the broker's own.
     pub issuers: Vec<Issuer>,
+    /// Where people sign in, if at one of them.
+    pub sign_in: Option<SignIn>,
     /// What is logged, and how.
     pub log: Log,
 }
@@ -214,13 +218,17 @@ impl Config {
     /// # Errors
     /// With the first that cannot be read.
     pub fn check_files(&self) -> Result<(), ConfigError> {
-        let named = [("network.ca_file", &self.network.ca_file), ("upstream.ca_file", &self.upstream.ca_file)];
-        for (field, named) in named.into_iter().filter_map(|(field, named)| named.as_ref().map(|named| (field, named)))
-        {
+        let client_secret = self.sign_in.as_ref().and_then(SignIn::client_secret_file);
+        let named = [
+            ("network.ca_file", self.network.ca_file.as_deref()),
+            ("sign_in.client_secret_file", client_secret),
+            ("upstream.ca_file", self.upstream.ca_file.as_deref()),
+        ];
+        for (field, named) in named.into_iter().filter_map(|(field, named)| named.map(|named| (field, named))) {
             std::fs::File::open(named).map_err(|source| ConfigError::Named {
                 file: self.file.clone(),
                 field,
-                named: named.clone(),
+                named: named.to_owned(),
                 source,
             })?;
         }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::issuer::issuer;
+use super::issuer::{Issuer, issuer};
+use super::sign_in::sign_in;
 use super::value::{authority, duration, http_url, is_loopback, name, one_of, origin};
 use super::{Admin, Config, Grpc, Http, Level, Log, LogFormat, Mode, Network, Snapshot, Upstream};
 use crate::model::Tenant;
@@ -93,6 +94,10 @@ fn whole(file: &Path, base: &Path, fields: Fields<'_>) -> Option<Config> {
             ));
         }
     }
+    let sign_in = fields.optional("sign_in").map(|field| {
+        let known: Vec<&Issuer> = issuers.iter().filter_map(|(_, issuer)| issuer.as_ref()).collect();
+        sign_in(&field, &known, base)
+    });
     fields.finish();
     Some(Config {
         file: file.to_owned(),
@@ -107,6 +112,10 @@ fn whole(file: &Path, base: &Path, fields: Fields<'_>) -> Option<Config> {
         snapshot,
         network,
         upstream,
+        sign_in: match sign_in {
+            Some(sign_in) => Some(sign_in?),
+            None => None,
+        },
         issuers: issuers.into_iter().filter_map(|(_, issuer)| issuer).collect(),
         log,
     })

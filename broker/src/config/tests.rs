@@ -111,6 +111,44 @@ fn refuses_with_line_field_and_remedy() {
 }
 
 #[test]
+fn a_sign_in_is_at_a_login_issuer_with_one_secret_at_most() {
+    let with = |sign_in: &str| load(&GOOD.replace("log:", &format!("sign_in: {{ {sign_in} }}\nlog:")));
+    let config = with("issuer: 'http://127.0.0.1:4000', client_id: gate, client_secret_file: var/oidc").unwrap();
+    let sign_in = config.sign_in.unwrap();
+    assert_eq!(sign_in.scopes, ["openid", "email", "profile"]);
+    assert!(
+        matches!(sign_in.client_secret, Some(ClientSecret::File(file)) if file == Path::new("/etc/sallyport/var/oidc"))
+    );
+    let good = "issuer: 'http://127.0.0.1:4000', client_id: gate";
+    for (sign_in, field, message) in [
+        ("client_id: gate".to_owned(), "sign_in.issuer", "is missing"),
+        ("issuer: 'http://127.0.0.1:4000'".to_owned(), "sign_in.client_id", "is missing"),
+        (good.replace(":4000", ":4001"), "sign_in.issuer", "is not among `issuers`"),
+        (
+            format!("{good}, client_secret: a, client_secret_env: B"),
+            "sign_in.client_secret_env",
+            "second client secret",
+        ),
+        (format!("{good}, scopes: [email]"), "sign_in.scopes", "lacks `openid`"),
+        (format!("{good}, scopes: ['openid email']"), "sign_in.scopes[0]", "is no scope"),
+        (format!("{good}, secret: a"), "sign_in.secret", "unknown field"),
+    ] {
+        let ConfigError::Bad { problems, .. } = with(&sign_in).expect_err(&sign_in) else { panic!("{sign_in}") };
+        let told = |problem: &&Problem| problem.field == field && problem.message.contains(message);
+        assert!(problems.iter().any(|problem| told(&problem)), "{sign_in}: {problems:#?}");
+    }
+    let outside = GOOD.replace("login: true", "login: false").replace("log:", &format!("sign_in: {{ {good} }}\nlog:"));
+    let ConfigError::Bad { problems, .. } = load(&outside).unwrap_err() else { panic!("bad") };
+    assert!(problems[0].message.contains("no `login: true`"), "{problems:?}");
+}
+
+#[test]
+fn i9_a_client_secret_is_not_printed() {
+    let sign_in = "sign_in: { issuer: 'http://127.0.0.1:4000', client_id: gate, client_secret: canary }\nlog:";
+    assert!(!format!("{:?}", load(&GOOD.replace("log:", sign_in)).unwrap()).contains("canary"));
+}
+
+#[test]
 fn refuses_one_issuer_twice_and_plain_http_in_standard_mode() {
     let twice = GOOD.replace("log:", "  - issuer: http://127.0.0.1:4000\nlog:");
     let ConfigError::Bad { problems, .. } = load(&twice).unwrap_err() else { panic!("bad") };

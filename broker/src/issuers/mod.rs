@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, UnixTime};
 use crate::fetch::Fetcher;
-pub use provider::{Provider, ProviderError};
+pub use provider::{LoginEndpoints, Provider, ProviderError};
 
 /// How long keys are taken for current.
 pub const TTL: Duration = Duration::from_secs(10 * 60);

@@ -60,6 +60,41 @@ const KEY_SET: &str = "the key set";
 struct Discovered {
     issuer: String,
     jwks_uri: String,
+    authorization_endpoint: Option<String>,
+    token_endpoint: Option<String>,
+    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+    authorization_response_iss_parameter_supported: Option<bool>,
+}
+
+/// Where people sign in at an issuer, and how its clients do, as its discovery document says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoginEndpoints {
+    /// Where browsers go.
+    pub authorization: Url,
+    /// Where codes are exchanged.
+    pub token: Url,
+    /// Whether clients may authenticate by HTTP Basic, which they do where nothing else is said.
+    pub takes_basic: bool,
+    /// Whether its answers always carry `iss` (RFC 9207 §3).
+    pub names_itself: bool,
+}
+
+impl LoginEndpoints {
+    /// Asks the issuer.
+    ///
+    /// # Errors
+    /// [`ProviderError`].
+    pub async fn discover(issuer: &str, fetcher: &Fetcher) -> Result<Self, ProviderError> {
+        let document = discover(issuer, fetcher).await?;
+        let url = |text: Option<String>| text.and_then(|text| Url::parse(&text).ok()).ok_or(ProviderError::Discovery);
+        let methods = document.token_endpoint_auth_methods_supported;
+        Ok(Self {
+            authorization: url(document.authorization_endpoint)?,
+            token: url(document.token_endpoint)?,
+            takes_basic: methods.is_none_or(|methods| methods.iter().any(|method| method == "client_secret_basic")),
+            names_itself: document.authorization_response_iss_parameter_supported == Some(true),
+        })
+    }
 }
 
 impl From<&config::Issuer> for Provider {
@@ -90,24 +125,26 @@ impl Provider {
     pub(super) async fn fetch(&self, fetcher: &Fetcher) -> Result<KeySet, ProviderError> {
         let jwks_uri = match &self.jwks_uri {
             Some(uri) => uri.clone(),
-            None => self.discover(fetcher).await?,
+            None => {
+                let document = discover(&self.rules.issuer, fetcher).await?;
+                Url::parse(&document.jwks_uri).map_err(|_| ProviderError::Discovery)?
+            }
         };
         let answer = get(fetcher, jwks_uri, KEY_SET).await?;
         // Exposed to be read: public keys.
         Ok(KeySet::read(answer.body.expose(), &self.algorithms)?)
     }
+}
 
-    async fn discover(&self, fetcher: &Fetcher) -> Result<Url, ProviderError> {
-        let address = format!("{}/.well-known/openid-configuration", self.rules.issuer.trim_end_matches('/'));
-        let address = Url::parse(&address).map_err(|_| ProviderError::NotAUrl)?;
-        let answer = get(fetcher, address, DISCOVERY).await?;
-        // Exposed to be read: public metadata.
-        let document: Discovered =
-            serde_json::from_slice(answer.body.expose()).map_err(|_| ProviderError::Discovery)?;
-        if document.issuer != self.rules.issuer {
-            return Err(ProviderError::OtherIssuer);
-        }
-        Url::parse(&document.jwks_uri).map_err(|_| ProviderError::Discovery)
+async fn discover(issuer: &str, fetcher: &Fetcher) -> Result<Discovered, ProviderError> {
+    let address = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
+    let address = Url::parse(&address).map_err(|_| ProviderError::NotAUrl)?;
+    let answer = get(fetcher, address, DISCOVERY).await?;
+    // Exposed to be read: public metadata.
+    let document: Discovered = serde_json::from_slice(answer.body.expose()).map_err(|_| ProviderError::Discovery)?;
+    match document.issuer == issuer {
+        true => Ok(document),
+        false => Err(ProviderError::OtherIssuer),
     }
 }
 

@@ -11,7 +11,8 @@ use subtle::ConstantTimeEq as _;
 use super::{KeySource, Refused};
 use crate::clock::Clock;
 use crate::keys::{Key, Purpose};
-use crate::model::{Identity, PrincipalId, PrincipalKind, Tenant};
+use crate::model::{Identity, PrincipalId, Tenant};
+use crate::principals;
 use crate::snapshot::Published;
 use crate::store::Store;
 
@@ -104,16 +105,8 @@ impl Callers {
 
     async fn principal(&self, caller: &Caller) -> Result<PrincipalId, Refused> {
         let identity = Identity { issuer: caller.issuer().to_owned(), subject: caller.subject().to_owned() };
-        // Most are known: only somebody new takes the store's one writer.
-        if let Some(known) = self.store.principal(&identity).await? {
-            return Ok(known.id);
-        }
-        // `user:` is there only for a verified address of a login issuer: nobody else is merged by e-mail.
+        // `user:` is there only for a verified address of a login issuer.
         let email = caller.subjects().iter().find_map(|subject| subject.strip_prefix("user:"));
-        let kind = match email {
-            Some(email) => PrincipalKind::User { email: email.to_owned() },
-            None => PrincipalKind::External,
-        };
-        Ok(self.store.ensure_principal(&kind, Some(&identity), self.clock.now()).await?.id)
+        Ok(principals::of(&*self.store, &identity, email, self.clock.now()).await?)
     }
 }

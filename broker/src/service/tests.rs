@@ -13,11 +13,14 @@ use tokio::sync::watch;
 use super::*;
 use crate::clock::{FixedClock, UnixTime};
 use crate::consent;
+use crate::fetch::Fetcher;
+use crate::issuers::Provider as LoginIssuer;
 use crate::issuers::own::OwnIssuer;
 use crate::model::{PrincipalKind, SecretRef, Servers, Template, TemplatePart};
 use crate::refresher::tests::{Provider, client_of, loopback};
 use crate::refresher::{self, Limits};
 use crate::secrets::Secrets;
+use crate::signin::{self, Oidc, SignIns};
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::tests::open_in;
 use crate::vault::Vault;
@@ -264,6 +267,26 @@ impl Fixture {
             refresher: self.refresher.clone(),
             holds: Arc::new(self.publisher.clone()),
             public_url: URL.into(),
+        })
+    }
+
+    /// Signs people in; at a login issuer, if this is one.
+    pub(crate) fn sign_ins(&self, oidc: Option<(Oidc, sallyport_caller::Issuer)>) -> SignIns {
+        let fetcher = Fetcher::new(&["127.0.0.0/8".parse().unwrap()], None).unwrap();
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let (oidc, rules) = oidc.unzip();
+        let provider = |rules| LoginIssuer { rules, jwks_uri: None, algorithms: vec![Algorithm::EdDsa] };
+        let providers = rules.into_iter().map(provider).collect();
+        SignIns::new(signin::Parts {
+            store: Arc::clone(&self.store) as Arc<dyn Store>,
+            vault: self.vault.clone(),
+            audit: self.audit.clone(),
+            clock: Arc::clone(&clock),
+            issuers: crate::issuers::Issuers::new(providers, self.own.issuer(), fetcher.clone(), clock),
+            fetcher,
+            servers: self.servers.subscribe(),
+            public_url: URL.into(),
+            oidc,
         })
     }
 

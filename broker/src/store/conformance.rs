@@ -11,6 +11,7 @@ mod manifests;
 mod principals;
 mod reports;
 mod secrets;
+mod sign_ins;
 mod tokens;
 
 use super::Sealed;
@@ -132,6 +133,18 @@ macro_rules! suite {
                 two: [
                     two_brokers_make_one,
                     o6_of_two_brokers_one_takes_the_code,
+                ]
+            }
+            cases! { $open, sign_ins,
+                one: [
+                    a_session_is_read_as_written_until_it_expires_or_ends,
+                    a_sign_in_is_read_as_written_until_it_expires,
+                    only_an_applications_is_confirmed_and_only_once,
+                    a_used_one_keeps_no_secrets_and_an_expired_one_is_not_used,
+                    the_expired_are_dropped_and_no_others,
+                ]
+                two: [
+                    of_two_who_use_one_sign_in_one_does,
                 ]
             }
             cases! { $open, tokens,

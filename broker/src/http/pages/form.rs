@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
-use axum::body::to_bytes;
+use axum::body::{Body, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -14,7 +14,8 @@ use super::Pages;
 use super::layout::{RequestId, problem};
 use super::refused::refused;
 use crate::consent::Visit;
-use crate::signin::Session;
+use crate::secret::Secret;
+use crate::signin::{BEGUN_COOKIE, Session, cookie};
 
 /// Largest form read; ours are far below.
 const MAX_FORM: usize = 16 * 1024;
@@ -23,6 +24,8 @@ const MAX_FORM: usize = 16 * 1024;
 pub struct Visitor {
     /// Who it is, if they are signed in.
     pub session: Option<Session>,
+    /// What it brings back of a sign-in that it began.
+    pub begun: Option<Secret>,
     /// Of this request.
     pub request_id: RequestId,
 }
@@ -38,9 +41,35 @@ impl FromRequestParts<Pages> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, Response> {
         let request_id = request_id(parts).await;
-        match pages.sessions.of(&parts.headers).await {
-            Ok(session) => Ok(Self { session, request_id }),
+        match pages.sign_ins.sessions().of(&parts.headers).await {
+            Ok(session) => Ok(Self { session, begun: cookie(&parts.headers, BEGUN_COOKIE), request_id }),
             Err(error) => Err(refused(&error.into(), &request_id)),
+        }
+    }
+}
+
+/// A form of ours, sent by anybody: so it does no more than begin a sign-in, or end one that needs a secret.
+pub struct Pressed {
+    /// Who is signed in, if anybody.
+    pub session: Option<Session>,
+    /// Of this request.
+    pub request_id: RequestId,
+    /// Each once.
+    pub fields: BTreeMap<String, String>,
+}
+
+impl FromRequest<Pages> for Pressed {
+    type Rejection = Response;
+
+    async fn from_request(request: Request, pages: &Pages) -> Result<Self, Response> {
+        let (mut parts, body) = request.into_parts();
+        let Visitor { session, request_id, .. } = Visitor::from_request_parts(&mut parts, pages).await?;
+        match is_same_origin(&parts.headers, &pages.public_url) {
+            true => match fields(body).await {
+                Some(fields) => Ok(Self { session, request_id, fields }),
+                None => Err(foreign(&request_id)),
+            },
+            false => Err(foreign(&request_id)),
         }
     }
 }
@@ -70,27 +99,36 @@ impl FromRequest<Pages> for Posted {
 
     async fn from_request(request: Request, pages: &Pages) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
-        let Visitor { session, request_id } = Visitor::from_request_parts(&mut parts, pages).await?;
-        let foreign = || problem(StatusCode::FORBIDDEN, "This form was not sent from one of our pages.", &request_id);
+        let Visitor { session, request_id, .. } = Visitor::from_request_parts(&mut parts, pages).await?;
         if !is_same_origin(&parts.headers, &pages.public_url) {
-            return Err(foreign());
+            return Err(foreign(&request_id));
         }
         let Some(session) = session else {
             let sentence = "You are not signed in any more. Go back, load the page again and sign in.";
             return Err(problem(StatusCode::FORBIDDEN, sentence, &request_id));
         };
-        let body = to_bytes(body, MAX_FORM).await.map_err(|_| foreign())?;
-        let mut fields = BTreeMap::new();
-        for (name, value) in url::form_urlencoded::parse(&body) {
-            if fields.insert(name.into_owned(), value.into_owned()).is_some() {
-                return Err(foreign());
-            }
-        }
+        let fields = fields(body).await.ok_or_else(|| foreign(&request_id))?;
         match fields.get("csrf") {
             Some(given) if session.is_csrf(given) => Ok(Self { session, request_id, fields }),
-            Some(_) | None => Err(foreign()),
+            Some(_) | None => Err(foreign(&request_id)),
         }
     }
+}
+
+fn foreign(request_id: &RequestId) -> Response {
+    problem(StatusCode::FORBIDDEN, "This form was not sent from one of our pages.", request_id)
+}
+
+/// Each name once; none if one comes twice, or it is no form of ours.
+async fn fields(body: Body) -> Option<BTreeMap<String, String>> {
+    let body = to_bytes(body, MAX_FORM).await.ok()?;
+    let mut fields = BTreeMap::new();
+    for (name, value) in url::form_urlencoded::parse(&body) {
+        if fields.insert(name.into_owned(), value.into_owned()).is_some() {
+            return None;
+        }
+    }
+    Some(fields)
 }
 
 /// The hidden field that each form needs.

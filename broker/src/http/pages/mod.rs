@@ -1,12 +1,16 @@
 //! Pages for people: what is asked of them, what became of it, and what they have connected. Reached through the
 //! gateway, so whatever is here is open to everybody.
 
+mod bearer;
 mod callback;
+mod confirm;
 mod connect;
 mod connections;
 pub mod form;
 pub mod layout;
 mod refused;
+mod sign_in_refused;
+mod signin;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -16,15 +20,15 @@ use axum::{Router, middleware};
 
 use crate::consent::Consents;
 use crate::service::Service;
-use crate::signin::Sessions;
+use crate::signin::SignIns;
 
 /// What the pages answer from.
 #[derive(Clone)]
 pub struct Pages {
     /// Makes and ends grants.
     pub consents: Consents,
-    /// Knows who is at a browser.
-    pub sessions: Sessions,
+    /// Knows who is at a browser, and signs people in.
+    pub sign_ins: SignIns,
     /// Verifies agents that ask for their status.
     pub service: Service,
     /// Origin of the gateway: forms come from nowhere else.
@@ -41,6 +45,14 @@ pub fn router(pages: Pages) -> Router {
         .route("/connections/connect", post(connections::connect))
         .route("/connections/status", get(status::status))
         .route("/connections/{grant}/disconnect", post(connections::disconnect))
+        .route("/signin", get(signin::show))
+        .route("/signin/application", post(signin::application))
+        .route("/signin/callback", get(signin::callback))
+        .route("/signin/confirm", post(confirm::confirm))
+        .route("/signin/link/{secret}", get(signin::link).post(signin::use_link))
+        .route("/signin/oidc", post(signin::oidc))
+        .route("/signin/return/{id}", get(signin::application_return))
+        .route("/signout", post(signin::sign_out))
         .layer(middleware::map_response(layout::secure))
         .with_state(pages)
 }

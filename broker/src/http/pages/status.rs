@@ -7,6 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 
 use super::Pages;
+use super::bearer::token;
 use crate::consent::{Refused as ConsentRefused, Status};
 use crate::service::Refused;
 
@@ -44,18 +45,6 @@ fn told(server: &str, status: Status) -> Answer<'_> {
         Status::ConsentRequired(link) => {
             Answer { server, status: "consent_required", url: Some(link.url), message: Some(link.message) }
         }
-    }
-}
-
-/// Exactly one `Authorization`; else nothing, which is no token.
-fn token(headers: &HeaderMap) -> &str {
-    let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    match (values.next(), values.next()) {
-        (Some(value), None) => sallyport_caller::bearer(value.as_bytes())
-            .ok()
-            .and_then(|token| std::str::from_utf8(token).ok())
-            .unwrap_or_default(),
-        (Some(_) | None, _) => "",
     }
 }
 

@@ -2,6 +2,9 @@
 
 mod accounts;
 mod answers;
+mod applications;
+mod issuer;
+mod links;
 mod people;
 mod status;
 mod words;
@@ -24,7 +27,7 @@ use crate::model::{
 };
 use crate::oauth::profile::{GENERIC, NOTION, Profile};
 use crate::service::tests::{Fixture, START, URL};
-use crate::signin::COOKIE;
+use crate::signin::{COOKIE, Sessions};
 use crate::store::{Store as _, StoredConsent, StoredGrant, StoredSession};
 use crate::vault::Place;
 
@@ -150,10 +153,9 @@ impl Site {
             servers.virtual_accounts.insert("runtime".to_owned(), account);
         });
         fixture.publisher.publish().await;
-        let clock = Arc::clone(&fixture.clock) as Arc<dyn Clock>;
         let pages = Pages {
             consents: fixture.consents(),
-            sessions: Sessions::new(Arc::clone(&fixture.store) as _, clock),
+            sign_ins: fixture.sign_ins(None),
             service: fixture.service.clone(),
             public_url: URL.to_owned(),
         };

@@ -7,7 +7,7 @@ use crate::model::{ExternalIdentity, Identity};
 
 impl Fixture {
     /// The issuer has no login from here on, its identities are these, and every server is for the first of them.
-    async fn external(&self, identities: &[(&str, &str)]) {
+    pub(crate) async fn external(&self, identities: &[(&str, &str)]) {
         self.issuers.send_modify(|issuers| {
             let rules = issuers.iter().map(|issuer| Issuer { login: false, ..Issuer::clone(issuer) });
             *issuers = Arc::new(CallerIssuers::new(rules.collect::<Vec<_>>()));

@@ -1,0 +1,263 @@
+//! Sign-in at a login issuer, which here is a real one on loopback.
+
+use std::sync::Mutex;
+
+use axum::Json;
+use axum::routing::get as on_get;
+use jwt_simple::prelude::{Ed25519KeyPair, EdDSAKeyPairLike as _};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::secret::Secret;
+use crate::signin::{BEGUN_COOKIE, Oidc};
+
+/// The issuer; what its token endpoint says is for the test to decide.
+struct Login {
+    site: Site,
+    key: Ed25519KeyPair,
+    issuer: String,
+    says: Arc<Mutex<(u16, Value)>>,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+/// A sign-in that was begun: what the issuer was asked, and the browser's cookie.
+struct Away {
+    url: Url,
+    cookie: String,
+}
+
+impl Away {
+    fn asked(&self, name: &str) -> String {
+        self.url.query_pairs().find(|(key, _)| key == name).unwrap_or_else(|| panic!("no {name}")).1.into_owned()
+    }
+
+    fn back(&self, with: &str) -> String {
+        format!("/signin/callback?state={}&{with}", self.asked("state"))
+    }
+}
+
+impl Login {
+    async fn new() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let issuer = format!("http://{}", listener.local_addr().unwrap());
+        let key = Ed25519KeyPair::generate().with_key_id("k1");
+        let document = json!({
+            "issuer": issuer, "jwks_uri": format!("{issuer}/jwks"), "token_endpoint": format!("{issuer}/token"),
+            "authorization_endpoint": format!("{issuer}/authorize"),
+        });
+        let x = URL_SAFE_NO_PAD.encode(key.public_key().to_bytes());
+        let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": x}]});
+        let (says, asked) = (Arc::new(Mutex::new((200, json!({})))), Arc::new(Mutex::new(Vec::new())));
+        let (answer, log) = (Arc::clone(&says), Arc::clone(&asked));
+        let token = move |form: String| async move {
+            log.lock().unwrap().push(form);
+            let (status, body) = answer.lock().unwrap().clone();
+            (StatusCode::from_u16(status).unwrap(), Json(body))
+        };
+        let router = axum::Router::new()
+            .route("/.well-known/openid-configuration", on_get(async move || Json(document)))
+            .route("/jwks", on_get(async move || Json(keys)))
+            .route("/token", post(token));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let mut site = Site::new().await;
+        let oidc = Oidc {
+            issuer: issuer.clone(),
+            client_id: Secret::new("gate"),
+            client_secret: Some(Secret::new("canary-sign-in-secret")),
+            scopes: vec!["openid".to_owned(), "email".to_owned()],
+        };
+        let rules = sallyport_caller::Issuer {
+            issuer: issuer.clone(),
+            keys: vec![],
+            audiences: vec![],
+            profile: sallyport_caller::TokenProfile::AccessToken,
+            subject_claim: "sub".to_owned(),
+            email_claim: Some("email".to_owned()),
+            teams_claim: None,
+            max_lifetime_ms: 3_600_000,
+            required_scopes: vec![],
+            self_issued: false,
+            login: true,
+        };
+        site.pages.sign_ins = site.fixture.sign_ins(Some((oidc, rules)));
+        Self { site, key, issuer, says, asked }
+    }
+
+    async fn begin(&self, body: &str) -> Away {
+        let reply = self.site.press("/signin/oidc", "", body).await;
+        let url = reply.between("<a href=\"", "\"").replace("&amp;", "&").parse().unwrap();
+        Away { url, cookie: format!("{BEGUN_COOKIE}={}", reply.cookie(BEGUN_COOKIE).unwrap()) }
+    }
+
+    /// The token endpoint gives an ID token for this sign-in from here on, with some claims changed.
+    fn gives(&self, away: &Away, changes: &Value) {
+        let now = START.0 / 1000;
+        let mut claims = json!({
+            "iss": self.issuer, "sub": "alice-id", "aud": "gate", "iat": now, "exp": now + 300,
+            "nonce": away.asked("nonce"), "email": "alice@example.com", "email_verified": true,
+        });
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let signed = format!("{}.{}", part(&json!({"alg": "EdDSA", "kid": "k1"})), part(&claims));
+        let signature = URL_SAFE_NO_PAD.encode(self.key.key_pair().as_ref().sk.sign(&signed, None));
+        let id_token = format!("{signed}.{signature}");
+        *self.says.lock().unwrap() = (200, json!({"access_token": "a", "token_type": "Bearer", "id_token": id_token}));
+    }
+
+    async fn come_back(&self, cookie: &str, path: &str) -> Reply {
+        self.site.send(Method::GET, path, &[("cookie", cookie)], "").await
+    }
+
+    fn exchanges(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+#[tokio::test]
+async fn a_person_signs_in_and_goes_on_where_they_came_from() {
+    let login = Login::new().await;
+    let alice = login.site.browser("alice").await;
+    let consent = login.site.link(&alice, "notes").await;
+    let page = login.site.send(Method::GET, &format!("/signin?flow={consent}"), &[], "").await;
+    assert!(page.says("Sign in at 127.0.0.1"), "{}", page.body);
+    let away = login.begin(&format!("flow={consent}")).await;
+    assert_eq!(away.asked("redirect_uri"), format!("{URL}/signin/callback"));
+    assert_eq!((away.asked("code_challenge_method").as_str(), away.asked("scope").as_str()), ("S256", "openid email"));
+    login.gives(&away, &json!({}));
+    let reply = login.come_back(&away.cookie, &away.back("code=c1")).await;
+    assert_eq!(reply.location(), format!("/connect/{consent}"), "{}", reply.body);
+    assert_eq!(reply.cookie(BEGUN_COOKIE).as_deref(), Some(""));
+    let session = format!("{COOKIE}={}", reply.cookie(COOKIE).unwrap());
+    assert!(
+        login.come_back(&session, reply.location()).await.says("demo/notes"),
+        "the same person by verified address"
+    );
+    let form = login.asked.lock().unwrap().concat();
+    assert!(form.contains("code=c1") && form.contains("code_verifier="), "{form}");
+    let rows = login.site.fixture.rows("signin.done").await.concat();
+    assert!(rows.contains(&login.issuer) && rows.contains(&alice.principal.0), "{rows}");
+}
+
+#[tokio::test]
+async fn o1_an_answer_that_this_browser_did_not_ask_for_signs_nobody_in() {
+    let login = Login::new().await;
+    let (away, other) = (login.begin("to=connections").await, login.begin("to=connections").await);
+    login.gives(&away, &json!({}));
+    let good = away.back("code=c1");
+    let (id, random) =
+        away.asked("state").split_once('.').map(|(id, random)| (id.to_owned(), random.to_owned())).unwrap();
+    let stranger = format!("{BEGUN_COOKIE}={}", URL_SAFE_NO_PAD.encode([7; 32]));
+    for (cookie, path) in [
+        ("", good.clone()),
+        (other.cookie.as_str(), good.clone()),
+        (stranger.as_str(), good.clone()),
+        (away.cookie.as_str(), "/signin/callback?code=c1".to_owned()),
+        (&away.cookie, "/signin/callback?code=c1&state=".to_owned()),
+        (&away.cookie, format!("/signin/callback?code=c1&state={id}")),
+        (&away.cookie, format!("/signin/callback?code=c1&state={id}.")),
+        (&away.cookie, format!("/signin/callback?code=c1&state={id}.{}", random.replace(|_| true, "0"))),
+        (&away.cookie, format!("/signin/callback?code=c1&state={}.{random}", "0".repeat(32))),
+        (&away.cookie, other.back("code=c1")),
+        (&away.cookie, format!("{good}&state=x")),
+        (&away.cookie, format!("{good}&iss=https%3A%2F%2Fevil.example")),
+        (&away.cookie, format!("{good}&error=access_denied")),
+        (&away.cookie, away.back("")),
+    ] {
+        let reply = login.come_back(cookie, &path).await;
+        assert!(reply.status.is_client_error() && reply.cookie(COOKIE).is_none(), "{path}: {}", reply.body);
+        assert!(!reply.says(&random) && !reply.says("evil"), "{path}");
+    }
+    assert_eq!(login.exchanges(), 0, "the issuer's token endpoint was never asked");
+    assert_eq!(login.site.refusals().await.len(), 14);
+    assert_eq!(login.come_back(&away.cookie, &good).await.status, StatusCode::SEE_OTHER, "nothing was used up");
+    let again = login.come_back(&away.cookie, &good).await;
+    assert_eq!((again.status, again.cookie(COOKIE), login.exchanges()), (StatusCode::BAD_REQUEST, None, 1), "a replay");
+}
+
+#[tokio::test]
+async fn o1_an_answer_after_ten_minutes_signs_nobody_in() {
+    let login = Login::new().await;
+    let away = login.begin("to=connections").await;
+    login.gives(&away, &json!({}));
+    login.site.fixture.clock.advance(std::time::Duration::from_secs(600));
+    let late = login.come_back(&away.cookie, &away.back("code=c1")).await;
+    assert_eq!((late.status, late.cookie(COOKIE), login.exchanges()), (StatusCode::BAD_REQUEST, None, 0));
+}
+
+#[tokio::test]
+async fn o1_an_id_token_that_is_not_the_answer_signs_nobody_in() {
+    let login = Login::new().await;
+    for (changes, reason) in [
+        (json!({"nonce": "another"}), "nonce"),
+        (json!({"aud": "other"}), "audience"),
+        (json!({"aud": ["gate", "other"]}), "azp"),
+        (json!({"iss": "https://evil.example"}), "issuer"),
+        (json!({"exp": 1}), "expired"),
+        (json!({"at_hash": "AAAA"}), "at_hash"),
+        (json!({"sub": ""}), "subject"),
+        (json!({"typ": "Bearer"}), "type"),
+    ] {
+        let away = login.begin("to=connections").await;
+        login.gives(&away, &changes);
+        let reply = login.come_back(&away.cookie, &away.back("code=c1")).await;
+        assert_eq!((reply.status, reply.cookie(COOKIE)), (StatusCode::BAD_GATEWAY, None), "{changes}");
+        let refusals = login.site.refusals().await;
+        assert!(refusals.last().unwrap().contains(&format!("\"{reason}\"")), "{changes}: {refusals:?}");
+    }
+    assert!(login.site.fixture.rows("signin.done").await.is_empty());
+}
+
+#[tokio::test]
+async fn an_issuer_that_does_not_play_its_part_signs_nobody_in() {
+    let login = Login::new().await;
+    for answer in [
+        (400, json!({"error": "invalid_grant", "error_description": "<script>canary</script>"})),
+        (500, json!({})),
+        (200, json!({"access_token": "a"})),
+        (200, json!({"access_token": "a", "id_token": "x.y.z"})),
+        (200, json!("canary")),
+    ] {
+        let away = login.begin("to=connections").await;
+        *login.says.lock().unwrap() = answer.clone();
+        let reply = login.come_back(&away.cookie, &away.back("code=c1")).await;
+        assert_eq!((reply.status, reply.cookie(COOKIE)), (StatusCode::BAD_GATEWAY, None), "{answer:?}");
+        assert!(!reply.says("canary"), "{answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn o7_an_issuers_refusal_is_told_in_our_words() {
+    let login = Login::new().await;
+    let away = login.begin("to=connections").await;
+    let refusal = away.back("error=access_denied&error_description=%3Cscript%3Ecanary%3C%2Fscript%3E");
+    let reply = login.come_back(&away.cookie, &refusal).await;
+    assert!(reply.says("Access was not granted") && !reply.says("canary"), "{}", reply.body);
+    assert_eq!((reply.cookie(COOKIE), login.exchanges()), (None, 0));
+}
+
+#[tokio::test]
+async fn r10_an_address_that_is_not_verified_makes_nobody_that_user() {
+    let login = Login::new().await;
+    let alice = login.site.browser("alice").await;
+    let consent = login.site.link(&alice, "notes").await;
+    let away = login.begin(&format!("flow={consent}")).await;
+    login.gives(&away, &json!({"email_verified": false}));
+    let reply = login.come_back(&away.cookie, &away.back("code=c1")).await;
+    let session = format!("{COOKIE}={}", reply.cookie(COOKIE).unwrap());
+    assert_eq!(login.come_back(&session, reply.location()).await.status, StatusCode::FORBIDDEN, "somebody else");
+}
+
+#[tokio::test]
+async fn i4_what_a_sign_in_keeps_is_sealed() {
+    let login = Login::new().await;
+    let away = login.begin("to=connections").await;
+    let (id, random) =
+        away.asked("state").split_once('.').map(|(id, random)| (id.to_owned(), random.to_owned())).unwrap();
+    let stored = login.site.fixture.store.sign_in(&id, START).await.unwrap().unwrap();
+    let sealed = stored.secrets.unwrap().0;
+    for secret in [random, away.asked("nonce")] {
+        assert!(!sealed.windows(secret.len()).any(|window| window == secret.as_bytes()));
+    }
+    let cookie = URL_SAFE_NO_PAD.decode(away.cookie.split_once('=').unwrap().1).unwrap();
+    assert_ne!(stored.browser.unwrap().as_slice(), cookie.as_slice());
+}

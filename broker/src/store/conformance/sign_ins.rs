@@ -1,0 +1,112 @@
+//! Sign-ins in progress, and browsers that are signed in.
+
+use std::time::Duration;
+
+use super::{NOW, sealed};
+use crate::clock::UnixTime;
+use crate::model::{PrincipalId, PrincipalKind};
+use crate::store::{SignInKind, Store, StoreError, StoredSession, StoredSignIn};
+
+async fn somebody(store: &dyn Store) -> PrincipalId {
+    let kind = PrincipalKind::User { email: "alice@example.com".to_owned() };
+    store.ensure_principal(&kind, None, NOW).await.unwrap().id
+}
+
+fn later(seconds: u64) -> UnixTime {
+    NOW.after(Duration::from_secs(seconds))
+}
+
+fn sign_in(id: &str, kind: SignInKind) -> StoredSignIn {
+    StoredSignIn {
+        id: id.to_owned(),
+        kind,
+        browser: Some([1; 32]),
+        secrets: Some(sealed("state")),
+        consent: "00ff".to_owned(),
+        principal: None,
+        code: None,
+        created_at: NOW,
+        expires_at: later(60),
+        used_at: None,
+    }
+}
+
+async fn begun(store: &dyn Store, id: &str, kind: SignInKind) -> StoredSignIn {
+    let given = sign_in(id, kind);
+    store.add_sign_in(&given).await.unwrap();
+    given
+}
+
+pub(super) async fn a_session_is_read_as_written_until_it_expires_or_ends(store: &dyn Store) {
+    let session = |hash| StoredSession {
+        hash: [hash; 32],
+        principal: PrincipalId(String::new()),
+        signed_in_at: "https://id.example.com".to_owned(),
+        created_at: NOW,
+        expires_at: later(60),
+    };
+    let principal = somebody(store).await;
+    let (one, other) =
+        (StoredSession { principal: principal.clone(), ..session(1) }, StoredSession { principal, ..session(2) });
+    for session in [&one, &other] {
+        store.add_session(session).await.unwrap();
+    }
+    assert_eq!(store.session(&[1; 32], later(59)).await.unwrap(), Some(one));
+    assert_eq!(store.session(&[1; 32], later(60)).await.unwrap(), None);
+    assert_eq!(store.session(&[3; 32], NOW).await.unwrap(), None);
+    store.end_session(&[1; 32]).await.unwrap();
+    assert_eq!(store.session(&[1; 32], NOW).await.unwrap(), None);
+    assert_eq!(store.session(&[2; 32], NOW).await.unwrap(), Some(other));
+    assert!(store.add_session(&session(4)).await.is_err(), "nobody's");
+}
+
+pub(super) async fn a_sign_in_is_read_as_written_until_it_expires(store: &dyn Store) {
+    for (id, kind) in [("a", SignInKind::Application), ("b", SignInKind::Link), ("c", SignInKind::Oidc)] {
+        let given = begun(store, id, kind).await;
+        assert_eq!(store.sign_in(id, later(59)).await.unwrap(), Some(given));
+        assert_eq!(store.sign_in(id, later(60)).await.unwrap(), None);
+    }
+    assert!(matches!(store.add_sign_in(&sign_in("a", SignInKind::Oidc)).await, Err(StoreError::Conflict)));
+    assert_eq!(store.sign_in("a", NOW).await.unwrap().unwrap().kind, SignInKind::Application);
+}
+
+pub(super) async fn only_an_applications_is_confirmed_and_only_once(store: &dyn Store) {
+    let principal = somebody(store).await;
+    for (id, kind) in [("link", SignInKind::Link), ("oidc", SignInKind::Oidc)] {
+        begun(store, id, kind).await;
+        let refused = store.confirm_sign_in(id, &principal, &[7; 32]).await;
+        assert!(matches!(refused, Err(StoreError::Conflict)), "{id}");
+    }
+    begun(store, "a", SignInKind::Application).await;
+    store.confirm_sign_in("a", &principal, &[7; 32]).await.unwrap();
+    assert!(matches!(store.confirm_sign_in("a", &principal, &[8; 32]).await, Err(StoreError::Conflict)));
+    let stored = store.sign_in("a", NOW).await.unwrap().unwrap();
+    assert_eq!((stored.principal, stored.code), (Some(principal.clone()), Some([7; 32])));
+    begun(store, "used", SignInKind::Application).await;
+    store.use_sign_in("used", NOW).await.unwrap();
+    assert!(matches!(store.confirm_sign_in("used", &principal, &[7; 32]).await, Err(StoreError::Conflict)));
+    assert!(matches!(store.confirm_sign_in("none", &principal, &[7; 32]).await, Err(StoreError::Conflict)));
+}
+
+pub(super) async fn a_used_one_keeps_no_secrets_and_an_expired_one_is_not_used(store: &dyn Store) {
+    begun(store, "a", SignInKind::Oidc).await;
+    assert!(matches!(store.use_sign_in("a", later(60)).await, Err(StoreError::Conflict)));
+    store.use_sign_in("a", later(1)).await.unwrap();
+    let stored = store.sign_in("a", later(2)).await.unwrap().unwrap();
+    assert_eq!((stored.used_at, stored.secrets), (Some(later(1)), None));
+    assert!(matches!(store.use_sign_in("a", later(2)).await, Err(StoreError::Conflict)));
+}
+
+pub(super) async fn the_expired_are_dropped_and_no_others(store: &dyn Store) {
+    begun(store, "a", SignInKind::Oidc).await;
+    store.drop_expired(later(60)).await.unwrap();
+    assert!(store.sign_in("a", NOW).await.unwrap().is_some());
+    store.drop_expired(later(61)).await.unwrap();
+    assert!(store.sign_in("a", NOW).await.unwrap().is_none());
+}
+
+pub(super) async fn of_two_who_use_one_sign_in_one_does(first: &dyn Store, second: &dyn Store) {
+    begun(first, "a", SignInKind::Oidc).await;
+    let (one, other) = tokio::join!(first.use_sign_in("a", NOW), second.use_sign_in("a", NOW));
+    assert!(one.is_ok() != other.is_ok(), "{one:?} {other:?}");
+}
