@@ -8,7 +8,7 @@ use crate::keys;
 use crate::model::{Generation, GrantKey, ProviderClient};
 use crate::oauth::Token;
 use crate::refresher::Pair;
-use crate::refresher::due::{Chance, refresh_after};
+use crate::refresher::due::{self, Chance};
 use crate::secret::Secret;
 use crate::store::{GrantCommit, Material, Standing, StoreError, StoredGrant};
 use crate::vault::Place;
@@ -29,6 +29,7 @@ pub(super) struct Granted {
     pub(super) account: Option<String>,
     pub(super) issued_at: UnixTime,
     pub(super) expires_at: UnixTime,
+    pub(super) refresh_after: UnixTime,
 }
 
 /// What may be replaced by what was granted.
@@ -49,7 +50,7 @@ impl Granted {
         auth_revisions: &[String],
         issued_at: UnixTime,
     ) -> Self {
-        let lifetime = client.profile.lifetime(token.expires_in, token.refresh_token.is_some());
+        let times = due::times(client.profile, token.expires_in, None, issued_at, Chance::draw());
         let mut scopes = token.scopes.unwrap_or_else(|| asked.to_vec());
         scopes.extend(asked.iter().filter(|scope| *scope == OFFLINE_ACCESS).cloned());
         scopes.sort();
@@ -61,7 +62,8 @@ impl Granted {
             auth_revisions: auth_revisions.to_vec(),
             account: token.account,
             issued_at,
-            expires_at: issued_at.after(lifetime),
+            expires_at: times.expires_at,
+            refresh_after: times.refresh_after,
         }
     }
 
@@ -144,7 +146,7 @@ impl Inner {
                 refresh_token,
                 issued_at: granted.issued_at,
                 expires_at: granted.expires_at,
-                refresh_after: refresh_after(granted.issued_at, granted.expires_at, Chance::draw()),
+                refresh_after: granted.refresh_after,
             },
             scopes: granted.scopes.clone(),
             auth_revisions: auth_revisions(granted, live),

@@ -35,6 +35,7 @@ struct Written {
     account: Option<String>,
     issued_at: UnixTime,
     expires_at: UnixTime,
+    refresh_after: UnixTime,
 }
 
 impl Drop for Written {
@@ -86,6 +87,7 @@ impl Inner {
             account: granted.account.clone(),
             issued_at: granted.issued_at,
             expires_at: granted.expires_at,
+            refresh_after: granted.refresh_after,
         };
         // Room for the longest, so that no copy is left behind by growing.
         let mut json = Vec::with_capacity(64 * 1024);
@@ -108,6 +110,7 @@ impl Inner {
             account: written.account.take(),
             issued_at: written.issued_at,
             expires_at: written.expires_at,
+            refresh_after: written.refresh_after,
         })
     }
 

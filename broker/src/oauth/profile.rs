@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::token_response::{MAX_EXPIRES_IN, RefusalCode};
+use super::token_response::RefusalCode;
 use crate::model::ClientAuthentication;
 pub use providers::{ALL, ATLASSIAN, GENERIC, GITHUB, GOOGLE, MICROSOFT, NOTION, SALESFORCE, SLACK, SLACK_USER};
 
@@ -118,16 +118,6 @@ impl Profile {
             Some(url) => Some(url.clone()),
             None if self.is_at(token_url) => token_url.join(self.revocation_url?).ok(),
             None => None,
-        }
-    }
-
-    /// How long an access token is taken to live. One that cannot be refreshed and whose life is not told is one that
-    /// does not expire: to end it sooner would ask a person for consent again and again.
-    pub fn lifetime(&self, told: Option<Duration>, can_be_refreshed: bool) -> Duration {
-        match told {
-            Some(told) => told,
-            None if can_be_refreshed => self.default_lifetime,
-            None => MAX_EXPIRES_IN,
         }
     }
 }

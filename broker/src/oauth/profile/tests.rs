@@ -93,12 +93,3 @@ fn only_the_providers_own_tokens_go_to_its_place_of_revocation() {
     let expected = url("https://test.salesforce.com/services/oauth2/revoke");
     assert_eq!(SALESFORCE.revocation_url(None, &sandbox), Some(expected));
 }
-
-#[test]
-fn a_token_that_cannot_be_renewed_is_not_ended_early() {
-    let told = Some(Duration::from_secs(60));
-    assert_eq!(GITHUB.lifetime(told, true), Duration::from_secs(60));
-    assert_eq!(GITHUB.lifetime(told, false), Duration::from_secs(60));
-    assert_eq!(GITHUB.lifetime(None, true), Duration::from_secs(8 * 3600));
-    assert_eq!(GITHUB.lifetime(None, false), MAX_EXPIRES_IN);
-}
