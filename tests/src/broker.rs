@@ -150,7 +150,18 @@ impl Broker {
 
     /// Starts it and does not wait.
     pub fn spawn(&mut self) {
-        let mut command = Command::new(&setup().broker);
+        self.spawn_as(Command::new(&setup().broker));
+    }
+
+    /// Starts one that ends as by `kill -9` when it reaches this point of a refresh, and waits until it is ready.
+    pub async fn start_to_end_at(&mut self, point: &str) {
+        let mut command = Command::new(&setup().broker_failpoints);
+        command.env("SALLYPORT_FAILPOINT", point);
+        self.spawn_as(command);
+        self.until_ready().await;
+    }
+
+    fn spawn_as(&mut self, mut command: Command) {
         command.arg("serve").arg("-c").arg(&self.config).current_dir(&self.dir);
         self.child = Some(Child::start(command, &self.log));
     }

@@ -161,6 +161,11 @@ impl Idp {
         self.control("ttl", &json!({"client_credentials": seconds})).await;
     }
 
+    /// Sets the life of people's access tokens, in seconds.
+    pub async fn access_token_ttl(&self, seconds: u64) {
+        self.control("ttl", &json!({"access_token": seconds})).await;
+    }
+
     /// Takes new keys in place of the old ones.
     pub async fn rotate(&self) {
         self.control("rotate", &json!({})).await;
