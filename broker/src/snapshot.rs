@@ -2,6 +2,7 @@
 
 mod content;
 mod delta;
+mod holds;
 pub mod session_keys;
 
 use std::collections::HashMap;
@@ -11,12 +12,13 @@ use std::time::Duration;
 use futures::Stream;
 use sallyport_caller as caller;
 use sallyport_proto::broker::{self, Heartbeat, Revocation, Snapshot, Update, revocation, update};
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use content::{Settings, key, resource};
 pub use session_keys::SessionKeyError;
 
+use self::holds::Holds;
 use crate::clock::{Clock, UnixTime};
 use crate::model::{Generation, Server, ServerName, Servers};
 use crate::refresher::Hold;
@@ -31,9 +33,6 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// How many versions before the current one a proxy may have and still get a delta.
 const DELTAS: usize = 2;
-
-/// Holds that a slow proxy may be behind; one that misses a hold uses a token that its upstream refuses, and asks anew.
-const HOLDS: usize = 1024;
 
 /// Why the first snapshot could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +112,7 @@ struct Inner {
     servers: watch::Receiver<Arc<Servers>>,
     published: watch::Sender<Arc<Published>>,
     wake: Notify,
-    holds: broadcast::Sender<broker::Hold>,
+    holds: Arc<Holds>,
 }
 
 impl Publisher {
@@ -138,7 +137,7 @@ impl Publisher {
             servers: known_servers,
             earlier: Vec::new(),
         }));
-        let (wake, holds) = (Notify::new(), broadcast::Sender::new(HOLDS));
+        let (wake, holds) = (Notify::new(), Holds::new(Arc::clone(&clock)));
         Ok(Self(Arc::new(Inner { settings, store, vault, clock, issuers, servers, published, wake, holds })))
     }
 
@@ -224,12 +223,12 @@ impl Publisher {
         in_force
     }
 
-    /// What one proxy is sent: what it lacks at once, then every change, and a heartbeat each second. Ends with the
-    /// publisher.
+    /// What one proxy is sent: what it lacks at once, then every hold and every change, and a heartbeat each second. Ends
+    /// with the publisher.
     pub fn updates(&self, version: u64) -> impl Stream<Item = Update> + Send + use<> {
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut published, holds) = (self.0.published.subscribe(), self.0.holds.subscribe());
+        let (mut published, holds) = (self.0.published.subscribe(), self.0.holds.listen());
         published.mark_changed();
         futures::stream::unfold(
             (published, holds, ticks, version),
@@ -240,7 +239,7 @@ impl Publisher {
                         changed.ok()?;
                         published.borrow_and_update().update_from(held)
                     }
-                    Ok(hold) = holds.recv() => Update { update: Some(update::Update::Hold(hold)) },
+                    hold = holds.next() => Update { update: Some(update::Update::Hold(hold)) },
                     _ = ticks.tick() => heartbeat(held),
                 };
                 let held = version_of(&update).unwrap_or(held);
@@ -252,9 +251,7 @@ impl Publisher {
 
 impl Hold for Publisher {
     fn hold(&self, grant: &str, generation: Generation, until: UnixTime) {
-        let hold = broker::Hold { grant: grant.to_owned(), generation: generation.0, until_ms: until.0 };
-        // Nobody watches: nobody has anything to hold back.
-        let _ = self.0.holds.send(hold);
+        self.0.holds.tell(broker::Hold { grant: grant.to_owned(), generation: generation.0, until_ms: until.0 });
     }
 }
 

@@ -62,7 +62,7 @@ pub struct Credentials {
     older: HashMap<CredentialKey, Entry>,
     half: usize,
     max_age_ms: u64,
-    /// By grant: its generation that is about to stop working.
+    /// By grant: its last generation that is about to stop working, or has.
     holds: HashMap<String, Hold>,
 }
 
@@ -132,10 +132,11 @@ impl Credentials {
         }
     }
 
-    /// Forgets every credential of one generation of a grant, which is about to stop working, and keeps none that comes
-    /// before `until_ms`: an answer may be on its way already.
+    /// Forgets every credential of a grant up to this generation, which is about to stop working or has been revoked, and
+    /// keeps none that comes before `until_ms`: an answer may be on its way already. Earlier ones too: who has not
+    /// used the grant since its last renewal has one that some providers leave alive (O13).
     pub fn hold(&mut self, grant: &str, generation: u64, until_ms: u64, now_ms: u64) {
-        let other = |entry: &mut Entry| entry.credential.grant != grant || entry.credential.generation != generation;
+        let other = |entry: &mut Entry| entry.credential.grant != grant || entry.credential.generation > generation;
         self.recent.retain(|_, entry| other(entry));
         self.older.retain(|_, entry| other(entry));
         self.holds.retain(|_, hold| now_ms < hold.until_ms);
@@ -145,7 +146,7 @@ impl Credentials {
     fn is_on_hold(&self, credential: &Credential, now_ms: u64) -> bool {
         self.holds
             .get(&credential.grant)
-            .is_some_and(|hold| hold.generation == credential.generation && now_ms < hold.until_ms)
+            .is_some_and(|hold| credential.generation <= hold.generation && now_ms < hold.until_ms)
     }
 
     /// Forgets the credential of `key` if it is still the one released under `use_handle`: the upstream refused it.
@@ -324,16 +325,23 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_drops_one_generation_of_one_grant() {
+    fn a_hold_drops_a_generation_of_one_grant_and_those_before_it() {
         let mut cache = three();
         cache.hold("g", 1, NOW_MS + 1_000, NOW_MS);
         assert_eq!(handles(&mut cache, NOW_MS), [None, Some("2".into()), Some("3".into())]);
         assert_eq!(handles(&mut cache, NOW_MS + 1_000)[0], None, "what is gone does not come back");
+        for generation in [2, 3] {
+            let mut cache = three();
+            cache.hold("g", generation, NOW_MS + 1_000, NOW_MS);
+            assert_eq!(handles(&mut cache, NOW_MS), [None, None, Some("3".into())], "o13");
+            cache.insert(key("a"), credential("1", 1, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS);
+            assert_eq!(handle(&cache.get(&key("a"), NOW_MS)), None, "o13: an answer that was on its way");
+        }
     }
 
     #[test]
-    fn a_hold_for_another_grant_or_generation_drops_nothing() {
-        for (grant, generation) in [("g", 0), ("g", 3), ("h", 2), ("i", 1), ("", 1), ("G", 1)] {
+    fn a_hold_for_another_grant_or_an_earlier_generation_drops_nothing() {
+        for (grant, generation) in [("g", 0), ("h", 0), ("i", 1), ("", 1), ("G", 1)] {
             let mut cache = three();
             cache.hold(grant, generation, NOW_MS + 1_000, NOW_MS);
             assert!(handles(&mut cache, NOW_MS).iter().all(Option::is_some), "{grant} {generation}");

@@ -30,9 +30,9 @@ pub struct Resolved {
     pub secrets: Vec<(String, Generation)>,
 }
 
-/// How proxies are told that a credential is about to stop working.
+/// How proxies are told that a credential is about to stop working, or has.
 pub trait Hold: Send + Sync + 'static {
-    /// Until then nobody uses this generation of a grant; a moment that has passed ends the hold.
+    /// Until then nobody uses this generation of a grant, or one before it; a moment that has passed ends the hold.
     fn hold(&self, grant: &str, generation: Generation, until: UnixTime);
 }
 

@@ -286,3 +286,48 @@ async fn every_proxy_hears_of_a_hold_and_stays_at_its_version() {
         assert!(matches!(next, Some(update::Update::Heartbeat(beat)) if beat.version == version), "{next:?}");
     }
 }
+
+/// The holds among the first updates of a proxy that comes now, as grant and generation.
+async fn told_first(fixture: &Fixture) -> Vec<(String, u64)> {
+    let mut proxy = Box::pin(fixture.publisher.updates(0));
+    let mut told = Vec::new();
+    loop {
+        match proxy.next().await.unwrap().update.unwrap() {
+            update::Update::Hold(hold) => told.push((hold.grant, hold.generation)),
+            update::Update::Heartbeat(_) => return told,
+            update::Update::Full(_) | update::Update::Delta(_) => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn o13_a_proxy_that_was_away_hears_of_every_hold_that_still_lasts() {
+    let fixture = Fixture::new().await;
+    let publisher = &fixture.publisher;
+    publisher.hold("g1", Generation(7), START.after(DAY));
+    publisher.hold("g2", Generation(1), START.after(Duration::from_secs(1)));
+    publisher.hold("g3", Generation(1), START.after(DAY));
+    publisher.hold("g3", Generation(1), START);
+    publisher.hold("g1", Generation(8), START.after(DAY));
+    fixture.clock.advance(Duration::from_secs(1));
+    assert_eq!(told_first(&fixture).await, [("g1".to_owned(), 8)]);
+    fixture.clock.advance(DAY);
+    assert_eq!(told_first(&fixture).await, []);
+}
+
+#[tokio::test]
+async fn o13_a_proxy_that_is_slow_misses_no_hold_in_force() {
+    let fixture = Fixture::new().await;
+    let mut proxy = Box::pin(fixture.publisher.updates(0));
+    proxy.next().await.unwrap();
+    fixture.publisher.hold("revoked", Generation(1), START.after(DAY));
+    for _ in 0..5_000 {
+        fixture.publisher.hold("busy", Generation(1), START.after(DAY));
+    }
+    let mut told = Vec::new();
+    while let update::Update::Hold(hold) = proxy.next().await.unwrap().update.unwrap() {
+        told.push(hold.grant);
+    }
+    told.sort();
+    assert_eq!(told, ["busy", "revoked"]);
+}
