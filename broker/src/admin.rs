@@ -2,6 +2,8 @@
 //! the Unix user who made it.
 
 mod audit;
+mod grants;
+mod manifests;
 mod socket;
 mod status;
 
@@ -20,15 +22,15 @@ use tonic::{Request, Response, Status};
 
 use crate::audit::{Actor, Audit, Event};
 use crate::clock::{Clock, UnixTime};
+use crate::grants::Grants;
 use crate::harden::effective_uid;
 use crate::issuers::own::OwnIssuer;
-use crate::model::{Auth, Principal, PrincipalId, PrincipalKind, SecretRef, Server};
-use crate::registry::{Applied, Document, Options, Registry, auth_kind};
+use crate::model::{Principal, PrincipalId, PrincipalKind, SecretRef};
+use crate::registry::{Document, Options, Registry};
 use crate::secret::Secret;
 use crate::secrets::Secrets;
 use crate::signin::SignIns;
 use crate::store::Store;
-use crate::yaml::Problem;
 
 /// A directory of manifests is one message.
 const MAX_MESSAGE: usize = 16 * 1024 * 1024;
@@ -43,7 +45,9 @@ pub struct Admin {
     pub own: Arc<OwnIssuer>,
     /// Signs people in.
     pub sign_ins: SignIns,
-    /// Tokens, principals and audit.
+    /// Ends grants.
+    pub grants: Grants,
+    /// Tokens, grants, principals and audit.
     pub store: Arc<dyn Store>,
     /// Where what operators do is recorded.
     pub audit: Audit,
@@ -93,9 +97,9 @@ impl Service for Admin {
         let report =
             self.registry.apply(&documents, options, actor).await.map_err(|error| status::of_registry(&error))?;
         Ok(Response::new(proto::ApplyResponse {
-            applied: report.applied.into_iter().map(applied).collect(),
-            problems: report.problems.into_iter().map(problem).collect(),
-            warnings: report.warnings.into_iter().map(problem).collect(),
+            applied: report.applied.into_iter().map(manifests::applied).collect(),
+            problems: report.problems.into_iter().map(manifests::problem).collect(),
+            warnings: report.warnings.into_iter().map(manifests::problem).collect(),
         }))
     }
 
@@ -105,7 +109,7 @@ impl Service for Admin {
     ) -> Result<Response<proto::ListServersResponse>, Status> {
         operator(&request)?;
         let servers = self.registry.servers();
-        let servers = servers.by_name.values().map(|server| summary(&self.public_url, server)).collect();
+        let servers = servers.by_name.values().map(|server| manifests::summary(&self.public_url, server)).collect();
         Ok(Response::new(proto::ListServersResponse { servers }))
     }
 
@@ -211,6 +215,33 @@ impl Service for Admin {
         Ok(Response::new(proto::CreateSignInLinkResponse { url, expires_at_ms: link.expires_at.0 }))
     }
 
+    async fn list_grants(
+        &self,
+        request: Request<proto::ListGrantsRequest>,
+    ) -> Result<Response<proto::ListGrantsResponse>, Status> {
+        operator(&request)?;
+        let proto::ListGrantsRequest { user, server } = request.into_inner();
+        grants::list(&*self.store, &self.registry.servers(), &user, &server).await.map(Response::new)
+    }
+
+    async fn show_grant(
+        &self,
+        request: Request<proto::ShowGrantRequest>,
+    ) -> Result<Response<proto::ShowGrantResponse>, Status> {
+        operator(&request)?;
+        let grant = grants::of_somebody(&*self.store, &request.into_inner().id).await?;
+        let grant = grants::summary(&*self.store, &self.registry.servers(), &grant).await?;
+        Ok(Response::new(proto::ShowGrantResponse { grant: Some(grant) }))
+    }
+
+    async fn revoke_grants(
+        &self,
+        request: Request<proto::RevokeGrantsRequest>,
+    ) -> Result<Response<proto::RevokeGrantsResponse>, Status> {
+        let actor = operator(&request)?;
+        grants::revoke(&*self.store, &self.grants, request.into_inner().which, &actor).await.map(Response::new)
+    }
+
     async fn query_audit(
         &self,
         request: Request<proto::QueryAuditRequest>,
@@ -248,39 +279,5 @@ fn shown(principal: &Principal) -> String {
         PrincipalKind::External => format!("external:{}", principal.id.0),
         PrincipalKind::User { email } => format!("user:{email}"),
         PrincipalKind::VirtualAccount { name } => format!("virtualaccount:{name}"),
-    }
-}
-
-fn summary(public_url: &str, server: &Server) -> proto::ServerSummary {
-    proto::ServerSummary {
-        name: server.name.0.clone(),
-        url: format!("{public_url}{}", server.path()),
-        upstream: server.url.to_string(),
-        auth: auth_kind(&server.auth).to_owned(),
-        subjects: server.subjects.clone(),
-        redirect_uri: match &server.auth {
-            Auth::AuthorizationCode(code) => code.client.redirect_uri(public_url),
-            Auth::ClientCredentials(_) | Auth::Header(_) | Auth::None | Auth::Passthrough { .. } => String::new(),
-        },
-    }
-}
-
-fn applied(applied: Applied) -> proto::Applied {
-    proto::Applied {
-        name: applied.name,
-        r#type: applied.kind.name().to_owned(),
-        changed: applied.changed,
-        diff: applied.diff,
-        effects: applied.effects,
-    }
-}
-
-fn problem(problem: Problem) -> proto::Problem {
-    proto::Problem {
-        file: problem.file,
-        line: problem.line,
-        field: problem.field,
-        message: problem.message,
-        hint: problem.hint,
     }
 }

@@ -12,7 +12,6 @@ mod grant;
 mod held;
 mod person;
 mod refused;
-mod revoke;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,22 +20,22 @@ use tokio::sync::watch;
 
 use crate::audit::{Actor, Audit, Call, Event};
 use crate::clock::Clock;
+use crate::grants::Grants;
 use crate::keys;
 use crate::model::{Auth, AuthorizationCode, PrincipalId, Server, ServerName, Servers, Tenant};
 use crate::oauth::TokenEndpoint;
 use crate::refresher::flight::Flights;
-use crate::refresher::{Hold, Refresher, ResolveTemplate};
+use crate::refresher::{Refresher, ResolveTemplate};
 use crate::secret::Secret;
 use crate::signin::Session;
-use crate::store::{Store, StoredConsent, StoredGrant};
+use crate::store::{Store, StoredConsent};
 use crate::vault::Vault;
 
 pub use asked::Asked;
-pub use connections::{Connection, Connections, Disconnected};
+pub use connections::{Connection, Connections};
 pub use flow::{Begun, Page, Stage};
 pub use held::Choice;
 pub use refused::{Ended, Refused};
-pub use revoke::AtProvider;
 
 /// How long a link works without a click on "start again", and a person may stay at the provider.
 const LIFE: Duration = Duration::from_secs(10 * 60);
@@ -61,8 +60,8 @@ pub struct Parts {
     pub servers: watch::Receiver<Arc<Servers>>,
     /// Must let go of the tokens that a consent replaces.
     pub refresher: Refresher,
-    /// Tells proxies to let go of a credential whose grant has ended.
-    pub holds: Arc<dyn Hold>,
+    /// Ends grants.
+    pub grants: Grants,
     /// Origin of the gateway, without a trailing slash.
     pub public_url: String,
 }
@@ -81,7 +80,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     servers: watch::Receiver<Arc<Servers>>,
     refresher: Refresher,
-    holds: Arc<dyn Hold>,
+    grants: Grants,
     public_url: String,
     flights: Flights<Result<(), Refused>>,
 }
@@ -122,7 +121,7 @@ pub struct Visit<'a> {
 impl Consents {
     /// Over its parts.
     pub fn new(parts: Parts) -> Self {
-        let Parts { tenant, store, vault, endpoint, secrets, audit, clock, servers, refresher, holds, public_url } =
+        let Parts { tenant, store, vault, endpoint, secrets, audit, clock, servers, refresher, grants, public_url } =
             parts;
         let flights = Flights::default();
         Self(Arc::new(Inner {
@@ -135,7 +134,7 @@ impl Consents {
             clock,
             servers,
             refresher,
-            holds,
+            grants,
             public_url,
             flights,
         }))
@@ -227,14 +226,6 @@ impl Consents {
 impl Inner {
     fn servers(&self) -> Arc<Servers> {
         Arc::clone(&self.servers.borrow())
-    }
-
-    /// Nobody uses the tokens that this grant had any more, neither here nor at a proxy (O13).
-    fn let_go_of(&self, grant: &StoredGrant) {
-        self.refresher.forget(&grant.key);
-        if let Some(material) = &grant.material {
-            self.holds.hold(&grant.id, grant.generation, material.expires_at);
-        }
     }
 
     /// Records a refusal, and passes it on.

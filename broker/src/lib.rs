@@ -13,6 +13,7 @@ pub mod config;
 pub mod consent;
 pub mod failpoint;
 pub mod fetch;
+pub mod grants;
 pub mod grpc;
 pub mod harden;
 pub mod http;

@@ -45,6 +45,7 @@ use crate::oauth::TokenEndpoint;
 use crate::store::Store;
 use crate::vault::Vault;
 
+pub use ask::Registered;
 pub use error::{RefreshError, ResolveError};
 pub use parts::{Hold, Limits, Parts, ResolveTemplate, Resolved};
 pub use seal::Pair;

@@ -17,11 +17,13 @@ use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::config::{ClientSecret, ClientSecretError, Config, Log, LogFormat, Mode, SignIn};
 use crate::consent::{self, Consents};
 use crate::fetch::{self, Fetcher};
+use crate::grants::{self, Grants};
 use crate::grpc;
 use crate::harden;
 use crate::http;
 use crate::issuers::own::{OwnIssuer, OwnIssuerError};
 use crate::issuers::{Issuers, Provider};
+use crate::oauth::TokenEndpoint;
 use crate::refresher::{self, Limits, Refresher, Spool};
 use crate::registry::{Registry, RegistryError};
 use crate::secret::Secret;
@@ -152,17 +154,30 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         clock: Arc::clone(&clock),
         limits: Limits::default(),
     });
-    let consents = Consents::new(consent::Parts {
+    let endpoint: Arc<dyn TokenEndpoint> = Arc::new(fetcher.clone());
+    let grants = Grants::new(grants::Parts {
         tenant: tenant.clone(),
         store: Arc::clone(&store),
         vault: vault.clone(),
-        endpoint: Arc::new(fetcher.clone()),
+        endpoint: Arc::clone(&endpoint),
         secrets: Arc::new(secrets.clone()),
         audit: audit.clone(),
         clock: Arc::clone(&clock),
         servers: registry.subscribe(),
         refresher: refresher.clone(),
         holds: Arc::new(publisher.clone()),
+    });
+    let consents = Consents::new(consent::Parts {
+        tenant: tenant.clone(),
+        store: Arc::clone(&store),
+        vault: vault.clone(),
+        endpoint,
+        secrets: Arc::new(secrets.clone()),
+        audit: audit.clone(),
+        clock: Arc::clone(&clock),
+        servers: registry.subscribe(),
+        refresher: refresher.clone(),
+        grants: grants.clone(),
         public_url: config.public_url.clone(),
     });
     let service = Service::new(service::Parts {
@@ -233,6 +248,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         sign_ins,
         secrets,
         own,
+        grants,
         store,
         audit,
         clock,

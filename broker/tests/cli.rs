@@ -167,6 +167,9 @@ hint: start it with: sallyport serve -c sallyport.yaml
         &["token", "list"],
         &["token", "issue", "--user", "alice@example.com", "--ttl", "8h"],
         &["token", "revoke", "id"],
+        &["grants", "list"],
+        &["grants", "show", "id"],
+        &["grants", "revoke", "id"],
         &["audit", "query"],
         &["audit", "verify"],
     ] {
@@ -188,6 +191,8 @@ fn arguments_that_make_no_sense_are_refused_with_code_2() {
         &["token", "issue", "--user", "a@b", "--virtual-account", "c", "--ttl", "8h"],
         &["token", "issue", "--user", "a@b", "--ttl", "8"],
         &["secret", "set"],
+        &["grants", "revoke"],
+        &["grants", "revoke", "id", "--all-of", "alice@example.com"],
     ] {
         assert_eq!(sallyport(dir.path(), command, "").code, 2, "{command:?}");
     }
@@ -204,6 +209,9 @@ fn every_command_helps_with_an_example() {
         &["token", "issue"],
         &["token", "list"],
         &["token", "revoke"],
+        &["grants", "list"],
+        &["grants", "show"],
+        &["grants", "revoke"],
         &["servers"],
         &["audit", "query"],
         &["audit", "verify"],
@@ -347,6 +355,29 @@ hint: set it with `sallyport secret set keys:echo --owner demo`
         1,
         "error: there is no token with the id `none`\nhint: see `sallyport token list`\n",
     );
+    assert_eq!(done(dir, &["grants", "list", "--user", "alice@example.com", "--json"], ""), "[]\n");
+    assert_eq!(
+        done(dir, &["grants", "revoke", "--all-of", "alice@example.com"], ""),
+        "there was nothing left to revoke\n"
+    );
+    let hint = "hint: see `sallyport grants list` and `sallyport servers`\n";
+    for (arguments, told) in [
+        (&["grants", "list", "--server", "demo/none"][..], format!("error: there is no server `demo/none`\n{hint}")),
+        (
+            &["grants", "list", "--user", "bob@example.com"],
+            format!("error: nobody is known as bob@example.com\n{hint}"),
+        ),
+        (
+            &["grants", "revoke", "--all-of", "bob@example.com"],
+            "error: nobody is known as bob@example.com\nhint: see `sallyport grants list`\n".to_owned(),
+        ),
+        (
+            &["grants", "show", "none"],
+            "error: there is no grant with the id `none`\nhint: see `sallyport grants list`\n".to_owned(),
+        ),
+    ] {
+        refused(dir, arguments, 1, &told);
+    }
     let long = sallyport(dir, &["token", "issue", "--virtual-account", "runtime", "--ttl", "400d"], "");
     assert_eq!((long.code, long.stdout.as_str()), (1, ""));
 
@@ -357,8 +388,8 @@ hint: set it with `sallyport secret set keys:echo --owner demo`
     assert!(!audit.contains("canary") && !audit.contains(token), "i9");
     assert_eq!(done(dir, &["audit", "query", "--event", "token.issue", "--limit", "1"], "").lines().count(), 1);
 
-    // A second broker on the same socket does not begin.
+    // A second broker on the same data does not begin.
     let second = sallyport(dir, &["serve"], "");
     assert_eq!(second.code, 1);
-    assert!(second.stderr.contains("is in use by another process; stop it first"), "{}", second.stderr);
+    assert!(second.stderr.contains("another broker serves from data; give each its own data_dir"), "{}", second.stderr);
 }

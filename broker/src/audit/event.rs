@@ -27,8 +27,8 @@ pub enum EventName {
     CredentialReject,
     /// A credential was released to a proxy.
     CredentialRelease,
-    /// A person ended a grant.
-    GrantDisconnected,
+    /// A grant was ended, by its holder or by an operator.
+    GrantRevoked,
     /// Manifests were applied.
     ManifestApply,
     /// A grant was renewed.
@@ -63,7 +63,7 @@ impl EventName {
             Self::ConsentStarted => "consent.started",
             Self::CredentialReject => "credential.reject",
             Self::CredentialRelease => "credential.release",
-            Self::GrantDisconnected => "grant.disconnected",
+            Self::GrantRevoked => "grant.revoked",
             Self::ManifestApply => "manifest.apply",
             Self::RefreshDone => "refresh.done",
             Self::RefreshFailed => "refresh.failed",
@@ -400,8 +400,8 @@ impl Event {
         }
     }
 
-    /// A person ended a grant of `holder`; `reason` is a code that says what the provider did.
-    pub fn grant_disconnected(
+    /// Somebody ended this generation of a grant of `holder`; `reason` is a code that says what the provider did.
+    pub fn grant_revoked(
         actor: Actor,
         holder: PrincipalId,
         call: Call,
@@ -410,7 +410,7 @@ impl Event {
         reason: &str,
     ) -> Self {
         Self {
-            name: EventName::GrantDisconnected,
+            name: EventName::GrantRevoked,
             reason: Some(reason.to_owned()),
             generation: Some(generation),
             ..Self::consent_started(actor, holder, call, grant)

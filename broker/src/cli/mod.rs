@@ -5,6 +5,7 @@ mod audit;
 mod client;
 mod config;
 mod failure;
+mod grants;
 mod secret;
 mod serve;
 mod servers;
@@ -57,6 +58,9 @@ enum Command {
     Token(token::Command),
     /// Make a link by which a person can sign in at a browser, once and within ten minutes.
     Signin(signin::Arguments),
+    /// See and revoke what people have agreed to.
+    #[command(subcommand)]
+    Grants(grants::Command),
     /// List the servers that are registered.
     #[command(after_help = "Example:\n  sallyport servers --json")]
     Servers,
@@ -89,6 +93,7 @@ pub fn main() -> ExitCode {
             Command::Secret(command) => secret::run(&global, command).await,
             Command::Token(command) => token::run(&global, command).await,
             Command::Signin(arguments) => signin::run(&global, arguments).await,
+            Command::Grants(command) => grants::run(&global, command).await,
             Command::Servers => servers::run(&global).await,
             Command::Audit(command) => audit::run(&global, command).await,
             Command::Config(command) => config::run(&global, &command),

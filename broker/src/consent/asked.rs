@@ -63,8 +63,3 @@ fn digest(tenant: &Tenant, provider: &str, scopes: &[String], auth_revisions: &[
     let parts: Vec<&[u8]> = [provider.as_bytes(), &count].into_iter().chain(lists).collect();
     Key::new(tenant, Purpose::Asked, &parts).to_hex()
 }
-
-/// The provider client of this id, if a server has it.
-pub(super) fn provider_client(servers: &Servers, id: &str) -> Option<Arc<ProviderClient>> {
-    servers.provider_clients().into_iter().find(|client| client.id == id)
-}

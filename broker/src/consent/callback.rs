@@ -2,9 +2,9 @@
 
 use subtle::ConstantTimeEq as _;
 
-use super::asked::provider_client;
 use super::exchange::{Exchange, exchange};
 use super::{Consents, Inner, LIFE, Refused, Visit, actor};
+use crate::grants::provider_client;
 use crate::keys::{Key, Purpose};
 use crate::oauth::callback::{self, ExpectedIssuer, Outcome};
 use crate::secret::Secret;

@@ -1,18 +1,13 @@
 //! What a person has connected, what they could connect, and how they end it.
 
-use std::sync::Arc;
-
-use super::asked::provider_client;
 use super::flow::serves;
-use super::{AtProvider, Consents, Inner, Link, Refused, Visit, actor, authorization_code};
+use super::{Consents, Link, Refused, Visit, actor, authorization_code};
 use crate::audit::Event;
 use crate::clock::UnixTime;
+use crate::grants::{self, Ending};
 use crate::model::{PrincipalId, PrincipalKind, ServerName, Servers};
 use crate::signin::Session;
-use crate::store::{Standing, StoreError, StoredGrant};
-
-/// How often a refresh may come between before the person is asked to try again.
-const RETRIES: usize = 5;
+use crate::store::{Standing, StoredGrant};
 
 /// One grant, as its holder sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,17 +35,6 @@ pub struct Connections {
     pub connected: Vec<Connection>,
     /// Servers that wait for their consent.
     pub to_connect: Vec<ServerName>,
-}
-
-/// What came of ending a grant.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disconnected {
-    /// Host of the provider, if it is known.
-    pub provider: Option<String>,
-    /// What the provider did.
-    pub at_provider: AtProvider,
-    /// Where the person can see to it themselves.
-    pub manage_url: Option<&'static str>,
 }
 
 impl Consents {
@@ -107,7 +91,7 @@ impl Consents {
     ///
     /// # Errors
     /// [`Refused::WrongPerson`], recorded, if it is somebody else's; or if it is not there or the store fails.
-    pub async fn disconnect(&self, id: &str, visit: Visit<'_>) -> Result<Disconnected, Refused> {
+    pub async fn disconnect(&self, id: &str, visit: Visit<'_>) -> Result<grants::Ended, Refused> {
         let inner = &self.0;
         let session = visit.session.ok_or(Refused::SignedOut)?;
         let grant = inner.store.grant_by_id(id).await?.ok_or(Refused::NotFound)?;
@@ -122,40 +106,7 @@ impl Consents {
             }
             Err(refused) => return Err(refused),
         }
-        let ended = inner.end(grant).await?;
-        inner.let_go_of(&ended);
-        let client = provider_client(&inner.servers(), &ended.key.provider_client);
-        let provider = client.as_ref().and_then(|client| client.authorization_url.host_str().map(str::to_owned));
-        let manage_url = client.as_ref().and_then(|client| client.profile.manage_url);
-        let (actor, call) = (actor(session), visit.call(None));
-        let detached = Arc::clone(inner);
-        // Detached: it is gone here already, and must be gone there even if the browser does not wait.
-        let telling = tokio::spawn(async move {
-            let tokens = detached.open_tokens(&ended).await;
-            let at_provider = detached.revoke(client.as_deref(), tokens).await;
-            let event = Event::grant_disconnected(actor, holder, call, &ended.id, ended.generation, at_provider.code());
-            detached.remember(event).await;
-            at_provider
-        });
-        let at_provider = telling.await.unwrap_or(AtProvider::Failed);
-        Ok(Disconnected { provider, at_provider, manage_url })
-    }
-}
-
-impl Inner {
-    /// Ends the grant at whichever generation it is by now; answers it as it was before.
-    async fn end(&self, mut grant: StoredGrant) -> Result<StoredGrant, Refused> {
-        let standing = Standing::Revoked("disconnected".to_owned());
-        for _ in 0..RETRIES {
-            match self.store.end_grant(&grant.id, grant.generation, &standing).await {
-                Ok(()) => return Ok(grant),
-                Err(StoreError::Conflict) => {
-                    grant = self.store.grant_by_id(&grant.id).await?.ok_or(Refused::NotFound)?;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Err(StoreError::Conflict.into())
+        Ok(inner.grants.revoke(grant, Ending::Disconnected, actor(session), visit.call(None)).await?)
     }
 }
 
@@ -171,18 +122,13 @@ fn shown(servers: &Servers, grants: &[(Option<String>, StoredGrant)]) -> Vec<Con
 }
 
 fn connection(servers: &Servers, holder: Option<String>, grant: &StoredGrant) -> Connection {
-    let client = provider_client(servers, &grant.key.provider_client);
-    let is_served = |server: &&Arc<crate::model::Server>| {
-        authorization_code(server).is_some_and(|code| {
-            code.client.id == grant.key.provider_client && code.is_agreed_to(&grant.auth_revisions, &grant.scopes)
-        })
-    };
+    let client = grants::provider_client(servers, &grant.key.provider_client);
     Connection {
         id: grant.id.clone(),
-        provider: client.and_then(|client| client.authorization_url.host_str().map(str::to_owned)),
+        provider: client.as_deref().map(grants::host),
         account: grant.account.clone(),
         since: grant.consented_at,
-        servers: servers.by_name.values().filter(is_served).map(|server| server.name.clone()).collect(),
+        servers: grants::servers_of(servers, grant),
         holder,
         is_live: grant.standing == Standing::Live,
     }

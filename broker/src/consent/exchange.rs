@@ -8,8 +8,8 @@ use super::{Ended, Inner, Refused};
 use crate::audit::{Actor, Call, Event};
 use crate::keys;
 use crate::model::{PrincipalId, ProviderClient};
-use crate::oauth::{Client, Grant, TokenRequest, Verifier, request_token};
-use crate::refresher::Pair;
+use crate::oauth::{Grant, TokenRequest, Verifier, request_token};
+use crate::refresher::{Pair, Registered};
 use crate::secret::Secret;
 use crate::store::{ConsentAttempt, StoreError, StoredConsent};
 use crate::vault::Place;
@@ -31,25 +31,13 @@ pub(super) struct Exchange {
     pub(super) call: Call,
 }
 
-/// A client's id and secret, opened.
-pub(super) struct Registered {
-    id: Secret,
-    secret: Option<Secret>,
-}
-
-impl Registered {
-    pub(super) fn client<'a>(&'a self, client: &ProviderClient) -> Client<'a> {
-        Client { id: &self.id, secret: self.secret.as_ref(), authentication: client.client_authentication }
-    }
-}
-
 /// Comes to an outcome in the store. An error before the code is taken leaves the consent as it was.
 pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<(), Refused> {
     let Exchange { consent, attempt, client, code, actor, call } = exchange;
     let (consent, attempt, client) = (&consent, &attempt, &*client);
     // Whatever can fail without the provider comes first: a code can be used once only, and what the provider answers
     // must be kept whatever becomes of the key service (I5).
-    let registered = inner.registered(client).await?;
+    let registered = Registered::resolve(&*inner.secrets, client).await?;
     let place = Place::of_consent(&consent.id, "verifier", attempt.number);
     let verifier = inner.vault.open(&place, &attempt.verifier).await?;
     let verifier = Verifier::restored(verifier).ok_or(Refused::State)?;
@@ -92,15 +80,6 @@ pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<()
 }
 
 impl Inner {
-    pub(super) async fn registered(&self, client: &ProviderClient) -> Result<Registered, Refused> {
-        let id = self.secrets.resolve(&client.client_id).await?.value;
-        let secret = match &client.client_secret {
-            Some(secret) => Some(self.secrets.resolve(secret).await?.value),
-            None => None,
-        };
-        Ok(Registered { id, secret })
-    }
-
     /// What follows from a stored grant.
     pub(super) async fn connected(
         &self,

@@ -3,12 +3,11 @@
 
 use std::sync::Arc;
 
-use super::asked::provider_client;
 use super::grant::{Granted, Over};
-use super::revoke::Tokens;
 use super::{Consents, Ended, Inner, Refused, Visit, actor};
 use crate::audit::{Actor, Call, Event};
 use crate::clock::UnixTime;
+use crate::grants::{AtProvider, Tokens, provider_client};
 use crate::keys::{Key, Purpose};
 use crate::model::PrincipalId;
 use crate::refresher::Pair;
@@ -127,18 +126,15 @@ impl Inner {
             return Ok(());
         }
         let replaced = self.store.grant(&consent.key).await?.filter(|grant| granted.is_of_another_account(grant));
-        let old = match &replaced {
-            Some(grant) => self.open_tokens(grant).await,
-            None => None,
-        };
         let pair = Pair::new(&self.vault).await?;
         if let Some(generation) = self.commit(&consent.key, &granted, Over::AnyAccount, pair).await? {
             self.connected(consent, attempt, actor, call, generation, granted.account).await;
         }
         if let Some(replaced) = &replaced {
-            self.let_go_of(replaced);
+            self.grants.let_go_of(replaced);
+            let client = provider_client(&self.servers(), &consent.key.provider_client);
+            unwanted(self.grants.revoke_tokens_of(client.as_deref(), replaced).await);
         }
-        self.revoke_unwanted(consent, old).await;
         Ok(())
     }
 
@@ -159,13 +155,12 @@ impl Inner {
         let holder = PrincipalId(consent.key.holder.clone());
         self.remember(Event::consent_refused(Some(actor), Some(holder), call, "account_kept")).await;
         let Granted { access_token, refresh_token, .. } = granted;
-        self.revoke_unwanted(consent, Some(Tokens { access_token, refresh_token })).await;
+        let client = provider_client(&self.servers(), &consent.key.provider_client);
+        unwanted(self.grants.revoke_tokens(client.as_deref(), &Tokens { access_token, refresh_token }).await);
         Ok(())
     }
+}
 
-    async fn revoke_unwanted(&self, consent: &StoredConsent, tokens: Option<Tokens>) {
-        let client = provider_client(&self.servers(), &consent.key.provider_client);
-        let told = self.revoke(client.as_deref(), tokens).await;
-        tracing::info!(outcome = told.code(), "tokens that nobody wants were revoked at the provider");
-    }
+fn unwanted(told: AtProvider) {
+    tracing::info!(outcome = told.code(), "the provider was told of tokens that nobody wants");
 }

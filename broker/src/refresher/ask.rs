@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use url::Url;
 
-use super::{Inner, RefreshError, ResolveTemplate};
+use super::{Inner, ResolveError, ResolveTemplate};
 use crate::model::ProviderClient;
 use crate::oauth::{self, Answer, Client, Grant, NoAnswer, Token, TokenEndpoint, TokenEndpointError, TokenRequest};
 use crate::secret::Secret;
@@ -24,19 +24,25 @@ pub(super) struct Asked {
 }
 
 /// A client as registered, with its secrets resolved: a secret that is missing asks no provider.
-pub(super) struct Registered {
+pub struct Registered {
     id: Secret,
     secret: Option<Secret>,
 }
 
 impl Registered {
-    pub(super) async fn resolve(secrets: &dyn ResolveTemplate, client: &ProviderClient) -> Result<Self, RefreshError> {
+    /// Opens them.
+    pub async fn resolve(secrets: &dyn ResolveTemplate, client: &ProviderClient) -> Result<Self, ResolveError> {
         let id = secrets.resolve(&client.client_id).await?.value;
         let secret = match &client.client_secret {
             Some(template) => Some(secrets.resolve(template).await?.value),
             None => None,
         };
         Ok(Self { id, secret })
+    }
+
+    /// As which to ask `client`'s provider.
+    pub fn client<'a>(&'a self, client: &ProviderClient) -> Client<'a> {
+        Client { id: &self.id, secret: self.secret.as_ref(), authentication: client.client_authentication }
     }
 }
 
@@ -45,11 +51,7 @@ impl Inner {
     pub(super) async fn ask(&self, client: &ProviderClient, registered: &Registered, refresh_token: &Secret) -> Asked {
         let request = TokenRequest {
             token_url: &client.token_url,
-            client: Client {
-                id: &registered.id,
-                secret: registered.secret.as_ref(),
-                authentication: client.client_authentication,
-            },
+            client: registered.client(client),
             grant: Grant::RefreshToken { refresh_token, scopes: &[] },
             resource: client.resource.as_deref(),
             additional_params: &client.additional_params,

@@ -14,6 +14,7 @@ use super::*;
 use crate::clock::{FixedClock, UnixTime};
 use crate::consent;
 use crate::fetch::Fetcher;
+use crate::grants::{self, Grants};
 use crate::issuers::Provider as LoginIssuer;
 use crate::issuers::own::OwnIssuer;
 use crate::model::{PrincipalKind, SecretRef, Servers, Template, TemplatePart};
@@ -75,6 +76,7 @@ pub(crate) struct Fixture {
     pub(crate) provider: Arc<Provider>,
     pub(crate) publisher: Publisher,
     pub(crate) refresher: Refresher,
+    pub(crate) grants: Grants,
     secrets: Arc<Secrets>,
     pub(crate) audit: Audit,
     issuers: watch::Sender<Arc<CallerIssuers>>,
@@ -179,7 +181,18 @@ impl Fixture {
             limits: Limits { wait: Duration::from_secs(20), ..Limits::default() },
         });
         let keys = Arc::new(OneKey(idp.key()));
-        let publisher_too = publisher.clone();
+        let grants = Grants::new(grants::Parts {
+            tenant: tenant.clone(),
+            store: Arc::clone(&store),
+            vault: vault.clone(),
+            endpoint: loopback(),
+            secrets: Arc::clone(&secrets) as Arc<dyn ResolveTemplate>,
+            audit: audit.clone(),
+            clock: Arc::clone(&clock),
+            servers: servers.subscribe(),
+            refresher: refresher.clone(),
+            holds: Arc::new(publisher.clone()),
+        });
         let consents = Consents::new(consent::Parts {
             tenant: tenant.clone(),
             store: Arc::clone(&store),
@@ -190,13 +203,13 @@ impl Fixture {
             clock: Arc::clone(&clock),
             servers: servers.subscribe(),
             refresher: refresher.clone(),
-            holds: Arc::new(publisher_too.clone()),
+            grants: grants.clone(),
             public_url: URL.into(),
         });
         let service = Service::new(Parts {
             tenant,
             store,
-            publisher,
+            publisher: publisher.clone(),
             keys,
             refresher: refresher.clone(),
             consents,
@@ -212,8 +225,9 @@ impl Fixture {
             vault,
             clock: fixed,
             provider,
-            publisher: publisher_too,
+            publisher,
             refresher,
+            grants,
             secrets,
             audit,
             issuers,
@@ -265,7 +279,7 @@ impl Fixture {
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             servers: self.servers.subscribe(),
             refresher: self.refresher.clone(),
-            holds: Arc::new(self.publisher.clone()),
+            grants: self.grants.clone(),
             public_url: URL.into(),
         })
     }

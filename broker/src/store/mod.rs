@@ -166,6 +166,8 @@ pub trait Store: Send + Sync + 'static {
         identity: Option<&Identity>,
         now: UnixTime,
     ) -> Result<Principal, StoreError>;
+    /// The user of this e-mail address or the virtual account of this name, if there is one; no `External`.
+    async fn principal_named(&self, kind: &PrincipalKind) -> Result<Option<Principal>, StoreError>;
     /// A principal by id.
     async fn principal_by_id(&self, id: &PrincipalId) -> Result<Option<Principal>, StoreError>;
 

@@ -8,7 +8,8 @@ use super::Pages;
 use super::form::{Posted, Visitor, csrf, see_other};
 use super::layout::page;
 use super::refused::refused;
-use crate::consent::{AtProvider, Connection, Connections, Disconnected};
+use crate::consent::{Connection, Connections};
+use crate::grants::{AtProvider, Ended};
 use crate::signin::Session;
 
 /// GET: mine.
@@ -31,7 +32,7 @@ pub(super) async fn connect(State(pages): State<Pages>, form: Posted) -> Respons
 /// POST: ends a grant.
 pub(super) async fn disconnect(State(pages): State<Pages>, Path(grant): Path<String>, form: Posted) -> Response {
     match pages.consents.disconnect(&grant, form.visit()).await {
-        Ok(disconnected) => page(&form.request_id, "Disconnected", farewell(&disconnected)),
+        Ok(ended) => page(&form.request_id, "Disconnected", farewell(&ended)),
         Err(why) => refused(&why, &form.request_id),
     }
 }
@@ -88,18 +89,19 @@ fn row(session: &Session, connection: &Connection) -> Markup {
     }
 }
 
-fn farewell(disconnected: &Disconnected) -> Markup {
-    let provider = disconnected.provider.as_deref().unwrap_or("the provider");
+fn farewell(ended: &Ended) -> Markup {
+    let provider = ended.provider.as_deref().unwrap_or("the provider");
     html! {
         p role="status" { "It is disconnected: no agent can use it any more." }
-        @match disconnected.at_provider {
+        @match ended.at_provider {
             AtProvider::Revoked => p { (provider) " was told, and has ended the access." },
+            AtProvider::NoTokens => p { "There was nothing left to end at " (provider) "." },
             AtProvider::Failed | AtProvider::Unsupported => {
                 p {
                     (provider) " could not be told, and may still list this gateway among the applications you allowed. \
                      End it there as well."
                 }
-                @if let Some(url) = disconnected.manage_url {
+                @if let Some(url) = ended.manage_url {
                     p { a href=(url) rel="noreferrer" { (url) } }
                 }
             }

@@ -15,6 +15,7 @@ fn alice() -> PrincipalKind {
 pub(super) async fn is_unknown_until_ensured(store: &dyn Store) {
     assert_eq!(store.principal(&identity("https://idp", "1")).await.unwrap(), None);
     assert_eq!(store.principal_by_id(&PrincipalId("nobody".to_owned())).await.unwrap(), None);
+    assert_eq!(store.principal_named(&alice()).await.unwrap(), None);
 }
 
 pub(super) async fn an_identity_finds_its_principal_again(store: &dyn Store) {
@@ -24,10 +25,14 @@ pub(super) async fn an_identity_finds_its_principal_again(store: &dyn Store) {
     assert_eq!(store.ensure_principal(&PrincipalKind::External, Some(&identity), NOW).await.unwrap(), made);
     assert_eq!(store.principal(&identity).await.unwrap(), Some(made.clone()));
     assert_eq!(store.principal_by_id(&made.id).await.unwrap(), Some(made));
+    assert_eq!(store.principal_named(&PrincipalKind::External).await.unwrap(), None, "it has no name");
 }
 
 pub(super) async fn an_identity_joins_the_principal_of_its_name(store: &dyn Store) {
     let made = store.ensure_principal(&alice(), None, NOW).await.unwrap();
+    assert_eq!(store.principal_named(&alice()).await.unwrap(), Some(made.clone()));
+    let account = PrincipalKind::VirtualAccount { name: "alice@example.com".to_owned() };
+    assert_eq!(store.principal_named(&account).await.unwrap(), None, "of another kind");
     for identity in [identity("https://idp", "1"), identity("https://other", "a")] {
         assert_eq!(store.ensure_principal(&alice(), Some(&identity), NOW).await.unwrap(), made);
         assert_eq!(store.principal(&identity).await.unwrap(), Some(made.clone()));

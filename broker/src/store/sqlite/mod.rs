@@ -115,6 +115,10 @@ impl Store for SqliteStore {
         Ok(principal)
     }
 
+    async fn principal_named(&self, kind: &PrincipalKind) -> Result<Option<Principal>, StoreError> {
+        principals::named(&mut *self.readers.acquire().await?, kind).await
+    }
+
     async fn principal_by_id(&self, id: &PrincipalId) -> Result<Option<Principal>, StoreError> {
         principals::by_id(&mut *self.readers.acquire().await?, id).await
     }

@@ -24,6 +24,18 @@ pub(super) async fn of_identity(
     .transpose()
 }
 
+pub(super) async fn named(db: &mut SqliteConnection, kind: &PrincipalKind) -> Result<Option<Principal>, StoreError> {
+    let (word, name) = words(kind);
+    // An external one has no name, and NULL equals nothing.
+    sqlx::query("SELECT id, kind, name, created_at FROM principals WHERE kind = ? AND name = ?")
+        .bind(word)
+        .bind(name)
+        .fetch_optional(db)
+        .await?
+        .map(|row| read(&row))
+        .transpose()
+}
+
 pub(super) async fn by_id(db: &mut SqliteConnection, id: &PrincipalId) -> Result<Option<Principal>, StoreError> {
     sqlx::query("SELECT id, kind, name, created_at FROM principals WHERE id = ?")
         .bind(&id.0)

@@ -119,7 +119,7 @@ async fn o13_disconnecting_ends_the_grant_here_and_at_the_provider() {
     assert_eq!(site.revoked(), ["canary-refresh-1"]);
     let ended = site.grant(&alice, CLIENT).await.unwrap();
     assert_eq!((ended.material, ended.standing), (None, Standing::Revoked("disconnected".into())));
-    let row = site.fixture.rows("grant.disconnected").await.remove(0);
+    let row = site.fixture.rows("grant.revoked").await.remove(0);
     assert!(row.contains("\"reason\":\"revoked\"") && !row.contains("canary"));
     assert!(!site.get(&alice, "/connections").await.says(&path));
     let form = [("server", "demo/notes")];
@@ -138,6 +138,6 @@ async fn o13_says_when_the_provider_was_not_told() {
     site.fixture.provider.answers(503, "");
     let path = format!("/connections/{}/disconnect", site.grant(&alice, CLIENT).await.unwrap().id);
     assert!(site.post(&alice, &path, &[]).await.says("could not be told"));
-    assert!(site.fixture.rows("grant.disconnected").await[0].contains("revocation_failed"));
+    assert!(site.fixture.rows("grant.revoked").await[0].contains("revocation_failed"));
     assert_eq!(site.grant(&alice, CLIENT).await.unwrap().material, None);
 }

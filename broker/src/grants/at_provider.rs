@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::Inner;
+use super::Grants;
 use crate::keys;
 use crate::model::ProviderClient;
 use crate::oauth::revocation::{RevocationError, RevocationRequest, revoke};
+use crate::refresher::Registered;
 use crate::secret::Secret;
-use crate::store::StoredGrant;
-use crate::vault::Place;
+use crate::store::{Material, StoredGrant};
+use crate::vault::{Place, VaultError};
 
 /// One request to the revocation endpoint.
 const PROVIDER: Duration = Duration::from_secs(10);
@@ -22,6 +23,8 @@ pub enum AtProvider {
     Failed,
     /// They may be alive: there is no way to ask for it.
     Unsupported,
+    /// The grant had none any more.
+    NoTokens,
 }
 
 impl AtProvider {
@@ -31,42 +34,47 @@ impl AtProvider {
             Self::Revoked => "revoked",
             Self::Failed => "revocation_failed",
             Self::Unsupported => "revocation_unsupported",
+            Self::NoTokens => "no_tokens",
         }
     }
 }
 
 /// Tokens to be revoked, opened.
-pub(super) struct Tokens {
-    pub(super) access_token: Secret,
-    pub(super) refresh_token: Option<Secret>,
+pub struct Tokens {
+    /// The access token.
+    pub access_token: Secret,
+    /// The refresh token, where the provider gave one.
+    pub refresh_token: Option<Secret>,
 }
 
-impl Inner {
-    /// The tokens of a grant, as far as they open.
-    pub(super) async fn open_tokens(&self, grant: &StoredGrant) -> Option<Tokens> {
-        let material = grant.material.as_ref()?;
-        let id = keys::grant_id(&self.tenant, &grant.key);
-        let opened = async {
-            let access_token =
-                self.vault.open(&Place::access_token(&id, grant.generation), &material.access_token).await?;
-            let refresh_token = match &material.refresh_token {
-                Some(sealed) => Some(self.vault.open(&Place::refresh_token(&id, grant.generation), sealed).await?),
-                None => None,
-            };
-            Ok::<_, crate::vault::VaultError>(Tokens { access_token, refresh_token })
-        };
-        match opened.await {
-            Ok(tokens) => Some(tokens),
+impl Grants {
+    /// Tells the provider that the tokens of a grant, as it was read, are not wanted any more.
+    pub async fn revoke_tokens_of(&self, client: Option<&ProviderClient>, grant: &StoredGrant) -> AtProvider {
+        let Some(material) = &grant.material else { return AtProvider::NoTokens };
+        match self.open(grant, material).await {
+            Ok(tokens) => self.revoke_tokens(client, &tokens).await,
             Err(error) => {
                 tracing::error!(%error, "tokens to be revoked do not open");
-                None
+                AtProvider::Failed
             }
         }
     }
 
-    pub(super) async fn revoke(&self, client: Option<&ProviderClient>, tokens: Option<Tokens>) -> AtProvider {
-        let (Some(client), Some(tokens)) = (client, tokens) else { return AtProvider::Unsupported };
-        let registered = match self.registered(client).await {
+    async fn open(&self, grant: &StoredGrant, material: &Material) -> Result<Tokens, VaultError> {
+        let (vault, id) = (&self.0.vault, keys::grant_id(&self.0.tenant, &grant.key));
+        let access_token = vault.open(&Place::access_token(&id, grant.generation), &material.access_token).await?;
+        let refresh_token = match &material.refresh_token {
+            Some(sealed) => Some(vault.open(&Place::refresh_token(&id, grant.generation), sealed).await?),
+            None => None,
+        };
+        Ok(Tokens { access_token, refresh_token })
+    }
+
+    /// Tells the provider, once.
+    pub async fn revoke_tokens(&self, client: Option<&ProviderClient>, tokens: &Tokens) -> AtProvider {
+        // No server says any more where to go, and as whom.
+        let Some(client) = client else { return AtProvider::Unsupported };
+        let registered = match Registered::resolve(&*self.0.secrets, client).await {
             Ok(registered) => registered,
             Err(error) => {
                 tracing::error!(%error, "tokens cannot be revoked");
@@ -81,9 +89,10 @@ impl Inner {
             access_token: Some(&tokens.access_token),
             profile: client.profile,
         };
-        match revoke(&*self.endpoint, &request, PROVIDER).await {
+        match revoke(&*self.0.endpoint, &request, PROVIDER).await {
             Ok(()) => AtProvider::Revoked,
-            Err(RevocationError::Unsupported | RevocationError::NoToken) => AtProvider::Unsupported,
+            Err(RevocationError::Unsupported) => AtProvider::Unsupported,
+            Err(RevocationError::NoToken) => AtProvider::NoTokens,
             Err(error @ (RevocationError::Refused | RevocationError::Unavailable)) => {
                 tracing::warn!(host = client.token_url.host_str(), %error, "tokens may still be alive");
                 AtProvider::Failed

@@ -1,0 +1,164 @@
+//! Grants that exist: what they serve, and how they end before their provider ends them.
+//!
+//! Ending one is one use case, whoever asks for it: the holder on their page, or an operator (O13).
+
+mod at_provider;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::audit::{Actor, Audit, Call, Event};
+use crate::clock::Clock;
+use crate::model::{Auth, PrincipalId, ProviderClient, ServerName, Servers, Tenant};
+use crate::oauth::TokenEndpoint;
+use crate::refresher::{Hold, Refresher, ResolveTemplate};
+use crate::store::{Standing, Store, StoreError, StoredGrant};
+use crate::vault::Vault;
+
+pub use at_provider::{AtProvider, Tokens};
+
+/// A proxy keeps a credential for an hour at most, whatever its configuration.
+const CACHED: std::time::Duration = std::time::Duration::from_secs(60 * 60);
+
+/// How often a refresh may come between before whoever asked has to ask again.
+const RETRIES: usize = 5;
+
+/// What [`Grants`] are made of.
+pub struct Parts {
+    /// Part of every key.
+    pub tenant: Tenant,
+    /// Where grants are.
+    pub store: Arc<dyn Store>,
+    /// Opens the tokens that the provider is told of.
+    pub vault: Vault,
+    /// Reaches revocation endpoints.
+    pub endpoint: Arc<dyn TokenEndpoint>,
+    /// Resolves client ids and secrets.
+    pub secrets: Arc<dyn ResolveTemplate>,
+    /// Remembers who ended what.
+    pub audit: Audit,
+    /// Tells the time.
+    pub clock: Arc<dyn Clock>,
+    /// What is registered now.
+    pub servers: watch::Receiver<Arc<Servers>>,
+    /// Must let go of the tokens.
+    pub refresher: Refresher,
+    /// Tells proxies to let go of the credential.
+    pub holds: Arc<dyn Hold>,
+}
+
+/// The use cases. Cheap to clone.
+#[derive(Clone)]
+pub struct Grants(Arc<Parts>);
+
+/// On whose account a grant ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// Its holder has disconnected it.
+    Disconnected,
+    /// An operator has revoked it.
+    Operator,
+}
+
+impl Ending {
+    /// The reason of [`Standing::Revoked`].
+    fn code(self) -> &'static str {
+        match self {
+            Self::Disconnected => "disconnected",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+/// What came of ending a grant: here it has ended, whatever the provider did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Host of the provider, if a server has this provider client still.
+    pub provider: Option<String>,
+    /// What the provider did.
+    pub at_provider: AtProvider,
+    /// Where people can see to it themselves.
+    pub manage_url: Option<&'static str>,
+}
+
+impl Grants {
+    /// Over its parts.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// Ends a grant here, at every proxy, and then at the provider as far as that can be done. The record of it comes last:
+    /// a revocation is never held up.
+    ///
+    /// # Errors
+    /// If the store cannot end it; then nothing has ended.
+    pub async fn revoke(
+        &self,
+        grant: StoredGrant,
+        ending: Ending,
+        actor: Actor,
+        call: Call,
+    ) -> Result<Ended, StoreError> {
+        let ended = self.end(grant, ending).await?;
+        self.let_go_of(&ended);
+        let client = provider_client(&self.0.servers.borrow(), &ended.key.provider_client);
+        let provider = client.as_deref().map(host);
+        let manage_url = client.as_ref().and_then(|client| client.profile.manage_url);
+        let detached = self.clone();
+        // Detached: it is gone here already, and must be gone there even if nobody waits.
+        let telling = tokio::spawn(async move {
+            let at_provider = detached.revoke_tokens_of(client.as_deref(), &ended).await;
+            let holder = PrincipalId(ended.key.holder);
+            let event = Event::grant_revoked(actor, holder, call, &ended.id, ended.generation, at_provider.code());
+            if let Err(error) = detached.0.audit.record(event).await {
+                tracing::error!(%error, "the end of a grant was not recorded");
+            }
+            at_provider
+        });
+        let at_provider = telling.await.unwrap_or(AtProvider::Failed);
+        Ok(Ended { provider, at_provider, manage_url })
+    }
+
+    /// Nobody uses the tokens that this grant had any more, neither here nor at a proxy.
+    pub fn let_go_of(&self, grant: &StoredGrant) {
+        self.0.refresher.forget(&grant.key);
+        self.0.holds.hold(&grant.id, grant.generation, self.0.clock.now().after(CACHED));
+    }
+
+    /// Ends the grant at whichever generation it is by now; answers it as it was before.
+    async fn end(&self, mut grant: StoredGrant, ending: Ending) -> Result<StoredGrant, StoreError> {
+        let standing = Standing::Revoked(ending.code().to_owned());
+        for _ in 0..RETRIES {
+            match self.0.store.end_grant(&grant.id, grant.generation, &standing).await {
+                Ok(()) => return Ok(grant),
+                Err(StoreError::Conflict) => {
+                    grant = self.0.store.grant_by_id(&grant.id).await?.ok_or(StoreError::Conflict)?;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Err(StoreError::Conflict)
+    }
+}
+
+/// The provider client of this id, if a server has it.
+pub fn provider_client(servers: &Servers, id: &str) -> Option<Arc<ProviderClient>> {
+    servers.provider_clients().into_iter().find(|client| client.id == id)
+}
+
+/// The host that people know a provider by.
+pub fn host(client: &ProviderClient) -> String {
+    client.authorization_url.host_str().unwrap_or("the provider").to_owned()
+}
+
+/// The servers that a grant can be used for as they are now.
+pub fn servers_of(servers: &Servers, grant: &StoredGrant) -> Vec<ServerName> {
+    let is_served = |auth: &Auth| match auth {
+        Auth::AuthorizationCode(code) => {
+            code.client.id == grant.key.provider_client && code.is_agreed_to(&grant.auth_revisions, &grant.scopes)
+        }
+        Auth::ClientCredentials(_) | Auth::Header(_) | Auth::None | Auth::Passthrough { .. } => false,
+    };
+    servers.by_name.values().filter(|server| is_served(&server.auth)).map(|server| server.name.clone()).collect()
+}
