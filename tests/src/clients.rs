@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use url::Url;
 
-use crate::{Browser, Child, World, eventually, setup, setup::root, unique};
+use crate::{Browser, Child, World, eventually, setup, setup::root, unique, world::Change};
 
 /// A released version of fastmcp, as agents have it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +133,23 @@ impl Idp {
             "token_endpoint_auth_method": "client_secret_post",
         });
         self.control("clients", &client).await;
+    }
+
+    /// Registers the gate as a client for sign-in; what that changes in `sallyport.yaml`.
+    pub(crate) async fn signs_people_in(&self, public_url: &str) -> Change {
+        let (client_id, client_secret) = ("sallyport", unique("sign-in-secret"));
+        let client = json!({
+            "client_id": client_id, "client_secret": client_secret,
+            "redirect_uris": [format!("{public_url}/signin/callback")],
+        });
+        self.control("clients", &client).await;
+        let issuer = self.issuer.clone();
+        Box::new(move |config| {
+            let algorithms = ["RS256", "ES256", "EdDSA"];
+            let login = json!({"issuer": issuer, "login": true, "algorithms": algorithms});
+            config["issuers"].as_array_mut().expect("a list").push(login);
+            config["sign_in"] = json!({"issuer": issuer, "client_id": client_id, "client_secret": client_secret});
+        })
     }
 
     /// Where a browser is sent for consent.

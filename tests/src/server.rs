@@ -170,6 +170,7 @@ impl Server {
 pub struct ServerBuilder<'w> {
     world: &'w World,
     group: String,
+    name: String,
     auth: Auth,
     subjects: Vec<String>,
     upstream: Option<Upstream>,
@@ -179,14 +180,20 @@ pub struct ServerBuilder<'w> {
 
 impl<'w> ServerBuilder<'w> {
     pub(crate) fn new(world: &'w World) -> Self {
-        let group = crate::unique("group");
+        let (group, name) = (crate::unique("group"), "tool".to_owned());
         let subjects = vec!["team:everyone".to_owned()];
-        Self { world, group, auth: Auth::None, subjects, upstream: None, url: None, change: None }
+        Self { world, group, name, auth: Auth::None, subjects, upstream: None, url: None, change: None }
     }
 
     /// The group that its manifest will have.
     pub fn group_name(&self) -> String {
         self.group.clone()
+    }
+
+    /// A name that is fit to be shown; nobody else in its world may have it.
+    pub fn named(mut self, group: &str, name: &str) -> Self {
+        (self.group, self.name) = (group.to_owned(), name.to_owned());
+        self
     }
 
     /// How the gate authenticates to it; not at all, if not said.
@@ -234,7 +241,7 @@ impl<'w> ServerBuilder<'w> {
         };
         let broker = &self.world.broker;
         let mut integration = json!({
-            "type": "integration/mcp-server/remote", "name": "tool", "description": "of a test",
+            "type": "integration/mcp-server/remote", "name": self.name, "description": "of a test",
             "url": self.url.as_ref().unwrap_or(&upstream.url), "transport": "streamable-http",
             "authorized_subjects": self.subjects,
         });
@@ -267,7 +274,7 @@ impl<'w> ServerBuilder<'w> {
             change(&mut integration);
         }
         broker.apply(&[group(&self.group, &[integration])]).await.ok();
-        self.world.server_at(&format!("{}/tool", self.group), upstream)
+        self.world.server_at(&format!("{}/{}", self.group, self.name), upstream)
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::{
-    Authority, Broker, Envoy, Issuer, Server, ServerBuilder, Upstream,
+    Authority, Broker, Envoy, Idp, Issuer, Server, ServerBuilder, Upstream,
     dir::Dir,
     envoy::{Levels, Options},
     eventually, ports,
@@ -16,6 +16,8 @@ use crate::{
 pub struct World {
     /// The identity provider that callers' tokens come from.
     pub issuer: Issuer,
+    /// Where people sign in, if they can.
+    pub idp: Option<Idp>,
     /// The broker.
     pub broker: Broker,
     /// The proxy with the filter.
@@ -38,6 +40,7 @@ pub struct WorldBuilder {
     broker: Vec<Change>,
     envoy: Vec<Change>,
     issuer: Option<Issuer>,
+    sign_in: bool,
 }
 
 static SHARED: LazyLock<OnceCell<World>> = LazyLock::new(OnceCell::new);
@@ -131,6 +134,12 @@ impl WorldBuilder {
         self.broker(move |config| config["snapshot"]["max_staleness"] = duration.into())
     }
 
+    /// People can sign in, at the real identity provider, whose tokens callers may show as well.
+    pub fn sign_in(mut self) -> Self {
+        self.sign_in = true;
+        self
+    }
+
     /// Uses an issuer that was started, and perhaps broken, before.
     pub fn issuer(mut self, issuer: Issuer) -> Self {
         self.issuer = Some(issuer);
@@ -159,6 +168,13 @@ impl WorldBuilder {
         let public_url = format!("http://127.0.0.1:{gateway}");
         let mut changes: Vec<Change> =
             vec![Box::new(move |config| config["upstream"] = serde_json::json!({"ca_file": ca_file}))];
+        let idp = match self.sign_in {
+            true => Some(Idp::start(dir.path()).await),
+            false => None,
+        };
+        if let Some(idp) = &idp {
+            changes.push(idp.signs_people_in(&public_url).await);
+        }
         changes.extend(self.broker);
         let mut broker = Broker::new(dir.path(), &public_url, &issuer.url, changes);
         broker.spawn();
@@ -171,6 +187,6 @@ impl WorldBuilder {
             change: self.envoy,
         };
         let envoy = Envoy::spawned(dir.path(), options);
-        World { issuer, broker, envoy, authority, public_url, dir }
+        World { issuer, idp, broker, envoy, authority, public_url, dir }
     }
 }

@@ -8,6 +8,8 @@ mod connections;
 mod headers;
 #[path = "consent/links.rs"]
 mod links;
+#[path = "consent/path.rs"]
+mod path;
 #[path = "consent/people.rs"]
 mod people;
 #[path = "consent/redirects.rs"]
