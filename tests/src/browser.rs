@@ -84,6 +84,12 @@ impl Browser {
         self.cookie(url, name).is_some()
     }
 
+    /// The values of its cookies for this place.
+    pub fn cookies(&self, url: &Url) -> Vec<String> {
+        let place = place(url);
+        self.jar().iter().filter(|((of, _), _)| *of == place).map(|(_, value)| value.clone()).collect()
+    }
+
     async fn send(&self, url: &Url, request: reqwest::RequestBuilder) -> Page {
         let cookies = self.cookies_for(url);
         let answer = request.header("cookie", cookies).send().await.unwrap_or_else(|error| panic!("{url}: {error}"));

@@ -2,7 +2,7 @@
 
 use std::{path::Path, process::Command};
 
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -42,8 +42,20 @@ impl Client {
     /// # Panics
     /// When the program says nothing.
     pub async fn call(self, url: &str, token: &str, tool: &str, arguments: &Value) -> ClientAnswer {
+        self.say("client_call.py", &[url, token, tool, &arguments.to_string()]).await
+    }
+
+    /// Calls one tool of each server with the client code that is published for agents, and answers what that returned.
+    ///
+    /// # Panics
+    /// When the program says nothing.
+    pub async fn published(self, token: &str, tool: &str, urls: &[&str]) -> Vec<Value> {
+        self.say("published_agent.py", &[&[token, tool, "{}"], urls].concat()).await
+    }
+
+    async fn say<T: DeserializeOwned>(self, program: &str, arguments: &[&str]) -> T {
         let mut command = tokio::process::Command::new(self.python());
-        command.arg(counterpart("client_call.py")).args([url, token, tool, &arguments.to_string()]);
+        command.arg(counterpart(program)).args(arguments);
         let output = command.kill_on_drop(true).output().await.expect("the environment is there");
         let text = String::from_utf8_lossy(&output.stdout);
         let last = text.lines().last().unwrap_or_default();

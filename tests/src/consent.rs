@@ -1,10 +1,8 @@
 //! A person's way from a refused call to a grant, by the pages themselves and without a window.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use sha2::{Digest, Sha256};
 use url::Url;
 
-use crate::{Browser, Idp, OAuth, Page, Reply, Server, World, now_seconds};
+use crate::{Browser, Idp, OAuth, Page, Reply, Server, World};
 
 /// The cookie of a signed-in browser.
 pub(crate) const SESSION: &str = "__Host-sallyport-session";
@@ -23,8 +21,7 @@ impl World {
     /// # Panics
     /// When the call gets another answer.
     pub async fn consent_link(&self, person: &Browser, server: &Server) -> Url {
-        let reply = server.call_as(&self.token_of(person, server)).send().await;
-        self.link_in(&reply)
+        server.consent_link(&self.token_of(person, server)).await
     }
 
     /// The link that a refused call was answered with.
@@ -32,11 +29,9 @@ impl World {
     /// # Panics
     /// When the answer is any other.
     pub fn link_in(&self, reply: &Reply) -> Url {
-        let error = reply.rpc_error();
-        assert_eq!(error.code, CONSENT_REQUIRED, "{reply}");
-        let text = error.data.as_str().unwrap_or(&error.message);
-        let link = text.split_whitespace().find(|word| word.starts_with(&self.public_url));
-        link.and_then(|link| link.parse().ok()).unwrap_or_else(|| panic!("a link: {reply}"))
+        let link = link(reply);
+        assert_eq!(link.origin().ascii_serialization(), self.public_url, "{reply}");
+        link
     }
 
     /// From a refused call to the page that says what became of it; every provider is told yes.
@@ -65,28 +60,28 @@ impl World {
         idp.register_for_people(&client.client_id, &client.client_secret, &[&redirect_uri]).await;
     }
 
-    /// Signs in a person whose token the gateway has seen.
+    /// Signs this person in by a link from the operator, which is answered, used up.
     ///
     /// # Panics
-    /// When it has not.
-    pub async fn sign_in(&self, person: &Browser) {
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).expect("the system has randomness");
-        let mut database = self.broker.database().await;
-        let signed_in = sqlx::query(
-            "INSERT INTO sessions (hash, principal, signed_in_at, created_at, expires_at) \
-             SELECT ?1, principal, issuer, ?2, ?2 + 3600000 FROM identities WHERE issuer = ?3 AND subject = ?4",
-        )
-        .bind(Sha256::digest(secret).to_vec())
-        .bind(now_seconds() * 1000)
-        .bind(&self.issuer.url)
-        .bind(&person.login)
-        .execute(&mut database)
-        .await
-        .expect("it can be written");
-        assert_eq!(signed_in.rows_affected(), 1, "{} has not called yet", person.login);
-        let gate = self.public_url.parse().expect("a URL");
-        person.keep(&gate, SESSION, &URL_SAFE_NO_PAD.encode(secret));
+    /// When their browser is not signed in then.
+    pub async fn sign_in(&self, person: &Browser) -> Url {
+        let address = format!("{}@example.com", person.login);
+        let said = self.broker.command(&["signin", "--user", &address]).await.ok();
+        let link: Url = said.trim().parse().expect("a link");
+        let page = person.get(&link).await;
+        person.press(&page, &format!("Sign in as {address}")).await;
+        assert!(person.has_cookie(&link, "__Host-sallyport-session"), "{} is not signed in", person.login);
+        link
+    }
+}
+
+impl Server {
+    /// The link that a call with this token is refused with.
+    ///
+    /// # Panics
+    /// When the call gets another answer.
+    pub async fn consent_link(&self, token: &str) -> Url {
+        link(&self.call_as(token).send().await)
     }
 }
 
@@ -100,4 +95,13 @@ impl Browser {
         }
         page
     }
+}
+
+/// Where deployed agents look for it.
+fn link(reply: &Reply) -> Url {
+    let error = reply.rpc_error();
+    assert_eq!((reply.status, error.code), (200, CONSENT_REQUIRED), "{reply}");
+    let data = error.data.as_str().unwrap_or_else(|| panic!("a string: {reply}"));
+    let (_, link) = data.split_once("Please visit: ").unwrap_or_else(|| panic!("the marker: {reply}"));
+    link.parse().unwrap_or_else(|error| panic!("{error}: {reply}"))
 }

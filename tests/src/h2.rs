@@ -10,6 +10,7 @@ use hyper::{
     client::conn::http2,
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::json;
 use tokio::net::TcpStream;
 
 use crate::{Body, Reply, empty_body, stream_body};
@@ -69,6 +70,27 @@ impl Connection {
             anyhow::Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body })
         };
         tokio::time::timeout(PATIENCE, answer).await?
+    }
+
+    /// One of many interleaved calls, its number for an id: every tenth is cancelled at some moment of the first five
+    /// milliseconds, and then nothing is answered.
+    ///
+    /// # Panics
+    /// When it is not cancelled and not answered, or with another call's id.
+    pub async fn call_or_cancel(&self, number: usize, path: &str, token: &str) -> Option<Reply> {
+        let authorization = format!("Bearer {token}");
+        let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
+        let body = json!({"jsonrpc": "2.0", "id": number, "method": "tools/call", "params": {"name": "echo"}});
+        let sent = self.post(path, &headers, vec![Piece::Data(body.to_string().into_bytes())]);
+        let reply = if number % 10 == 7 {
+            let patience = Duration::from_micros(u64::try_from(number % 50).expect("small") * 100);
+            tokio::time::timeout(patience, sent).await.ok()?
+        } else {
+            sent.await
+        };
+        let reply = reply.unwrap_or_else(|error| panic!("call {number}: {error}"));
+        assert_eq!(reply.json()["id"], number, "call {number}");
+        Some(reply)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use e2e::{
-    Answer, Auth, Connection, Piece, Provider, Server, Upstream, World, eventually,
+    Answer, Auth, Connection, Provider, Server, Upstream, World, eventually,
     provider::{Endpoint, Fault, Moment},
     run, spawn,
 };
@@ -210,7 +210,10 @@ fn h15_ten_thousand_interleaved_calls_never_mix_callers_or_servers() {
                         (server.path.clone(), inbound[at][call % inbound[at].len()].clone(), secret.clone())
                     }
                 };
-                async move { one_call(&connection, call, &path, &token, &expected).await }
+                async move {
+                    let reply = connection.call_or_cancel(call, &path, &token).await;
+                    reply.map(|reply| assert_eq!(reply.called_as(), [expected], "call {call}")).is_some()
+                }
             })
             .buffer_unordered(64)
             .collect()
@@ -231,27 +234,6 @@ fn h15_ten_thousand_interleaved_calls_never_mix_callers_or_servers() {
             assert_eq!(request.all("authorization"), [format!("Bearer {}", tokens[(id / 3) % tokens.len()])]);
         }
     });
-}
-
-/// One call, cancelled at a random moment if its number says so; whether it was answered.
-async fn one_call(connection: &Connection, call: usize, path: &str, token: &str, expected: &str) -> bool {
-    let authorization = format!("Bearer {token}");
-    let headers = [("authorization", authorization.as_str()), ("content-type", "application/json")];
-    let body = json!({"jsonrpc": "2.0", "id": call, "method": "tools/call", "params": {"name": "echo"}}).to_string();
-    let sent = connection.post(path, &headers, vec![Piece::Data(body.into_bytes())]);
-    let reply = if call % 10 == 7 {
-        let patience = Duration::from_micros(u64::try_from(call % 50).expect("small") * 100);
-        match tokio::time::timeout(patience, sent).await {
-            Ok(reply) => reply,
-            Err(_) => return false,
-        }
-    } else {
-        sent.await
-    };
-    let reply = reply.unwrap_or_else(|error| panic!("call {call}: {error}"));
-    assert_eq!(reply.called_as(), [expected], "call {call}");
-    assert_eq!(reply.json()["id"], call, "call {call}");
-    true
 }
 
 #[test]

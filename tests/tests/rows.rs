@@ -1,6 +1,8 @@
 //! The rows of the table that users know: what a server asks for and who calls, and what then works.
 
-use e2e::{Auth, Issuer, Server, World, eventually_within, run, unique};
+use std::sync::Arc;
+
+use e2e::{Auth, Browser, Issuer, Provider, Server, World, eventually_within, run, unique};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -73,6 +75,32 @@ fn row_2_header_auth_any_user_virtual_account_token() {
         let secret = unique("header-secret");
         let expected = [format!("Bearer {secret}")];
         any_user_by_the_account_s_token(Auth::Header { secret }, &expected).await;
+    });
+}
+
+#[test]
+fn row_3_oauth2_platform_user_own_token_and_consent() {
+    run(async {
+        let (world, provider) = (world().await, Arc::new(Provider::start().await));
+        let people = [Browser::of(&unique("alice")), Browser::of(&unique("bob"))];
+        let subjects: Vec<String> = people.iter().map(|person| format!("user:{}@example.com", person.login)).collect();
+        let subjects: Vec<&str> = subjects.iter().map(String::as_str).collect();
+        let server = world.server().auth(Auth::authorization_code(&provider)).subjects(&subjects).register().await;
+        server.upstream.guarded_by(&provider);
+        for person in &people {
+            let own = world.broker.issue_token("--user", &format!("{}@example.com", person.login), "1h").await;
+            // The same person by the company's own provider: one link, and one grant, for both.
+            assert_eq!(server.consent_link(&own).await, world.consent_link(person, &server).await);
+            world.consent(person, &server).await;
+            for token in [own, world.token_of(person, &server)] {
+                assert_eq!(server.call_as(&token).send().await.result()["holder"], json!(person.login));
+            }
+        }
+        assert_eq!(provider.token_requests().len(), people.len(), "one grant each");
+        server.upstream.forget();
+        is_not_allowed(&server, &world.issuer.token("mallory", &server).mint()).await;
+        is_not_allowed(&server, &customer("carol", &server.resource, "acme").await).await;
+        server.upstream.assert_untouched("a call of somebody else");
     });
 }
 

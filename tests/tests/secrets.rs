@@ -4,5 +4,7 @@
 mod broker;
 #[path = "secrets/canaries.rs"]
 mod canaries;
+#[path = "secrets/people.rs"]
+mod people;
 #[path = "secrets/vault.rs"]
 mod vault;

@@ -10,7 +10,7 @@ use e2e::{
 use prost::Message;
 use serde_json::json;
 
-/// Everything that is said outside: answers, Envoy's admin pages, the broker's pages.
+/// Everything that is said outside: Envoy's admin pages, the broker's pages.
 async fn everything_said(world: &World) -> Vec<(String, Vec<u8>)> {
     let mut said = Vec::new();
     for page in ["/config_dump?include_eds", "/stats", "/server_info", "/clusters", "/listeners", "/certs", "/memory"] {
@@ -77,24 +77,30 @@ async fn over_http2(world: &World, server: &Server, token: &str) -> Reply {
     connection.post(&server.path, &headers, vec![ping, Piece::trailer("x-checksum", "1")]).await.expect("an answer")
 }
 
+/// Neither said, nor in a process, nor in a file: database, write-ahead log, spool, logs, configuration.
+pub(crate) async fn nowhere(world: &mut World, mut said: Vec<(String, Vec<u8>)>, canaries: &[Canary]) {
+    said.extend(everything_said(world).await);
+    said.push(("the snapshot".to_owned(), e2e::snapshot(&world.broker.grpc).await.encode_to_vec()));
+    for canary in canaries {
+        for (place, bytes) in &said {
+            canary.assert_absent(place, bytes);
+        }
+        canary.assert_absent_from_process(world.broker.child().pid());
+        canary.assert_absent_from_process(world.envoy.child().pid());
+    }
+    // Running, and after an orderly end.
+    canaries.iter().for_each(|canary| canary.assert_absent_below(world.dir()));
+    world.broker.stop().await;
+    canaries.iter().for_each(|canary| canary.assert_absent_below(world.dir()));
+}
+
 #[test]
 fn v1_h18_a5_planted_secrets_are_found_nowhere() {
     run(async {
         let mut world = World::build().trace(Levels::TraceButPinned).start().await;
         let mut said = Vec::new();
         let canaries = use_secrets(&world, &mut said).await;
-        said.extend(everything_said(&world).await);
-        for canary in &canaries {
-            for (place, bytes) in &said {
-                canary.assert_absent(place, bytes);
-            }
-            canary.assert_absent_from_process(world.broker.child().pid());
-            canary.assert_absent_from_process(world.envoy.child().pid());
-        }
-        // Database, write-ahead log, logs, configuration: running, and after an orderly end.
-        canaries.iter().for_each(|canary| canary.assert_absent_below(world.dir()));
-        world.broker.stop().await;
-        canaries.iter().for_each(|canary| canary.assert_absent_below(world.dir()));
+        nowhere(&mut world, said, &canaries).await;
     });
 }
 

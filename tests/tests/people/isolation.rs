@@ -1,0 +1,134 @@
+//! Nobody's token serves anybody else, whatever is cancelled, renewed or named alike.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use e2e::{Auth, Browser, Connection, OAuth, Provider, Server, World, run};
+use futures::{StreamExt, stream};
+use serde_json::json;
+
+/// Whose each access token is that a provider ever issued.
+fn holders(provider: &Provider) -> BTreeMap<String, String> {
+    let families = provider.families().into_iter();
+    let tokens = families.flat_map(|family| {
+        let user = family.user;
+        family.access_tokens.into_iter().map(move |token| (format!("Bearer {token}"), user.clone()))
+    });
+    tokens.collect()
+}
+
+/// A provider, and two servers that share each person's grant at it.
+async fn servers(world: &World) -> (Arc<Provider>, Vec<Server>) {
+    let provider = Arc::new(Provider::start().await);
+    // Renewed some times while it lasts.
+    provider.access_token_life(Duration::from_secs(5));
+    let auth = Auth::authorization_code(&provider);
+    let servers = vec![world.server().auth(auth.clone()).register().await, world.server().auth(auth).register().await];
+    (provider, servers)
+}
+
+#[test]
+fn h15_in_ten_thousand_interleaved_calls_each_is_made_with_its_own_persons_token() {
+    run(async {
+        let world = World::build().concurrency(2).start().await;
+        let (here, there) = (servers(&world).await, servers(&world).await);
+        let servers: Vec<&Server> = here.1.iter().chain(&there.1).collect();
+        let audience = json!(servers.iter().map(|server| &server.resource).collect::<Vec<_>>());
+        let people = ["alice", "bob", "carol", "dave", "erin", "frank"].map(Browser::of);
+        let mut tokens = Vec::new();
+        for person in &people {
+            world.consent(person, servers[0]).await;
+            world.consent(person, servers[2]).await;
+            tokens.push(world.issuer.token(&person.login, servers[0]).claim("aud", audience.clone()).mint());
+        }
+        let open = |_| Connection::open(world.envoy.gateway, servers[0].host());
+        let connections: Vec<_> = stream::iter(0..8).then(open).map(|open| open.expect("it listens")).collect().await;
+        let calls = stream::iter(0..10_000_usize).map(|call| {
+            let (server, person) = (servers[call % 4], (call / 4) % people.len());
+            let (connection, path, token) = (&connections[call % 8], &server.path, &tokens[person]);
+            async move { connection.call_or_cancel(call, path, token).await.map(|reply| (call, reply.called_as())) }
+        });
+        let answered: Vec<_> = calls.buffer_unordered(64).filter_map(std::future::ready).collect().await;
+        assert!(answered.len() > 8_000, "only {} were not cancelled", answered.len());
+        let holders = [holders(&here.0), holders(&there.0)];
+        let whose = |call: usize, used: &[String]| {
+            let [used] = used else { panic!("call {call} came with {used:?}") };
+            assert_eq!(holders[call % 4 / 2].get(used), Some(&people[(call / 4) % people.len()].login), "call {call}");
+        };
+        answered.iter().for_each(|(call, used)| whose(*call, used));
+        // What was cancelled has arrived, too.
+        for request in servers.iter().flat_map(|server| server.upstream.requests()) {
+            let id = request.json()["id"].as_u64().and_then(|id| usize::try_from(id).ok());
+            id.into_iter().for_each(|id| whose(id, &request.all("authorization")));
+        }
+    });
+}
+
+#[test]
+fn o11_a_token_of_the_gate_itself_never_serves_where_each_person_has_their_own() {
+    run(async {
+        let world = World::shared().await;
+        let provider = Arc::new(Provider::start().await);
+        let scope = e2e::unique("scope");
+        let shared = Auth::ClientCredentials { provider: provider.clone(), scope: scope.clone() };
+        let shared = world.server().auth(shared).register().await;
+        let personal = Auth::AuthorizationCode { at: OAuth::at(&provider), scopes: vec![scope] };
+        let personal = world.server().auth(personal).register().await;
+        let token = |name: &str, server: &Server| world.issuer.token(name, server).mint();
+        let gate = shared.call_as(&token("alice", &shared)).send().await.called_as();
+        personal.consent_link(&token("alice", &personal)).await;
+        // Not even for somebody whose name is that of the holder of the gate's own grants.
+        personal.consent_link(&token("service", &personal)).await;
+        personal.upstream.assert_untouched("a caller without a grant");
+        world.consent(&Browser::of("alice"), &personal).await;
+        let own = personal.call_as(&token("alice", &personal)).send().await.called_as();
+        assert_eq!(holders(&provider).get(&own[0]).map(String::as_str), Some("alice"));
+        assert_eq!(shared.call_as(&token("bob", &shared)).send().await.called_as(), gate);
+        personal.consent_link(&token("bob", &personal)).await;
+    });
+}
+
+#[test]
+fn o11_names_that_read_alike_when_joined_are_two_people() {
+    run(async {
+        let world = World::shared().await;
+        let provider = Arc::new(Provider::start().await);
+        let server = world.server().auth(Auth::authorization_code(&provider)).register().await;
+        let token = |subject: &str| world.issuer.token(subject, &server).claim("email", ()).mint();
+        let alice = Browser::of("alice");
+        world.consent(&alice, &server).await;
+        for subject in ["alice:", "alice\u{0}", "Alice", " alice", "alice@example.com", "alice:tool", "al:ice", ""] {
+            let reply = server.call_as(&token(subject)).send().await;
+            assert!(reply.status == 401 || reply.rpc_error().code == -31001, "{subject:?}: {reply}");
+        }
+        server.upstream.assert_untouched("somebody else");
+    });
+}
+
+#[test]
+fn r9_another_persons_link_shows_nothing_begins_nothing_and_stores_nothing() {
+    run(async {
+        let world = World::shared().await;
+        let provider = Arc::new(Provider::start().await);
+        let server = world.server().auth(Auth::authorization_code(&provider)).register().await;
+        let token = |name: &str| world.issuer.token(name, &server).mint();
+        let (alice, bob) = (Browser::of("alice"), Browser::of("bob"));
+        let (hers, his) = (server.consent_link(&token("alice")).await, server.consent_link(&token("bob")).await);
+        assert_ne!(hers, his);
+        world.sign_in(&alice).await;
+        world.sign_in(&bob).await;
+        let shown = bob.get(&hers).await;
+        assert!(shown.status == 403 && !shown.text.contains(&server.name), "{shown:?}");
+        // His own form, sent to where hers goes.
+        let mut form = bob.get(&his).await;
+        form.text = form.text.replace(his.path(), hers.path());
+        let begun = bob.press(&form, "Connect").await;
+        assert!(begun.status == 403 && begun.location().is_none(), "{begun:?}");
+        assert!(provider.authorizations().is_empty(), "nobody was sent to the provider");
+        assert_eq!(
+            (server.consent_link(&token("alice")).await, server.consent_link(&token("bob")).await),
+            (hers.clone(), his)
+        );
+        assert!(world.connect(&alice, &hers).await.text.contains("is connected"), "it is still hers");
+        server.consent_link(&token("bob")).await;
+    });
+}

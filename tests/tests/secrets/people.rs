@@ -1,0 +1,100 @@
+//! What people, their browsers and providers exchange with the gate, searched for wherever something is written down.
+
+use std::{sync::Arc, time::Duration};
+
+use e2e::{
+    Auth, Browser, Canary, Levels, Provider, Server, World, eventually,
+    provider::{Endpoint, Fault},
+    run,
+};
+use url::Url;
+
+use crate::canaries::nowhere;
+
+type Said = Vec<(String, Vec<u8>)>;
+
+/// Where the provider last sent a browser.
+fn last_callback(provider: &Provider) -> Url {
+    let (codes, authorizations) = (provider.codes(), provider.authorizations());
+    let (code, asked) = (codes.last().expect("a code"), authorizations.last().expect("a question"));
+    let (redirect_uri, state) = (asked.get("redirect_uri").expect("one"), asked.get("state").expect("one"));
+    let answer = [("code", code.as_str()), ("state", state), ("iss", &provider.issuer)];
+    Url::parse_with_params(redirect_uri, answer).expect("a URL")
+}
+
+/// Alice consents, and everybody tries what they should not: what is shown to them is added to `said`, what was
+/// theirs alone is answered.
+async fn consent(world: &World, provider: &Provider, server: &Server, said: &mut Said) -> Vec<Canary> {
+    let (alice, bob, nobody) = (Browser::of("alice"), Browser::of("bob"), Browser::of("nobody"));
+    let (hers, _his) = (world.consent_link(&alice, server).await, world.consent_link(&bob, server).await);
+    let used = [world.sign_in(&alice).await, world.sign_in(&bob).await];
+    provider.fail_next(Endpoint::Token, 1, &Fault::refusal(400, "invalid_grant"));
+    let failed = world.connect(&alice, &hers).await;
+    let again = alice.go_on(alice.press(&alice.get(&hers).await, "Start again").await).await;
+    let callback = last_callback(provider);
+    let mut pages = vec![failed, again, nobody.get(&used[0]).await, nobody.post(&used[0], &[]).await];
+    for person in [&alice, &bob, &nobody] {
+        pages.extend([person.get(&callback).await, person.get(&hers).await]);
+    }
+    for (parameter, other) in [("state", "x"), ("iss", "http://127.0.0.1:1"), ("error", "access_denied")] {
+        let mut bent = callback.clone();
+        bent.query_pairs_mut().append_pair(parameter, other);
+        pages.push(alice.get(&bent).await);
+    }
+    said.extend(pages.into_iter().map(|page| (page.url.path().to_owned(), page.text.into_bytes())));
+    let secret = |link: &Url| link.path_segments().and_then(Iterator::last).unwrap_or_default().to_owned();
+    let cookies = [&alice, &bob].into_iter().flat_map(|person| person.cookies(&callback));
+    let links = used.iter().map(|link| Canary::new("a one-time link", secret(link)));
+    cookies.map(|cookie| Canary::new("a session cookie", cookie)).chain(links).collect()
+}
+
+/// What the provider gave to the gate, and was given by it.
+fn exchanged(provider: &Provider) -> Vec<Canary> {
+    let mut canaries = vec![Canary::new("the client secret", &provider.client_secret)];
+    canaries.extend(provider.codes().into_iter().map(|code| Canary::new("a code", code)));
+    for family in provider.families() {
+        canaries.extend(family.access_tokens.into_iter().map(|token| Canary::new("an access token", token)));
+        canaries.extend(family.refresh_tokens.into_iter().map(|token| Canary::new("a refresh token", token)));
+    }
+    for request in provider.token_requests_by("authorization_code") {
+        canaries.push(Canary::new("a verifier", request.form.get("code_verifier").expect("PKCE")));
+    }
+    for asked in provider.authorizations() {
+        // The first half is the consent's id, which is no secret.
+        let (_, secret) = asked.get("state").and_then(|state| state.split_once('.')).expect("two halves");
+        canaries.push(Canary::new("a state", secret));
+    }
+    canaries
+}
+
+#[test]
+fn v1_h18_nothing_that_people_and_providers_exchange_with_the_gate_is_found_anywhere() {
+    run(async {
+        let mut world = World::build().trace(Levels::TraceButPinned).start().await;
+        let provider = Arc::new(Provider::start().await);
+        provider.access_token_life(Duration::from_secs(3));
+        let server = world.server().auth(Auth::authorization_code(&provider)).register().await;
+        let mut said = Said::new();
+        let mut canaries = consent(&world, &provider, &server, &mut said).await;
+        let token = world.issuer.token("alice", &server).mint();
+        eventually("her token is renewed", async || {
+            server.accepts_token("hers", &token).await;
+            (provider.token_requests_by("refresh_token").len() == 1).then_some(())
+        })
+        .await;
+        provider.fail(Endpoint::Token, Fault::refusal(400, "invalid_grant"));
+        eventually("her grant has ended", async || {
+            let reply = server.call_as(&token).send().await;
+            // Any other is the upstream's, which tells whom it was called as.
+            reply.json().get("error")?;
+            said.push(("an answer".to_owned(), reply.to_string().into_bytes()));
+            Some(())
+        })
+        .await;
+        canaries.extend(exchanged(&provider));
+        for what in ["a session cookie", "a one-time link", "a code", "an access token", "a refresh token", "a state"] {
+            assert!(canaries.iter().filter(|canary| canary.what == what).count() >= 2, "{what} was not planted");
+        }
+        nowhere(&mut world, said, &canaries).await;
+    });
+}
