@@ -4,6 +4,7 @@
 //! asserted about time. What is asserted: that each side does its work, before and while it is measured.
 
 mod cores;
+mod disk;
 mod figures;
 mod gate;
 mod load;
@@ -20,6 +21,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use cores::Cores;
+use disk::Disk;
 use e2e::Envoy;
 use figures::{Latency, Row, Sample, Spread};
 use gate::Gate;
@@ -49,6 +51,7 @@ struct Options {
 const HIT: &str = "hit path: cached caller and credential, body read, policy, credential swapped";
 const FIRST_SIGHT: &str = "first sight of an RS256 token: every request brings another one";
 const HALF_LOAD: &str = "latency over the bare proxy at half load, hit path";
+const DISK: &str = "durability: one at a time, SQLite";
 const GATE: &str = "gate";
 const NATIVE: &str = "jwt_authn (cached) + mcp + rbac + header_mutation";
 const NATIVE_UNCACHED: &str = "jwt_authn (no cache) + mcp + rbac + header_mutation";
@@ -126,6 +129,12 @@ async fn bench(options: Options, cores: Cores) -> Result<()> {
     if bench.wants(HALF_LOAD) {
         latency = Some(bench.half_load().await?);
     }
+    let mut disk = None;
+    if bench.wants(DISK) {
+        let measured = Disk::measure(DISK).await?;
+        measured.print();
+        disk = Some(measured);
+    }
 
     let report = json!({
         "machine": {"cores": cores.allowed, "envoy": envoy},
@@ -133,6 +142,7 @@ async fn bench(options: Options, cores: Cores) -> Result<()> {
         "access_log": false,
         "throughput": rows,
         "latency_ms": latency,
+        "durability_ms": disk,
     });
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     fs::create_dir_all(&directory)?;
