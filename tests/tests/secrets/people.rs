@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use e2e::{
-    Auth, Browser, Canary, Levels, Provider, Server, World, eventually,
-    provider::{Endpoint, Fault},
+    Auth, Browser, Canary, Levels, Provider, Server, World, eventually, eventually_within,
+    provider::{Endpoint, Fault, Moment},
     run,
 };
 use url::Url;
 
-use crate::canaries::nowhere;
+use crate::{canaries::nowhere, vault::open};
 
 type Said = Vec<(String, Vec<u8>)>;
 
@@ -96,5 +96,36 @@ fn v1_h18_nothing_that_people_and_providers_exchange_with_the_gate_is_found_anyw
             assert!(canaries.iter().filter(|canary| canary.what == what).count() >= 2, "{what} was not planted");
         }
         nowhere(&mut world, said, &canaries).await;
+    });
+}
+
+#[test]
+fn i5_v1_a_pair_that_the_store_does_not_take_waits_in_the_spool_sealed_and_is_not_lost() {
+    run(async {
+        let world = World::start().await;
+        let provider = Arc::new(Provider::start().await);
+        provider.access_token_life(Duration::from_secs(4));
+        let server = world.server().auth(Auth::authorization_code(&provider)).register().await;
+        world.consent(&Browser::of("alice"), &server).await;
+        provider.access_token_life(Duration::from_secs(3600));
+        provider.fail_next(Endpoint::Token, 1, &Fault::Delay(Moment::AfterProcessBeforeReply, Duration::from_secs(2)));
+        let token = world.issuer.token("alice", &server).mint();
+        eventually("the provider has a new pair for her", async || {
+            server.accepts_token("meanwhile", &token).await;
+            (provider.families()[0].access_tokens.len() == 2).then_some(())
+        })
+        .await;
+        let mut database = open(&world.broker.data).await;
+        sqlx::query("BEGIN IMMEDIATE").execute(&mut database).await.expect("nobody else may write now");
+        let spool = world.broker.data.join("spool");
+        let waiting = || std::fs::read_dir(&spool).expect("a directory").count();
+        eventually("it is in the spool", async || (waiting() == 1).then_some(())).await;
+        exchanged(&provider).iter().for_each(|canary| canary.assert_absent_below(&spool));
+        sqlx::query("ROLLBACK").execute(&mut database).await.expect("it was begun");
+        let soon = Duration::from_secs(60);
+        eventually_within(soon, "it is in the store", async || (waiting() == 0).then_some(())).await;
+        let newest = format!("Bearer {}", provider.families()[0].access_tokens[1]);
+        assert_eq!(server.call_as(&token).send().await.called_as(), [newest]);
+        assert_eq!(provider.token_requests_by("refresh_token").len(), 1, "nothing had to be asked again");
     });
 }

@@ -9,7 +9,7 @@ fn databases(directory: &Path) -> Vec<PathBuf> {
     entries.filter(|path| std::fs::read(path).is_ok_and(|bytes| bytes.starts_with(b"SQLite format 3\0"))).collect()
 }
 
-async fn open(directory: &Path) -> SqliteConnection {
+pub(crate) async fn open(directory: &Path) -> SqliteConnection {
     let path = databases(directory).into_iter().next().expect("one database");
     SqliteConnection::connect_with(&SqliteConnectOptions::new().filename(path)).await.expect("it opens")
 }
