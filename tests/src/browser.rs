@@ -69,11 +69,6 @@ impl Browser {
         page
     }
 
-    /// Takes a cookie for this place.
-    pub fn keep(&self, url: &Url, name: &str, value: &str) {
-        self.jar().insert((place(url), name.to_owned()), value.to_owned());
-    }
-
     /// A cookie that it holds for this place.
     pub fn cookie(&self, url: &Url, name: &str) -> Option<String> {
         self.jar().get(&(place(url), name.to_owned())).cloned()

@@ -69,8 +69,8 @@ impl World {
         let said = self.broker.command(&["signin", "--user", &address]).await.ok();
         let link: Url = said.trim().parse().expect("a link");
         let page = person.get(&link).await;
-        person.press(&page, &format!("Sign in as {address}")).await;
-        assert!(person.has_cookie(&link, "__Host-sallyport-session"), "{} is not signed in", person.login);
+        let page = person.press(&page, &format!("Sign in as {address}")).await;
+        assert!(page.status == 303 && person.has_cookie(&link, SESSION), "{page:?}");
         link
     }
 }

@@ -2,6 +2,8 @@
 
 #[path = "consent/accounts.rs"]
 mod accounts;
+#[path = "consent/answers.rs"]
+mod answers;
 #[path = "consent/connections.rs"]
 mod connections;
 #[path = "consent/headers.rs"]

@@ -3,7 +3,6 @@
 use e2e::{Auth, Browser, Chromium, Provider, World, run, unique};
 use serde_json::json;
 use std::sync::Arc;
-use url::Url;
 
 /// A virtual account, its token, and a server that only it may use.
 async fn account(owners: &[&str]) -> (e2e::Server, Arc<Provider>, String) {
@@ -27,15 +26,11 @@ async fn somebody(login: &str) -> Browser {
     person
 }
 
-async fn link(server: &e2e::Server, token: &str) -> Url {
-    World::shared().await.link_in(&server.call_as(token).send().await)
-}
-
 #[test]
 fn an_owner_consents_for_a_virtual_account_and_only_after_saying_that_it_acts_as_them() {
     run(async {
         let (server, provider, token) = account(&["user:alice@example.com"]).await;
-        let link = link(&server, &token).await;
+        let link = server.consent_link(&token).await;
         let window = Chromium::person().await;
         window.sits_down_as(&somebody("alice").await, &World::shared().await.public_url).await;
         window.opens(link.as_str()).await;
@@ -54,7 +49,7 @@ fn an_owner_consents_for_a_virtual_account_and_only_after_saying_that_it_acts_as
 fn o2_nobody_but_an_owner_consents_for_a_virtual_account() {
     run(async {
         let (server, provider, token) = account(&["user:alice@example.com"]).await;
-        let link = link(&server, &token).await;
+        let link = server.consent_link(&token).await;
         let page = somebody("bob").await.get(&link).await;
         assert!(page.status == 403 && page.text.contains("This was not made for you"), "{page:?}");
         assert!(provider.authorizations().is_empty());

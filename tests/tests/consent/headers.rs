@@ -5,6 +5,18 @@ use url::Url;
 
 use crate::Notes;
 
+const PATHS: [&str; 9] = [
+    "/connect/0",
+    "/connections",
+    "/connections/status?server=a/b",
+    "/oauth/callback/0?state=a",
+    "/signin",
+    "/signin?to=connections",
+    "/signin/callback?state=a&code=b",
+    "/signin/link/0",
+    "/signin/return/0?code=a",
+];
+
 #[track_caller]
 fn assert_guarded(page: &Page) {
     let is = |name: &str| page.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
@@ -43,7 +55,7 @@ fn o7_every_page_is_guarded_and_none_of_them_sets_a_cookie() {
         for who in [&alice, &bob, &stranger] {
             pages.push(who.get(&link).await);
             pages.push(who.get(&answered).await);
-            for path in ["/connect/0", "/connections", "/connections/status?server=a/b", "/oauth/callback/0?state=a"] {
+            for path in PATHS {
                 pages.push(who.get(&at(path)).await);
             }
         }

@@ -1,6 +1,6 @@
 //! No page of ours sends a browser anywhere but to the provider that the manifest names.
 
-use e2e::{Browser, run};
+use e2e::{Browser, World, run};
 use url::Url;
 
 use crate::{Notes, leads_away};
@@ -38,6 +38,10 @@ fn o5_sixty_ways_to_name_another_place_lead_nowhere() {
                 format!("/connect/{place}"),
                 format!("/signin?flow={place}"),
                 format!("/signin?to={place}"),
+                format!("/signin?flow={}&to={place}&return_to={place}", link.path().trim_start_matches("/connect/")),
+                format!("/signin/link/{place}"),
+                format!("/signin/return/{place}?code={place}"),
+                format!("/signin/callback?state={place}&code=a&redirect_uri={place}"),
                 format!("/connections?to={place}&return_to={place}"),
                 format!("/oauth/callback/{place}?state={place}&code=a"),
             ] {
@@ -52,6 +56,23 @@ fn o5_sixty_ways_to_name_another_place_lead_nowhere() {
         }
         assert!(tried >= 60, "{tried}");
         notes.assert_nothing_stored(&[&alice]).await;
+    });
+}
+
+#[test]
+fn o5_forms_of_the_sign_in_that_name_another_place_lead_nowhere() {
+    run(async {
+        let world = World::build().sign_in().start().await;
+        let gate = &world.public_url;
+        let url = |path: &str| Url::parse(&format!("{gate}{path}")).expect("a URL");
+        for place in ELSEWHERE {
+            for path in ["/signin/oidc", "/signin/application", "/signin/link/0", "/signout"] {
+                for field in ["to", "flow", "return_to"] {
+                    let page = Browser::default().post(&url(path), &[(field, place)]).await;
+                    assert_eq!(leads_away(&page, gate), None, "{path} {field}={place}: {page:?}");
+                }
+            }
+        }
     });
 }
 
