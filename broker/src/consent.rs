@@ -24,8 +24,8 @@ use crate::grants::Grants;
 use crate::keys;
 use crate::model::{Auth, AuthorizationCode, PrincipalId, Server, ServerName, Servers, Tenant};
 use crate::oauth::TokenEndpoint;
+use crate::refresher::ResolveTemplate;
 use crate::refresher::flight::Flights;
-use crate::refresher::{Refresher, ResolveTemplate};
 use crate::secret::Secret;
 use crate::signin::Session;
 use crate::store::{Store, StoredConsent};
@@ -58,8 +58,6 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// What is registered now.
     pub servers: watch::Receiver<Arc<Servers>>,
-    /// Must let go of the tokens that a consent replaces.
-    pub refresher: Refresher,
     /// Ends grants.
     pub grants: Grants,
     /// Origin of the gateway, without a trailing slash.
@@ -79,7 +77,6 @@ struct Inner {
     audit: Audit,
     clock: Arc<dyn Clock>,
     servers: watch::Receiver<Arc<Servers>>,
-    refresher: Refresher,
     grants: Grants,
     public_url: String,
     flights: Flights<Result<(), Refused>>,
@@ -121,8 +118,7 @@ pub struct Visit<'a> {
 impl Consents {
     /// Over its parts.
     pub fn new(parts: Parts) -> Self {
-        let Parts { tenant, store, vault, endpoint, secrets, audit, clock, servers, refresher, grants, public_url } =
-            parts;
+        let Parts { tenant, store, vault, endpoint, secrets, audit, clock, servers, grants, public_url } = parts;
         let flights = Flights::default();
         Self(Arc::new(Inner {
             tenant,
@@ -133,7 +129,6 @@ impl Consents {
             audit,
             clock,
             servers,
-            refresher,
             grants,
             public_url,
             flights,
@@ -192,6 +187,7 @@ impl Consents {
     /// As [`Consents::required`].
     pub async fn status(&self, holder: &PrincipalId, subjects: &[String], server: &Server) -> Result<Status, Refused> {
         let Some(code) = authorization_code(server) else { return Ok(Status::NotRequired) };
+        self.0.has_consenter(holder).await?;
         match self.0.is_connected(code, holder, &[]).await? {
             true => Ok(Status::Connected),
             false => Ok(Status::ConsentRequired(self.required(holder, subjects, server, &[]).await?)),

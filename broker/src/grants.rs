@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use crate::audit::{Actor, Audit, Call, Event};
 use crate::clock::Clock;
-use crate::model::{Auth, PrincipalId, ProviderClient, ServerName, Servers, Tenant};
+use crate::model::{Auth, Generation, GrantKey, PrincipalId, ProviderClient, ServerName, Servers, Tenant};
 use crate::oauth::TokenEndpoint;
 use crate::refresher::{Hold, Refresher, ResolveTemplate};
 use crate::store::{Standing, Store, StoreError, StoredGrant};
@@ -101,7 +101,7 @@ impl Grants {
         call: Call,
     ) -> Result<Ended, StoreError> {
         let ended = self.end(grant, ending).await?;
-        self.let_go_of(&ended);
+        self.let_go_of(&ended.key, &ended.id, ended.generation);
         let client = provider_client(&self.0.servers.borrow(), &ended.key.provider_client);
         let provider = client.as_deref().map(host);
         let manage_url = client.as_ref().and_then(|client| client.profile.manage_url);
@@ -120,10 +120,10 @@ impl Grants {
         Ok(Ended { provider, at_provider, manage_url })
     }
 
-    /// Nobody uses the tokens that this grant had any more, neither here nor at a proxy.
-    pub fn let_go_of(&self, grant: &StoredGrant) {
-        self.0.refresher.forget(&grant.key);
-        self.0.holds.hold(&grant.id, grant.generation, self.0.clock.now().after(CACHED));
+    /// Nobody uses the tokens that this grant had up to this generation any more, neither here nor at a proxy.
+    pub fn let_go_of(&self, key: &GrantKey, id: &str, generation: Generation) {
+        self.0.refresher.forget(key);
+        self.0.holds.hold(id, generation, self.0.clock.now().after(CACHED));
     }
 
     /// Ends the grant at whichever generation it is by now; answers it as it was before.

@@ -2,6 +2,7 @@
 //!
 //! The store is their truth, and files enter through [`Registry::apply`] only: all of them, or none (I8).
 
+mod clients;
 mod diff;
 mod effects;
 mod issuers;
@@ -212,10 +213,11 @@ impl Registry {
             report.problems.extend(issuers::problem(manifest, &self.issuers));
             after.insert((manifest.kind, manifest.name.clone()), manifest.clone());
         }
+        let (was, becomes) = (servers_of(revision, &before), servers_of(revision + 1, &after));
+        report.problems.extend(clients::problems(given, &becomes));
         if !report.problems.is_empty() {
             return Ok(());
         }
-        let (was, becomes) = (servers_of(revision, &before), servers_of(revision + 1, &after));
         let grants = self.store.grants(None).await?;
         for manifest in given {
             let existing = before.get(&(manifest.kind, manifest.name.clone()));

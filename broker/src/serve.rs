@@ -176,7 +176,6 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         audit: audit.clone(),
         clock: Arc::clone(&clock),
         servers: registry.subscribe(),
-        refresher: refresher.clone(),
         grants: grants.clone(),
         public_url: config.public_url.clone(),
     });

@@ -157,7 +157,8 @@ impl Credentials {
         }
     }
 
-    fn remove(&mut self, key: &CredentialKey) {
+    /// Forgets the credential of `key`: the broker has refused another.
+    pub fn remove(&mut self, key: &CredentialKey) {
         self.recent.remove(key);
         self.older.remove(key);
     }

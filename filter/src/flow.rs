@@ -28,7 +28,7 @@ use crate::snapshot::{Server, Snapshot};
 use crate::worker::Worker;
 
 pub use grant::{Edit, Grant};
-pub use release::credential;
+pub use release::{credential, is_refused};
 use timing::{Source, Timing};
 pub use upstream::ResponseEdit;
 

@@ -56,8 +56,9 @@ impl Consents {
         };
         for server in servers.by_name.values() {
             let Some(code) = authorization_code(server) else { continue };
-            let has =
-                grants.iter().any(|(_, grant)| grant.key.provider_client == code.client.id && serves(grant, code, &[]));
+            let has = grants.iter().any(|(_, grant)| {
+                grant.key.provider_client == code.client.id && serves(grant, code, &[], inner.clock.now())
+            });
             if !has && servers.admits(&subjects(&subject), server).is_some() {
                 connections.to_connect.push(server.name.clone());
             }

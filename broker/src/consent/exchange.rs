@@ -7,7 +7,7 @@ use super::grant::{Granted, Over};
 use super::{Ended, Inner, Refused};
 use crate::audit::{Actor, Call, Event};
 use crate::keys;
-use crate::model::{PrincipalId, ProviderClient};
+use crate::model::{Generation, PrincipalId, ProviderClient};
 use crate::oauth::{Grant, TokenRequest, Verifier, request_token};
 use crate::refresher::{Pair, Registered};
 use crate::secret::Secret;
@@ -87,13 +87,14 @@ impl Inner {
         attempt: u32,
         actor: Actor,
         call: Call,
-        generation: crate::model::Generation,
+        generation: Generation,
         account: Option<String>,
     ) {
-        self.refresher.forget(&consent.key);
+        let grant = keys::grant_id(&self.tenant, &consent.key);
+        // The one before may be of another account, where the provider names none: no proxy goes on with it.
+        self.grants.let_go_of(&consent.key, &grant, Generation(generation.0.saturating_sub(1)));
         self.finish(consent, attempt, Ended::Done).await;
         metrics::counter!("sallyport_consents_total").increment(1);
-        let grant = keys::grant_id(&self.tenant, &consent.key);
         let holder = PrincipalId(consent.key.holder.clone());
         self.remember(Event::consent_finished(actor, holder, call, &grant, generation, account)).await;
     }

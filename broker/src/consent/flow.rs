@@ -5,13 +5,14 @@ use url::Url;
 use super::asked::Asked;
 use super::{Consents, Ended, Inner, LIFE, Refused, Visit, actor, authorization_code};
 use crate::audit::Event;
+use crate::clock::UnixTime;
 use crate::keys;
 use crate::model::{AuthorizationCode, PrincipalId, ProviderClient, ServerName};
 use crate::oauth::Verifier;
 use crate::oauth::authorize::AuthorizationRequest;
 use crate::secret::Secret;
 use crate::signin::Session;
-use crate::store::{ConsentAttempt, Standing, StoreError, StoredConsent, StoredGrant};
+use crate::store::{ConsentAttempt, Material, Standing, StoreError, StoredConsent, StoredGrant};
 use crate::vault::Place;
 
 /// How often another attempt of the same person may come between.
@@ -91,8 +92,11 @@ impl Consents {
         if let Some(attempt) = &consent.attempt
             && let Some(held) = &consent.held
         {
-            let came = inner.open_held(&consent.id, attempt.number, held).await?.account;
-            return Ok(Page::Choose { server, held: grant.and_then(|grant| grant.account), came });
+            let came = inner.open_held(&consent.id, attempt.number, held).await?;
+            return Ok(match grant {
+                Some(grant) if came.is_stored_as(&grant) => Page::Connected { server },
+                grant => Page::Choose { server, held: grant.and_then(|grant| grant.account), came: came.account },
+            });
         }
         if inner.is_finished(&consent, grant.as_ref()) {
             return Ok(Page::Connected { server });
@@ -174,7 +178,7 @@ impl Inner {
         extra_scopes: &[String],
     ) -> Result<bool, Refused> {
         let grant = self.store.grant(&code.grant_of(holder)).await?;
-        Ok(grant.is_some_and(|grant| serves(&grant, code, extra_scopes)))
+        Ok(grant.is_some_and(|grant| serves(&grant, code, extra_scopes, self.clock.now())))
     }
 
     /// Whether what the consent was for is there, by this consent or another.
@@ -183,7 +187,8 @@ impl Inner {
         let code = servers.by_name.get(&consent.server).and_then(|server| authorization_code(server));
         match (code, grant) {
             (Some(code), Some(grant)) => {
-                code.client.id == consent.key.provider_client && serves(grant, code, &consent.extra_scopes)
+                code.client.id == consent.key.provider_client
+                    && serves(grant, code, &consent.extra_scopes, self.clock.now())
             }
             (Some(_) | None, _) => false,
         }
@@ -245,9 +250,12 @@ impl Inner {
     }
 }
 
-/// Whether a grant serves a server, with these scopes besides its own.
-pub(super) fn serves(grant: &StoredGrant, code: &AuthorizationCode, extra_scopes: &[String]) -> bool {
+/// Whether a grant serves a server now, with these scopes besides its own. One that has expired without a refresh token is
+/// over, although nobody has called with it since.
+pub(super) fn serves(grant: &StoredGrant, code: &AuthorizationCode, extra_scopes: &[String], now: UnixTime) -> bool {
+    let lasts = |material: &Material| material.refresh_token.is_some() || now < material.expires_at;
     grant.standing == Standing::Live
+        && grant.material.as_ref().is_some_and(lasts)
         && code.is_agreed_to(&grant.auth_revisions, &grant.scopes)
         && extra_scopes.iter().all(|scope| grant.scopes.contains(scope))
 }

@@ -72,6 +72,11 @@ impl Granted {
         matches!((&self.account, &grant.account), (Some(came), Some(held)) if came != held)
     }
 
+    /// Whether this is what was stored, and is there, whatever it was renewed to since.
+    pub(super) fn is_stored_as(&self, grant: &StoredGrant) -> bool {
+        grant.consented_at == Some(self.issued_at) && grant.account == self.account
+    }
+
     fn is_of_the_same_account(&self, grant: &StoredGrant) -> bool {
         self.account.is_some() && self.account == grant.account
     }

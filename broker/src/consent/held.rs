@@ -58,6 +58,12 @@ impl Consents {
         inner.role_of(visit, session, &consent).await?;
         let (Some(attempt), Some(held)) = (&consent.attempt, &consent.held) else { return Ok(consent.id) };
         let granted = inner.open_held(&consent.id, attempt.number, held).await?;
+        // Chosen already, and only the end of the consent was not stored: what is held may be used up by now, and to keep
+        // the other account would revoke the one that is connected.
+        if inner.store.grant(&consent.key).await?.is_some_and(|grant| granted.is_stored_as(&grant)) {
+            inner.finish(&consent, attempt.number, Ended::Done).await;
+            return Ok(consent.id);
+        }
         let key = Key::new(&inner.tenant, Purpose::Consent, &[consent.id.as_bytes(), b"choice"]);
         let (inner, actor, call) = (Arc::clone(inner), actor(session), visit.call(Some(&consent.server)));
         let (id, number) = (consent.id.clone(), attempt.number);
@@ -131,7 +137,6 @@ impl Inner {
             self.connected(consent, attempt, actor, call, generation, granted.account).await;
         }
         if let Some(replaced) = &replaced {
-            self.grants.let_go_of(replaced);
             let client = provider_client(&self.servers(), &consent.key.provider_client);
             unwanted(self.grants.revoke_tokens_of(client.as_deref(), replaced).await);
         }

@@ -356,3 +356,29 @@ async fn an_external_identity_outlives_its_issuer_s_leaving_the_configuration() 
     let report = again.apply(&[document], Options::default(), Actor::operator(7)).await.unwrap();
     assert_eq!(report.problems.len(), 1, "but it is not applied again");
 }
+
+#[tokio::test]
+async fn o3_refuses_servers_that_differ_in_what_they_say_of_one_client() {
+    let world = world().await.with_secret().await;
+    let own = "{ type: oauth2, grant_type: authorization_code, authorization_url: 'https://idp.example/authorize',
+         token_url: 'https://idp.example/token', client_id: gate, client_secret: 'tfy-secret://t:keys:echo' }";
+    let theirs = GROUP.replace("{ type: header, headers: { X-Api-Key: 'tfy-secret://t:keys:echo' } }", own);
+    world.applied(&[&theirs]).await;
+    let another = theirs.replace("name: demo", "name: a").replace("name: echo", "name: thief");
+    for (from, to) in [
+        ("client_id: gate", "client_id: gate, revocation_url: 'https://thief.example/revoke'"),
+        ("client_id: gate", "client_id: gate, issuer: 'https://thief.example'"),
+        ("client_id: gate", "client_id: gate, client_authentication: client_secret_post"),
+        ("client_secret: 'tfy-secret://t:keys:echo'", "client_authentication: none"),
+    ] {
+        let report = world.apply(&[&another.replace(from, to)], Options::default()).await;
+        assert!(report.problems.iter().any(|problem| problem.message.contains("one client at one provider")), "{to}");
+        assert_eq!(world.registry.servers().by_name.len(), 1, "nothing is applied");
+    }
+    let other_client = another.replace("client_id: gate", "client_id: thief, issuer: 'https://thief.example'");
+    let report = world.apply(&[&other_client], Options { dry_run: true, show_diff: false }).await;
+    assert!(
+        !report.problems.iter().any(|problem| problem.message.contains("one client")),
+        "another client is nobody's"
+    );
+}

@@ -9,6 +9,7 @@ use sallyport_proto::broker::{Header, Timings};
 use super::callers::Verified;
 use super::{Inner, Refused, micros};
 use crate::clock::UnixTime;
+use crate::consent;
 use crate::keys::SERVICE_HOLDER;
 use crate::model::{Auth, Generation, Server};
 use crate::refresher::due::{Chance, refresh_after};
@@ -55,10 +56,23 @@ impl Inner {
                 Ok(self.lasting(values, secrets, caller))
             }
             Auth::AuthorizationCode(client) => {
+                self.is_answered_for(caller)?;
                 let (client, holder) = (Arc::clone(client), verified.principal.clone());
                 self.of_grant(&Source::Person { client, holder }, need, timings).await
             }
             Auth::ClientCredentials(client) => self.of_grant(&Source::Service(Arc::clone(client)), need, timings).await,
+        }
+    }
+
+    /// A virtual account acts as a person only as long as its manifest names owners, who can see that and end it.
+    fn is_answered_for(&self, caller: &Caller) -> Result<(), Refused> {
+        let account = caller.subjects().iter().find_map(|subject| subject.strip_prefix("virtualaccount:"));
+        let published = self.publisher.current();
+        let has_owners =
+            |name: &str| published.servers.virtual_accounts.get(name).is_some_and(|account| !account.owners.is_empty());
+        match account.is_none_or(has_owners) {
+            true => Ok(()),
+            false => Err(Refused::NoConsent(consent::Refused::NoOwner)),
         }
     }
 

@@ -202,7 +202,6 @@ impl Fixture {
             audit: audit.clone(),
             clock: Arc::clone(&clock),
             servers: servers.subscribe(),
-            refresher: refresher.clone(),
             grants: grants.clone(),
             public_url: URL.into(),
         });
@@ -278,7 +277,6 @@ impl Fixture {
             audit: self.audit.clone(),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             servers: self.servers.subscribe(),
-            refresher: self.refresher.clone(),
             grants: self.grants.clone(),
             public_url: URL.into(),
         })

@@ -149,6 +149,16 @@ fn source(answer: &Answer) -> Source {
     }
 }
 
+/// Whether the broker has said that there is no credential, so that what is left of an earlier one is not used either: it
+/// was not merely busy. Policy, the caller's token or the grant may have ended (I11, O13).
+pub fn is_refused(answer: &Answer) -> bool {
+    let Answer::Said(said) = answer else { return false };
+    match &said.answer {
+        Some(response::Answer::ConsentRequired(_) | response::Answer::Denied(_)) => true,
+        Some(response::Answer::Credential(_) | response::Answer::Unavailable(_)) | None => false,
+    }
+}
+
 /// What an answer that is no credential means for the caller.
 pub(super) fn refusal(answer: &Answer) -> Rejection {
     let Answer::Said(said) = answer else { return unavailable() };

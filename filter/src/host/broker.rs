@@ -75,7 +75,9 @@ impl Hub {
         let credential = flow::credential(answer).map(|(credential, refresh_after_ms)| {
             self.worker.credentials.insert(key.clone(), credential, refresh_after_ms, now_ms())
         });
-        if credential.is_none() {
+        if flow::is_refused(answer) {
+            self.worker.credentials.remove(key);
+        } else if credential.is_none() {
             self.worker.credentials.renewal_failed(key, retry_at());
         }
         for stream in self.pending.questions.answered(question) {

@@ -114,3 +114,25 @@ async fn an_upstream_that_wants_more_scopes_gets_wider_consent_and_one_that_has_
     assert_eq!(fixture.store.grant(&key).await.unwrap().unwrap().generation, Generation(1));
     assert_eq!(fixture.provider.count(), 0);
 }
+
+#[tokio::test]
+async fn an_account_without_owners_acts_as_nobody_even_with_a_grant() {
+    let fixture = Fixture::new().await;
+    let (token, _) = fixture.own_token().await;
+    let kind = crate::model::PrincipalKind::VirtualAccount { name: "runtime".into() };
+    let holder = fixture.store.ensure_principal(&kind, None, START).await.unwrap().id.0;
+    let key = GrantKey { provider_client: "client".into(), holder };
+    let grant = agreed(&fixture.vault, key, Generation(1), START, "canary-agreed", None).await;
+    fixture.store.commit_grant(&grant).await.unwrap();
+    let call = request("own", token);
+    assert_eq!(reason(&fixture.acquire(&call).await), Some(Reason::Credential), "no manifest names it");
+    for owners in [vec!["user:alice@example.com".to_owned()], vec![]] {
+        let is_owned = !owners.is_empty();
+        fixture.servers.send_modify(|servers| {
+            let account = crate::model::VirtualAccount { owners };
+            Arc::make_mut(servers).virtual_accounts.insert("runtime".into(), account);
+        });
+        fixture.publisher.publish().await;
+        assert_eq!(matches!(fixture.acquire(&call).await, Answer::Credential(_)), is_owned);
+    }
+}

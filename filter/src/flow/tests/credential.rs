@@ -296,3 +296,15 @@ fn while_a_hold_is_in_force_requests_wait_for_the_successor() {
     granted(gate.answer(flow, &ask.key, &given("h-2", NOW_MS + 100_000, NOW_MS + 80_000)).1);
     asked(gate.send(&Request::post("demo/own"), CALL).1);
 }
+
+#[test]
+fn o13_what_the_broker_refuses_ends_what_is_left_and_what_it_cannot_say_does_not() {
+    let busy = proto::Unavailable { retry_after_ms: 1, message: String::new() };
+    for answer in [Answer::Silent, said(Said::Unavailable(busy)), said(Said::Credential(proto::Credential::default()))]
+    {
+        assert!(!crate::flow::is_refused(&answer));
+    }
+    let reasons = [proto::denied::Reason::Policy, proto::denied::Reason::Token, proto::denied::Reason::Credential];
+    let consent = said(Said::ConsentRequired(proto::ConsentRequired::default()));
+    assert!(reasons.map(denied).iter().chain([&consent]).all(crate::flow::is_refused));
+}

@@ -1,7 +1,7 @@
 //! More than one account at a provider, more than one consent, and the end of a grant.
 
 use super::*;
-use crate::store::Standing;
+use crate::store::{GrantCommit, Standing};
 
 fn of_account(name: &str) -> String {
     TOKENS.replace("\"token_type\"", &format!(r#""workspace_id":"{name}","token_type""#))
@@ -57,6 +57,34 @@ async fn o12_an_account_that_is_not_wanted_is_revoked() {
 }
 
 #[tokio::test]
+async fn o12_a_choice_that_was_made_is_not_made_again_where_only_its_end_was_lost() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    let consent = come_back_as_another(&site, &alice).await;
+    let path = format!("/connect/{consent}");
+    // As if the broker had ended between the commit and the end of the consent.
+    let first = site.grant(&alice, WITH_ACCOUNTS).await.unwrap();
+    let chosen = GrantCommit {
+        id: first.id,
+        key: first.key,
+        generation: crate::model::Generation(2),
+        material: first.material.unwrap(),
+        scopes: first.scopes,
+        auth_revisions: first.auth_revisions,
+        account: Some("two".into()),
+        consented_at: Some(site.fixture.clock.now()),
+    };
+    site.fixture.store.commit_grant(&chosen).await.unwrap();
+    assert!(site.get(&alice, &path).await.says("is connected"));
+    for choice in ["keep", "replace"] {
+        site.post(&alice, &format!("{path}/account"), &[("account", choice)]).await;
+    }
+    assert_eq!(site.grant(&alice, WITH_ACCOUNTS).await.unwrap().generation.0, 2);
+    assert!(site.revoked().is_empty(), "what is connected is not revoked");
+    assert_eq!(site.consent(&consent).await.outcome.as_deref(), Some("done"));
+}
+
+#[tokio::test]
 async fn o12_the_same_account_and_one_after_a_disconnect_need_no_second_question() {
     let site = Site::new().await;
     let alice = site.browser("alice").await;
@@ -88,6 +116,21 @@ async fn o12_a_step_up_loses_no_scope_and_revokes_nothing() {
     let grant = site.grant(&alice, CLIENT).await.unwrap();
     assert_eq!((grant.generation.0, grant.scopes.join(" ").as_str()), (2, "board more read write"));
     assert!(site.revoked().is_empty());
+}
+
+#[tokio::test]
+async fn o12_proxies_let_go_of_what_an_agreement_replaces() {
+    use futures::StreamExt as _;
+    use sallyport_proto::broker::update::Update;
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    site.connect(&alice, "notes").await;
+    site.needs("notes", &["read", "more"]);
+    site.connect(&alice, "notes").await;
+    let grant = site.grant(&alice, CLIENT).await.unwrap();
+    let updates = site.fixture.publisher.updates(0).take(2).collect::<Vec<_>>().await;
+    let Some(Update::Hold(hold)) = &updates[1].update else { panic!("{updates:?}") };
+    assert_eq!((hold.grant.as_str(), hold.generation, grant.generation.0), (grant.id.as_str(), 1, 2));
 }
 
 #[tokio::test]

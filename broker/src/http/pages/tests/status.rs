@@ -66,3 +66,17 @@ async fn a_call_without_a_grant_is_answered_with_the_same_link() {
     assert!(!required.consents[0].message.contains(['\n', ',']));
     assert!(site.fixture.rows("call.refused").await[0].contains("consent_required"));
 }
+
+#[tokio::test]
+async fn status_does_not_call_connected_what_has_expired_for_good() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    let without = TOKENS.replace(r#""refresh_token":"canary-refresh-NUMBER","#, "");
+    site.fixture.provider.answers(200, &without);
+    site.connect(&alice, "notes").await;
+    let server = Arc::clone(&site.fixture.servers.borrow().by_name[&ServerName("demo/notes".into())]);
+    let status = async || site.pages.consents.status(&alice.principal, &alice.subjects, &server).await.unwrap();
+    assert_eq!(status().await, crate::consent::Status::Connected);
+    site.fixture.clock.advance(std::time::Duration::from_secs(3600));
+    assert!(matches!(status().await, crate::consent::Status::ConsentRequired(_)));
+}
