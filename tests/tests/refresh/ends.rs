@@ -1,6 +1,7 @@
 //! Grants that are over: by the provider's word, or by their holder's.
 
 use e2e::{audit_records, eventually_within, provider::Revoked, run};
+use futures::future::join_all;
 
 use super::*;
 
@@ -23,42 +24,46 @@ fn invalid_grant_asks_for_consent_with_a_reason_and_consent_makes_it_good() {
     });
 }
 
-/// Ends alice's only grant at the page of her connections.
-async fn disconnects(world: &World) {
-    let alice = Browser::of("alice");
-    world.sign_in(&alice).await;
-    let connections = format!("{}/connections", world.public_url).parse().expect("a URL");
-    let done = alice.press(&alice.get(&connections).await, "Disconnect").await;
-    assert!(done.status == 200 && done.text.contains("was told"), "{done:?}");
+/// Alice is called for, until somebody ends her grant: after two seconds no worker of the proxy has her token any more,
+/// and the provider knows.
+async fn o13(end: impl AsyncFnOnce(&World)) {
+    let world = World::build().concurrency(2).start().await;
+    let (provider, server) = connected(&world, "custom", LONG).await;
+    let call = server.call_as(&world.issuer.token("alice", &server).mint());
+    let twenty = async || join_all((0..20).map(|_| call.send())).await;
+    for reply in twenty().await {
+        assert_eq!(reply.result()["holder"], "alice", "{reply}");
+    }
+    end(&world).await;
+    eventually_within(Duration::from_secs(2), "no worker serves", async || {
+        twenty().await.iter().all(|reply| reply.json().get("error").is_some()).then_some(())
+    })
+    .await;
+    server.upstream.forget();
+    for reply in twenty().await {
+        world.link_in(&reply);
+    }
+    server.upstream.assert_untouched("a grant that has ended");
+    let family = provider.family_of("alice").expect("she has consented");
+    assert_eq!(family.revoked, Some(Revoked::Client));
+    assert_eq!((refreshes(&provider), provider.live_access_tokens().len()), (0, 0));
 }
 
 #[test]
 fn o13_who_disconnects_is_called_for_no_more_within_two_seconds_and_the_provider_is_told() {
-    run(async {
-        let world = World::build().concurrency(2).start().await;
-        let (provider, server) = connected(&world, "custom", LONG).await;
-        let call = server.call_as(&world.issuer.token("alice", &server).mint());
-        for _ in 0..20 {
-            call.send().await.result();
-        }
-        disconnects(&world).await;
-        eventually_within(Duration::from_secs(2), "no call is served", async || {
-            call.send().await.json().get("error").is_some().then_some(())
-        })
-        .await;
-        // Every worker, not only the one that answered first.
-        eventually_within(Duration::from_secs(2), "no worker serves", async || {
-            let replies = futures::future::join_all((0..20).map(|_| call.send())).await;
-            replies.iter().all(|reply| reply.json().get("error").is_some()).then_some(())
-        })
-        .await;
-        server.upstream.forget();
-        for _ in 0..20 {
-            world.link_in(&call.send().await);
-        }
-        server.upstream.assert_untouched("a grant that its holder has ended");
-        let family = provider.family_of("alice").unwrap();
-        assert_eq!(family.revoked, Some(Revoked::Client));
-        assert_eq!((refreshes(&provider), provider.live_access_tokens().len()), (0, 0));
-    });
+    run(o13(async |world| {
+        let alice = Browser::of("alice");
+        world.sign_in(&alice).await;
+        let connections = format!("{}/connections", world.public_url).parse().expect("a URL");
+        let done = alice.press(&alice.get(&connections).await, "Disconnect").await;
+        assert!(done.status == 200 && done.text.contains("was told"), "{done:?}");
+    }));
+}
+
+#[test]
+fn o13_whose_grants_the_operator_revokes_is_called_for_no_more_within_two_seconds_and_the_provider_is_told() {
+    run(o13(async |world| {
+        let said = world.broker.command(&["grants", "revoke", "--all-of", "alice@example.com"]).await.ok();
+        assert!(said.starts_with("revoked "), "{said}");
+    }));
 }
