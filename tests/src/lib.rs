@@ -10,6 +10,7 @@
 //! needs through the real command line, and speaks to the gateway from outside only.
 
 mod api;
+mod application;
 mod broker;
 mod browser;
 mod call;
@@ -39,6 +40,7 @@ mod upstream;
 mod world;
 
 pub use api::{acquire, admin_api, audit_records, broker_api, snapshot};
+pub use application::Application;
 pub use broker::{Broker, Output};
 pub use browser::Browser;
 pub use call::{Call, Reply, RpcError};
