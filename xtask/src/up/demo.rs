@@ -17,6 +17,13 @@ pub(crate) const SECRETS: &str = "demo";
 pub(crate) const WEATHER_KEY: &str = "weather-key";
 /// Key of the client secret for demo/analytics.
 pub(crate) const ANALYTICS_SECRET: &str = "analytics-client-secret";
+/// Key of the client secret for demo/notes, and the client's id at the identity provider.
+pub(crate) const NOTES_SECRET: &str = "notes-client-secret";
+pub(crate) const NOTES_CLIENT: &str = "notes";
+/// The server that wants each person's own account.
+pub(crate) const PERSONAL: &str = "demo/notes";
+/// The broker's client at the identity provider, for signing people in.
+const SIGN_IN_CLIENT: &str = "sallyport-sign-in";
 /// The server of the example that `up` prints.
 pub(crate) const SHOWN: &str = "demo/analytics";
 /// How long the printed tokens live.
@@ -30,6 +37,9 @@ pub(crate) const CALLERS: [(&str, &str, &str); 3] = [
 /// A call that the demo servers answer without a session.
 pub(crate) const WHOAMI: &str =
     r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"whoami","arguments":{}}}"#;
+
+/// The answer to a call without a grant.
+const CONSENT_REQUIRED: i64 = -31001;
 
 /// One demo server.
 pub(crate) struct Server {
@@ -53,32 +63,31 @@ pub(crate) fn servers(ports: &Ports, site: &Site) -> Vec<Server> {
             .map(|each| (*each).to_owned())
             .collect(),
     };
-    let [echo, weather, analytics] = ports.servers;
+    let [echo, weather, analytics, notes] = ports.servers;
     let key = site.weather_key.to_string_lossy();
+    let jwks = format!("{idp}/jwks");
+    let resource = format!("{idp}/resource");
+    let bearer = ["--auth", "bearer", "--issuer", &idp, "--jwks-uri", &jwks, "--audience", &resource];
     vec![
         server("echo", "none", echo, &["--auth", "none"]),
         server("weather", "header", weather, &["--auth", "header", "--header", "X-Api-Key", "--value-file", &key]),
-        server(
-            "analytics",
-            "client_credentials",
-            analytics,
-            &[
-                "--auth",
-                "bearer",
-                "--issuer",
-                &idp,
-                "--jwks-uri",
-                &format!("{idp}/jwks"),
-                "--audience",
-                &format!("{idp}/resource"),
-            ],
-        ),
+        server("analytics", "client_credentials", analytics, &bearer),
+        server("notes", "authorization_code", notes, &bearer),
     ]
 }
 
 /// Clients of the identity provider besides the agent's.
-pub(crate) fn clients(secret: &str) -> Value {
-    json!([{ "client_id": "analytics", "client_secret": secret }])
+pub(crate) fn clients(ports: &Ports, analytics: &str, sign_in: &str) -> Value {
+    let sign_in_callback = format!("http://127.0.0.1:{}/signin/callback", ports.gateway);
+    json!([
+        { "client_id": "analytics", "client_secret": analytics },
+        { "client_id": SIGN_IN_CLIENT, "client_secret": sign_in, "redirect_uris": [sign_in_callback] },
+    ])
+}
+
+/// The client of demo/notes, for an identity provider that is running: only the broker knows its redirect URI.
+pub(crate) fn notes_client(secret: &str, redirect_uri: &str) -> Value {
+    json!({ "client_id": NOTES_CLIENT, "client_secret": secret, "redirect_uris": [redirect_uri] })
 }
 
 /// `sallyport.yaml` of the demo.
@@ -102,6 +111,10 @@ issuers:
     profile: access_token
     algorithms: [RS256, ES256, EdDSA]
     email_claim: email
+sign_in:
+  issuer: http://127.0.0.1:{idp}
+  client_id: {SIGN_IN_CLIENT}
+  client_secret_file: demo/sign-in.secret
 log: {{ level: info, format: json }}
 "
     )
@@ -109,7 +122,7 @@ log: {{ level: info, format: json }}
 
 /// The manifests of the demo servers.
 pub(crate) fn manifests(ports: &Ports) -> String {
-    let [echo, weather, analytics] = ports.servers;
+    let [echo, weather, analytics, notes] = ports.servers;
     let idp = ports.idp;
     format!(
         "# Written by `cargo xtask up`.
@@ -145,6 +158,22 @@ integrations:
       client_id: analytics
       client_secret: \"tfy-secret://demo:{SECRETS}:{ANALYTICS_SECRET}\"
     authorized_subjects: [\"virtualaccount:demo-runtime\"]
+  - type: integration/mcp-server/remote
+    name: notes
+    description: Wants each person's own account at the identity provider.
+    transport: streamable-http
+    url: http://127.0.0.1:{notes}/mcp
+    auth_data:
+      type: oauth2
+      grant_type: authorization_code
+      authorization_url: http://127.0.0.1:{idp}/auth
+      token_url: http://127.0.0.1:{idp}/token
+      revocation_url: http://127.0.0.1:{idp}/token/revocation
+      issuer: http://127.0.0.1:{idp}
+      client_id: {NOTES_CLIENT}
+      client_secret: \"tfy-secret://demo:{SECRETS}:{NOTES_SECRET}\"
+      scopes: [\"mcp:tools\"]
+    authorized_subjects: [\"user:bob@example.com\"]
 "
     )
 }
@@ -159,6 +188,22 @@ pub(crate) fn whoami(url: &str, token: &str) -> Result<Value> {
     let result = &message["result"];
     match &result["structuredContent"] {
         Value::Object(_) if status == 200 => Ok(result["structuredContent"].clone()),
+        _ => bail!("{url} answered {status}: {body}"),
+    }
+}
+
+/// What became of a call to the server that wants each person's own account: who it was called as, or where to go.
+///
+/// # Errors
+/// When it is neither an answer nor the request for consent.
+pub(crate) fn personal(url: &str, token: &str) -> Result<String> {
+    let (status, body) = http::call(url, token, WHOAMI)?;
+    let message = http::message(&body).with_context(|| format!("{url} answered {status}: {body}"))?;
+    match (&message["error"]["code"], message["error"]["data"].as_str()) {
+        (Value::Number(code), Some(data)) if code.as_i64() == Some(CONSENT_REQUIRED) => Ok(data.to_owned()),
+        (Value::Null, _) => {
+            describe(&message["result"]["structuredContent"], token).map(|who| format!("called as {who}"))
+        }
         _ => bail!("{url} answered {status}: {body}"),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::Value;
 use ureq::Agent;
 
@@ -33,6 +33,18 @@ pub(crate) fn call(url: &str, token: &str, message: &str) -> Result<(u16, String
         .header("accept", "application/json, text/event-stream")
         .send(message)?;
     Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
+}
+
+/// Tells a counterpart something at its `/control/` path.
+///
+/// # Errors
+/// When it does not take it.
+pub(crate) fn control(url: &str, body: &Value) -> Result<()> {
+    let mut response = agent().post(url).header("content-type", "application/json").send(body.to_string())?;
+    if !response.status().is_success() {
+        bail!("{url} answered {}: {}", response.status(), response.body_mut().read_to_string()?);
+    }
+    Ok(())
 }
 
 /// The JSON-RPC message in a body that is JSON, or an event stream with one event.

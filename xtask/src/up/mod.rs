@@ -35,7 +35,7 @@ const READY: Duration = Duration::from_secs(30);
 /// What `up` can be told.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// First of seven ports in a row to use in place of the usual ones: gateway, broker, Envoy's admin, identity provider, servers.
+    /// First of eight ports in a row to use in place of the usual ones: gateway, broker, Envoy's admin, identity provider, servers.
     #[arg(long)]
     port_base: Option<u16>,
     /// Port of the gateway [default: 10000]
@@ -163,6 +163,8 @@ fn start(
             operator.set_secret(group, key, value, demo::GROUP)?;
         }
         operator.apply(&site.manifests)?;
+        let client = demo::notes_client(&site.notes_secret, &operator.redirect_uri(demo::PERSONAL)?);
+        http::control(&format!("http://127.0.0.1:{}/control/clients", ports.idp), &client)?;
         demo::CALLERS
             .iter()
             .map(|(name, whom, subject)| {
@@ -201,8 +203,13 @@ fn start(
     let alice = tokens.get("alice").context("no token for alice")?;
     step("self-test", || {
         for (name, server) in &servers {
-            let answer = children.eventually("envoy", READY, || demo::whoami(&server.url, alice))?;
-            println!("    {name}: called as {}", demo::describe(&answer, alice)?);
+            let told = if name == demo::PERSONAL {
+                children.eventually("envoy", READY, || demo::personal(&server.url, alice))?
+            } else {
+                let answer = children.eventually("envoy", READY, || demo::whoami(&server.url, alice))?;
+                format!("called as {}", demo::describe(&answer, alice)?)
+            };
+            println!("    {name}: {told}");
         }
         Ok(())
     })?;
@@ -241,6 +248,7 @@ fn print(workspace: &Workspace, var: &Path, installed: &Installed, up: &Up) -> R
     println!("The same with an agent's SDK, and as bob, who may not use that server:\n");
     println!("  {python} tests/counterparts/client_call.py {} \"$TOKEN\" whoami", server.url);
     println!("  {python} tests/counterparts/client_call.py {} \"{}\" whoami\n", server.url, take("bob"));
+    println!("For a server that wants your own account, call {} and follow the link in the answer.", demo::PERSONAL);
     println!("Everything else is in {var}/up.json, logs are in {var}/log/. Ctrl-C stops it.");
     Ok(())
 }

@@ -48,6 +48,17 @@ impl Operator {
         token.map(str::to_owned).with_context(|| format!("`sallyport token issue` printed no token for {subject}"))
     }
 
+    /// Where the provider of a server with per-user OAuth sends people back to.
+    ///
+    /// # Errors
+    /// What the command said, or that it shows no such server.
+    pub(crate) fn redirect_uri(&self, server: &str) -> Result<String> {
+        let servers: serde_json::Value = serde_json::from_str(&self.run(&["servers", "--json"], "")?)?;
+        let shown = servers.as_array().and_then(|all| all.iter().find(|each| each["name"] == server));
+        let uri = shown.and_then(|server| server["redirect_uri"].as_str());
+        uri.map(str::to_owned).with_context(|| format!("`sallyport servers` shows no redirect URI for {server}"))
+    }
+
     fn run(&self, arguments: &[&str], input: &str) -> Result<String> {
         let mut child = Command::new(&self.program)
             .args(arguments)

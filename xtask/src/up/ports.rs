@@ -17,14 +17,16 @@ pub(crate) struct Ports {
     /// The identity provider.
     pub(crate) idp: u16,
     /// The demo servers.
-    pub(crate) servers: [u16; 3],
+    pub(crate) servers: [u16; 4],
 }
 
 impl Ports {
-    /// The usual ones, or seven in a row from `base`.
+    /// The usual ones, or eight in a row from `base`.
     pub(crate) fn new(base: Option<u16>, gateway: Option<u16>) -> Self {
         let mut ports = match base {
-            None => Self { gateway: 10000, broker: 10001, envoy_admin: 9901, idp: 4000, servers: [4001, 4002, 4003] },
+            None => {
+                Self { gateway: 10000, broker: 10001, envoy_admin: 9901, idp: 4000, servers: [4001, 4002, 4003, 4004] }
+            }
             Some(base) => {
                 let port = |offset: u16| base.saturating_add(offset);
                 Self {
@@ -32,7 +34,7 @@ impl Ports {
                     broker: port(1),
                     envoy_admin: port(2),
                     idp: port(3),
-                    servers: [port(4), port(5), port(6)],
+                    servers: [port(4), port(5), port(6), port(7)],
                 }
             }
         };
@@ -45,7 +47,7 @@ impl Ports {
     pub(crate) fn check(&self) -> Result<()> {
         let all = self.all();
         if all.iter().map(|(port, _)| port).collect::<BTreeSet<_>>().len() < all.len() {
-            bail!("two of the ports are the same; use --port-base with one of at most 65529, or another --port");
+            bail!("two of the ports are the same; use --port-base with one of at most 65528, or another --port");
         }
         let busy: Vec<String> = all
             .iter()
@@ -66,8 +68,8 @@ impl Ports {
         )
     }
 
-    fn all(&self) -> [(u16, &'static str); 7] {
-        let [echo, weather, analytics] = self.servers;
+    fn all(&self) -> [(u16, &'static str); 8] {
+        let [echo, weather, analytics, notes] = self.servers;
         [
             (self.gateway, "gateway"),
             (self.broker, "broker"),
@@ -76,6 +78,7 @@ impl Ports {
             (echo, "demo/echo"),
             (weather, "demo/weather"),
             (analytics, "demo/analytics"),
+            (notes, "demo/notes"),
         ]
     }
 }
@@ -143,6 +146,6 @@ mod tests {
 
     #[test]
     fn ports_beyond_the_last_are_refused() {
-        assert!(Ports::new(Some(65530), None).check().is_err());
+        assert!(Ports::new(Some(65529), None).check().is_err());
     }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Site {
     pub(crate) clients: PathBuf,
     /// What demo/weather wants to see.
     pub(crate) weather_key: PathBuf,
+    /// What demo/notes' client shows the identity provider.
+    pub(crate) notes_secret: String,
     /// Group, key and value of each secret.
     pub(crate) secrets: Vec<(&'static str, &'static str, String)>,
 }
@@ -47,9 +49,11 @@ impl Site {
         let weather_key = demo_directory.join("weather.key");
         let weather = kept_secret(&weather_key)?;
         let analytics = kept_secret(&demo_directory.join("analytics.secret"))?;
+        let notes = kept_secret(&demo_directory.join("notes.secret"))?;
+        let sign_in = kept_secret(&demo_directory.join("sign-in.secret"))?;
 
         let clients = demo_directory.join("clients.json");
-        setup::replace_private(&clients, &serde_json::to_vec(&demo::clients(&analytics))?)?;
+        setup::replace_private(&clients, &serde_json::to_vec(&demo::clients(ports, &analytics, &sign_in))?)?;
         let config = site("sallyport.yaml");
         setup::replace(&config, demo::configuration(ports, &own_uid()?).as_bytes())?;
         let manifests = demo_directory.join("manifests.yaml");
@@ -81,9 +85,11 @@ impl Site {
             manifests,
             clients,
             weather_key,
+            notes_secret: notes.clone(),
             secrets: vec![
                 (demo::SECRETS, demo::WEATHER_KEY, weather),
                 (demo::SECRETS, demo::ANALYTICS_SECRET, analytics),
+                (demo::SECRETS, demo::NOTES_SECRET, notes),
             ],
         })
     }
