@@ -233,11 +233,17 @@ impl Broker {
 
     /// Stores a secret that manifests of this owner may refer to; returns the reference.
     pub async fn set_secret(&self, group: &str, key: &str, value: &str, owner: &str) -> String {
+        self.share_secret(group, key, value, &[owner]).await
+    }
+
+    /// The same, for manifests of several owners.
+    pub async fn share_secret(&self, group: &str, key: &str, value: &str, owners: &[&str]) -> String {
         let file = self.dir.join(crate::unique("secret"));
         std::fs::write(&file, value).expect("the directory is writable");
         let path = file.to_string_lossy();
         let name = format!("{group}:{key}");
-        self.command(&["secret", "set", &name, "--from-file", &path, "--owner", owner]).await.ok();
+        let set = ["secret", "set", &name, "--from-file", &path, "--owner"];
+        self.command(&[&set, owners].concat()).await.ok();
         std::fs::remove_file(&file).expect("just written");
         format!("tfy-secret://demo:{group}:{key}")
     }
