@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use e2e::{Auth, Browser, Issuer, Provider, Server, World, eventually_within, run, unique};
+use e2e::{Application, Auth, Browser, Issuer, Provider, Server, World, eventually_within, run, unique};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
@@ -100,6 +100,32 @@ fn row_3_oauth2_platform_user_own_token_and_consent() {
         server.upstream.forget();
         is_not_allowed(&server, &world.issuer.token("mallory", &server).mint()).await;
         is_not_allowed(&server, &customer("carol", &server.resource, "acme").await).await;
+        server.upstream.assert_untouched("a call of somebody else");
+    });
+}
+
+#[test]
+fn row_4_oauth2_external_user_own_jwt_and_consent_confirmed_by_the_application() {
+    run(async {
+        let (world, shop) = Application::with_world().await;
+        let (provider, name) = (Arc::new(Provider::start().await), unique("shop"));
+        world.broker.apply(&[shop.identity(&name)]).await.ok();
+        let subject = format!("external-identity:{name}");
+        let server = world.server().auth(Auth::authorization_code(&provider)).subjects(&[&subject]).register().await;
+        server.upstream.guarded_by(&provider);
+        for user in [Browser::of("carol"), Browser::of("dave")] {
+            let jwt = shop.sign_in(&user).await;
+            let link = server.consent_link(&jwt).await;
+            let asked = user.to_application(&world, link.as_str()).await;
+            user.go_on(user.press(&asked, "Yes, sign me in").await).await;
+            world.connect(&user, &link).await;
+            assert_eq!(server.call_as(&jwt).send().await.result()["holder"], json!(user.login));
+        }
+        assert_eq!(provider.token_requests().len(), 2, "one grant each");
+        server.upstream.forget();
+        is_not_allowed(&server, &world.issuer.token("carol", &server).mint()).await;
+        let erin = shop.sign_in(&Browser::of("erin")).await;
+        server.consent_link(&erin).await;
         server.upstream.assert_untouched("a call of somebody else");
     });
 }
