@@ -55,6 +55,7 @@ fn a_person_goes_from_the_agents_error_through_sign_in_and_consent_to_a_call_of_
         alice.takes_a_picture("sign-in").await;
         signs_in(&alice, &world, "alice").await;
         alice.sees("An agent wants to use demo/notes on your behalf.").await;
+        alice.sees("You are signed in as alice@example.com.").await;
         alice.takes_a_picture("consent").await;
         alice.presses("Connect").await;
         alice.sees("asks for mcp:tools").await;
@@ -111,7 +112,7 @@ fn o7_cookies_of_a_signed_in_browser_are_for_this_origin_alone_and_gone_after_si
             assert!(cookie.name.starts_with("__Host-") && cookie.path == "/", "{cookie:?}");
             assert!(cookie.http_only && cookie.secure && cookie.same_site == "Lax", "{cookie:?}");
         }
-        alice.opens(&format!("{}/signin?to=connections", world.public_url)).await;
+        alice.sees("alice@example.com").await;
         alice.presses("Sign out").await;
         alice.is_at(&format!("{}/signin?to=connections", world.public_url)).await;
         assert!(ours(&alice).await.is_empty());

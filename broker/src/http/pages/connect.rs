@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use super::Pages;
 use super::form::{Posted, Visitor, csrf, see_other};
 use super::layout::{onward, page, problem};
+use super::present::present;
 use super::refused::refused;
 use crate::consent::{Asked, Begun, Choice, Page, Stage};
 use crate::signin::Session;
@@ -27,7 +28,10 @@ pub(super) async fn show(State(pages): State<Pages>, Path(id): Path<String>, vis
             ("Another account", choose_account(&id, session, held.as_deref(), came.as_deref()))
         }
     };
-    page(&visitor.request_id, title, body)
+    match present(&pages, &visitor).await {
+        Ok(present) => page(&visitor.request_id, title, html! { (body) (present) }),
+        Err(instead) => instead,
+    }
 }
 
 /// POST: on to the provider.
@@ -90,7 +94,7 @@ fn ask(id: &str, session: &Session, server: &str, asked: &Asked, account: Option
             ul { @for server in &asked.servers { li { (server) } } }
         }
         @if !asked.scopes.is_empty() {
-            p { "They ask for:" }
+            p { @if asked.servers.len() > 1 { "They ask for:" } @else { "It asks for:" } }
             ul { @for scope in &asked.scopes { li { code { (scope) } } } }
         }
         form method="post" action={ "/connect/" (id) } {

@@ -7,6 +7,7 @@ use maud::{Markup, html};
 use super::Pages;
 use super::form::{Posted, Visitor, csrf, see_other};
 use super::layout::page;
+use super::present::present;
 use super::refused::refused;
 use crate::consent::{Connection, Connections};
 use crate::grants::{AtProvider, Ended};
@@ -15,9 +16,13 @@ use crate::signin::Session;
 /// GET: mine.
 pub(super) async fn show(State(pages): State<Pages>, visitor: Visitor) -> Response {
     let Some(session) = &visitor.session else { return see_other("/signin?to=connections") };
-    match pages.consents.connections(session).await {
-        Ok(connections) => page(&visitor.request_id, "Your connections", list(session, &connections)),
-        Err(why) => refused(&why, &visitor.request_id),
+    let connections = match pages.consents.connections(session).await {
+        Ok(connections) => connections,
+        Err(why) => return refused(&why, &visitor.request_id),
+    };
+    match present(&pages, &visitor).await {
+        Ok(present) => page(&visitor.request_id, "Your connections", html! { (list(session, &connections)) (present) }),
+        Err(instead) => instead,
     }
 }
 

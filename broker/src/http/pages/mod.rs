@@ -8,6 +8,7 @@ mod connect;
 mod connections;
 pub mod form;
 pub mod layout;
+mod present;
 mod refused;
 mod sign_in_refused;
 mod signin;

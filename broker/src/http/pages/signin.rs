@@ -6,8 +6,9 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::Pages;
-use super::form::{Posted, Pressed, Visitor, csrf, see_other};
+use super::form::{Posted, Pressed, Visitor, see_other};
 use super::layout::{RequestId, onward, page, problem};
+use super::present::present;
 use super::sign_in_refused::refused;
 use crate::secret::Secret;
 use crate::signin::{
@@ -28,19 +29,19 @@ pub(super) async fn show(State(pages): State<Pages>, RawQuery(query): RawQuery, 
         Ok(ways) => ways,
         Err(why) => return refused(&why, request_id),
     };
-    let present = match &visitor.session {
-        None => None,
-        Some(session) => match pages.sign_ins.name_of(&session.principal).await {
-            Ok(name) => Some(html! {
-                p { "You are signed in as " strong { (name) } "." }
-                p { a.button href=(to.path()) { "Go on" } }
-                form method="post" action="/signout" { (csrf(session)) button type="submit" { "Sign out" } }
-                p { "Or sign in as somebody else:" }
-            }),
-            Err(why) => return refused(&why, request_id),
-        },
+    let present = match present(&pages, &visitor).await {
+        Ok(present) => present,
+        Err(instead) => return instead,
     };
-    page(request_id, "Sign in", html! { (present.unwrap_or_default()) (choices(&to, &ways)) })
+    let body = html! {
+        @if visitor.session.is_some() {
+            (present)
+            p { a.button href=(to.path()) { "Go on" } }
+            p { "Or sign in as somebody else:" }
+        }
+        (choices(&to, &ways))
+    };
+    page(request_id, "Sign in", body)
 }
 
 fn choices(to: &Destination, ways: &Ways) -> Markup {
