@@ -143,7 +143,7 @@ impl Refresh {
     }
 
     /// Ends the grant, if it is still the one that was read.
-    async fn end(&self, stored: &StoredGrant, reason: ConsentReason) -> Result<Turn, RefreshError> {
+    pub(super) async fn end(&self, stored: &StoredGrant, reason: ConsentReason) -> Result<Turn, RefreshError> {
         let inner = &self.inner;
         match inner.store.end_grant(&stored.id, stored.generation, &reason.as_standing()).await {
             Ok(()) => {}

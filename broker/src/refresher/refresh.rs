@@ -92,8 +92,15 @@ impl Refresh {
             Right::Taken => return self.wait_for_another_broker(&stored).await,
             Right::Spent => return self.spent(&stored, &material).await,
         };
-        let Some(ready) = self.take(stored, material, attempt, read).await? else { return Ok(Turn::Again) };
-        self.ask(ready).await
+        match self.take(stored.clone(), material, attempt, read).await {
+            Ok(Some(ready)) => self.ask(ready).await,
+            Ok(None) => Ok(Turn::Again),
+            // Nothing will ever renew it: who looks at it is told so, not only who calls with it.
+            Err(RefreshError::NeedsConsent { reason: ConsentReason::Unreadable }) => {
+                self.end(&stored, ConsentReason::Unreadable).await
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// A stored token that may still be used: where a refresh kills it, not once somebody has begun one.

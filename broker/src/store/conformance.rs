@@ -110,6 +110,7 @@ macro_rules! suite {
                     i5_a_refresh_revives_no_ended_grant,
                     a_consent_revives_an_ended_grant_at_the_next_generation,
                     i5_ends_no_other_generation,
+                    a_revocation_overrules_every_other_end_and_no_other_end_a_revocation,
                     an_ended_grant_keeps_its_row_and_no_material,
                     keeps_the_first_spare_until_it_was_tried,
                 ]

@@ -225,7 +225,8 @@ pub trait Store: Send + Sync + 'static {
     /// Drops the spare of this generation, which was tried.
     async fn drop_spare(&self, id: &str, generation: Generation) -> Result<(), StoreError>;
     /// Ends a grant at exactly this generation and destroys its material, intent and spare; its row stays, so that its
-    /// generations never begin again. `Conflict` if it is another generation by now (I5).
+    /// generations never begin again. `Conflict` if it is another generation by now (I5), or if it has ended: only a
+    /// revocation overrules another end.
     async fn end_grant(&self, id: &str, generation: Generation, standing: &Standing) -> Result<(), StoreError>;
 
     /// The unfinished consent of the same holder, provider client, server and extra scopes that has not expired at

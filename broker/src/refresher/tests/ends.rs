@@ -55,6 +55,7 @@ async fn i4_a_refresh_token_that_was_changed_or_is_somebody_elses_is_sent_to_nob
     people.fixture.store.tamper("UPDATE grants SET refresh_token = access_token").await;
     assert_eq!(people.reason().await, ConsentReason::Unreadable);
     assert_eq!(people.fixture.provider.count(), 0);
+    assert_eq!(people.stored().await.standing, ConsentReason::Unreadable.as_standing());
 }
 
 #[tokio::test]

@@ -130,6 +130,17 @@ pub(super) async fn i5_ends_no_other_generation(store: &dyn Store) {
     assert_eq!(read(store, "g").await, before);
 }
 
+pub(super) async fn a_revocation_overrules_every_other_end_and_no_other_end_a_revocation(store: &dyn Store) {
+    let revoked = Standing::Revoked("operator".to_owned());
+    live(store, "g").await;
+    store.end_grant("g", ONE, &lost("invalid_grant")).await.unwrap();
+    refused(store.end_grant("g", ONE, &lost("rejected")).await);
+    assert_eq!(read(store, "g").await.standing, lost("invalid_grant"));
+    store.end_grant("g", ONE, &revoked).await.unwrap();
+    refused(store.end_grant("g", ONE, &lost("rejected")).await);
+    assert_eq!(read(store, "g").await.standing, revoked);
+}
+
 pub(super) async fn an_ended_grant_keeps_its_row_and_no_material(store: &dyn Store) {
     live(store, "g").await;
     store.take_intent("g", ONE, &intent("a/1", 1), None).await.unwrap();

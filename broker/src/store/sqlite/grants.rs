@@ -178,12 +178,13 @@ pub(super) async fn end(
         "UPDATE grants SET standing = ?, reason = ?, access_token = NULL, refresh_token = NULL,
                 spare = NULL, spare_generation = NULL,
                 intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
-         WHERE id = ? AND generation = ?",
+         WHERE id = ? AND generation = ? AND (standing = 'live' OR ? = 'revoked')",
     )
     .bind(standing)
     .bind(reason)
     .bind(id)
     .bind(signed(generation.0))
+    .bind(standing)
     .execute(db)
     .await?;
     one(ended.rows_affected())
