@@ -25,7 +25,7 @@ pub(crate) fn install(workspace: &Workspace) -> Result<PathBuf> {
         println!("  chromium: {}", found.display());
         return Ok(found);
     }
-    let missing = || format!("the tests of pages need Chromium, but PATH has none of {}", NAMES.join(", "));
+    let missing = || format!("the tests of pages need Chromium or Chrome on PATH, as one of {}", NAMES.join(", "));
     step("chromium", || apt::install(&["chromium"], &workspace.setup().join("log/apt-chromium.log")))
         .with_context(missing)?;
     find().with_context(missing)
