@@ -1,8 +1,11 @@
 //! A person's way from a refused call to a grant, by the pages themselves and without a window.
 
+use std::sync::Arc;
+
+use serde_json::Value;
 use url::Url;
 
-use crate::{Browser, Idp, OAuth, Page, Reply, Server, World};
+use crate::{Auth, Browser, Idp, OAuth, Page, Provider, Reply, Server, ServerBuilder, World};
 
 /// The cookie of a signed-in browser.
 pub(crate) const SESSION: &str = "__Host-sallyport-session";
@@ -11,6 +14,21 @@ pub(crate) const SESSION: &str = "__Host-sallyport-session";
 const CONSENT_REQUIRED: i64 = -31001;
 
 impl World {
+    /// Two servers of one client at a provider, with the one secret that they must share: so they share each person's grant.
+    pub async fn two_servers_at(&self, provider: &Arc<Provider>) -> Vec<Server> {
+        let builders = [self.server(), self.server()];
+        let groups = builders.each_ref().map(ServerBuilder::group_name);
+        let owners = groups.each_ref().map(String::as_str);
+        let secret = self.broker.share_secret(&groups[0], "shared", &provider.client_secret, &owners).await;
+        let mut servers = Vec::new();
+        for builder in builders {
+            let secret = secret.clone();
+            let shared = move |integration: &mut Value| integration["auth_data"]["client_secret"] = secret.into();
+            servers.push(builder.auth(Auth::authorization_code(provider)).manifest(shared).register().await);
+        }
+        servers
+    }
+
     /// This person's token for a server.
     pub fn token_of(&self, person: &Browser, server: &Server) -> String {
         self.issuer.token(&person.login, server).mint()

@@ -18,7 +18,7 @@ impl Demo {
     async fn up() -> (Self, Value) {
         let var = format!("var/{}", unique("up"));
         std::fs::create_dir_all(root().join(&var)).expect("the checkout is writable");
-        let (mut command, ports) = (cargo_xtask(), free_ports(7));
+        let (mut command, ports) = (cargo_xtask(), free_ports(8));
         command.args(["up", "--var", &var, "--port-base", &ports.to_string()]);
         let process = Child::start(command, &root().join(&var).join("up.log"));
         let mut demo = Self { process, var: root().join(var), ports };
@@ -91,13 +91,18 @@ fn up_serves_and_the_readmes_first_call_shows_the_swapped_credential() {
         }
         assert!(up["idp"]["users"][0]["login"].is_string() && up["idp"]["users"][0]["password"].is_string());
         let auths: Vec<_> = up["servers"].as_object().unwrap().values().map(|server| &server["auth"]).collect();
-        assert_eq!(auths, ["client_credentials", "none", "header"]);
+        assert_eq!(auths, ["client_credentials", "none", "authorization_code", "header"]);
 
         let said = demo.paste(&block_after("### A first call", "sh"));
         let said = String::from_utf8(said.stdout).unwrap();
         assert!(said.contains(r#"\"scheme\":\"Bearer\""#) && said.contains(r#"\"sub\":\"analytics\""#), "{said}");
         let inbound = up["tokens"]["alice"].as_str().unwrap();
         assert!(!said.contains(&inbound[inbound.len() - 6..]), "i1: {said}");
+
+        let second = block_after("### A first call", "sh") + &block_after("### A second call", "sh");
+        let said = String::from_utf8(demo.paste(&second).stdout).unwrap();
+        let link = format!("Please visit: {}/connect/", up["gateway_url"].as_str().unwrap());
+        assert!(said.contains("-31001") && said.contains(&link), "{said}");
 
         std::fs::write(demo.var.join("group.yaml"), demo.here(&block_after("## Registering", "yaml"))).unwrap();
         let registered = demo.paste(&block_after("## Registering", "sh"));

@@ -4,11 +4,33 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use clap::Args;
 
 use crate::run::{self, step};
 use crate::setup::wasm::{self, Source};
 use crate::setup::{self, Installed, Options};
 use crate::workspace::Workspace;
+
+/// What to build.
+#[derive(Args)]
+pub(crate) struct Request {
+    /// Only what ships: neither the parts of the tests nor what they need.
+    #[arg(long)]
+    only_what_ships: bool,
+    #[command(flatten)]
+    setup: Options,
+}
+
+/// Builds what was asked for.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn requested(workspace: &Workspace, request: &Request) -> Result<Installed> {
+    match request.only_what_ships {
+        true => run(workspace, &request.setup),
+        false => with_test_parts(workspace, &request.setup),
+    }
+}
 
 /// Sets up and builds what ships.
 ///

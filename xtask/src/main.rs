@@ -28,7 +28,7 @@ enum Command {
     /// Install what is missing: wasm standard library, Envoy, counterparts of the tests.
     Setup(setup::Options),
     /// Build the filter and the broker, and the parts of the tests (sets up first).
-    Build(setup::Options),
+    Build(build::Request),
     /// Start the gateway with demo servers on loopback, until Ctrl-C.
     Up(up::Options),
     /// Check formatting, lints, licences and sources.
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     let workspace = Workspace::find();
     let outcome = match Arguments::parse().command {
         Command::Setup(options) => setup::for_tests(&workspace, &options).map(|_| ExitCode::SUCCESS),
-        Command::Build(options) => build::with_test_parts(&workspace, &options).map(|_| ExitCode::SUCCESS),
+        Command::Build(request) => build::requested(&workspace, &request).map(|_| ExitCode::SUCCESS),
         Command::Up(options) => up::run(&workspace, &options),
         Command::Lint => lint::run(&workspace),
         Command::Test(options) => test::run(&workspace, &options),

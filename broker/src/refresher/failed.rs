@@ -62,9 +62,14 @@ impl Refresh {
     /// The provider has certainly not acted: the refresh token is as good as before, and so is the access token.
     async fn give_back(&self, ready: &Ready) {
         let inner = &self.inner;
-        if let Err(error) = inner.store.clear_intent(&ready.id, ready.stored.generation, &ready.intent).await {
-            tracing::error!(grant = ready.id, %error, "an intent stays although nothing came of it");
-            return;
+        match inner.store.clear_intent(&ready.id, ready.stored.generation, &ready.intent).await {
+            Ok(true) => {}
+            // The grant has ended or gone on meanwhile: what holds its token now is not ours to lift.
+            Ok(false) => return,
+            Err(error) => {
+                tracing::error!(grant = ready.id, %error, "an intent stays although nothing came of it");
+                return;
+            }
         }
         if self.client.profile.refresh_kills_access_token {
             inner.holds.hold(&ready.id, ready.stored.generation, inner.clock.now());

@@ -24,9 +24,17 @@ impl Holds {
         Arc::new(Self { clock, told: broadcast::Sender::new(BEHIND), in_force: Mutex::default() })
     }
 
-    pub(super) fn tell(&self, hold: Hold) {
+    /// One that ends now lifts what is there; any other only adds to it, so that a refresh under way does not cut short
+    /// what a revocation holds (O13).
+    pub(super) fn tell(&self, mut hold: Hold) {
         let now = self.clock.now();
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(there) = in_force.get(&hold.grant)
+            && now < UnixTime(hold.until_ms)
+        {
+            hold.generation = hold.generation.max(there.generation);
+            hold.until_ms = hold.until_ms.max(there.until_ms);
+        }
         in_force.insert(hold.grant.clone(), hold.clone());
         in_force.retain(|_, hold| now < UnixTime(hold.until_ms));
         // Nobody watches: whoever comes is told then. Under the lock, so that whoever comes now misses none.

@@ -316,6 +316,15 @@ async fn o13_a_proxy_that_was_away_hears_of_every_hold_that_still_lasts() {
 }
 
 #[tokio::test]
+async fn o13_a_refresh_under_way_does_not_cut_short_what_a_revocation_holds() {
+    let fixture = Fixture::new().await;
+    fixture.publisher.hold("revoked", Generation(2), START.after(DAY));
+    fixture.publisher.hold("revoked", Generation(1), START.after(Duration::from_secs(20)));
+    fixture.clock.advance(Duration::from_secs(60));
+    assert_eq!(told_first(&fixture).await, [("revoked".to_owned(), 2)]);
+}
+
+#[tokio::test]
 async fn o13_a_proxy_that_is_slow_misses_no_hold_in_force() {
     let fixture = Fixture::new().await;
     let mut proxy = Box::pin(fixture.publisher.updates(0));

@@ -216,7 +216,8 @@ pub trait Store: Send + Sync + 'static {
         instead_of: Option<&Intent>,
     ) -> Result<(), StoreError>;
     /// Gives the right back, if it is still this one: the provider has certainly not acted on it.
-    async fn clear_intent(&self, id: &str, generation: Generation, intent: &Intent) -> Result<(), StoreError>;
+    /// Answers whether it was.
+    async fn clear_intent(&self, id: &str, generation: Generation, intent: &Intent) -> Result<bool, StoreError>;
     /// Every live grant with an intent whose deadline is before `before`, or whose owner is any start of `broker`, in
     /// order of id.
     async fn dangling_intents(&self, before: UnixTime, broker: &str) -> Result<Vec<StoredGrant>, StoreError>;

@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use e2e::{Auth, Browser, Connection, OAuth, Provider, Server, ServerBuilder, World, run};
+use e2e::{Auth, Browser, Connection, OAuth, Provider, Server, World, run};
 use futures::{StreamExt, stream};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Whose each access token is that a provider ever issued.
 fn holders(provider: &Provider) -> BTreeMap<String, String> {
@@ -21,16 +21,7 @@ async fn servers(world: &World) -> (Arc<Provider>, Vec<Server>) {
     let provider = Arc::new(Provider::start().await);
     // Renewed some times while it lasts.
     provider.access_token_life(Duration::from_secs(5));
-    let builders = [world.server(), world.server()];
-    let groups = builders.each_ref().map(ServerBuilder::group_name);
-    let owners = groups.each_ref().map(String::as_str);
-    let secret = world.broker.share_secret(&groups[0], "shared", &provider.client_secret, &owners).await;
-    let mut servers = Vec::new();
-    for builder in builders {
-        let secret = secret.clone();
-        let shared = move |integration: &mut Value| integration["auth_data"]["client_secret"] = secret.into();
-        servers.push(builder.auth(Auth::authorization_code(&provider)).manifest(shared).register().await);
-    }
+    let servers = world.two_servers_at(&provider).await;
     (provider, servers)
 }
 

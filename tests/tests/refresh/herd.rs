@@ -70,7 +70,8 @@ fn l1_two_servers_of_one_provider_client_share_one_strict_grant() {
         let world = World::build().concurrency(2).start().await;
         let provider = Arc::new(Provider::start().await);
         provider.rotation(Rotation::FamilyRevoke);
-        let servers = [guarded(&world, &provider, "custom").await, guarded(&world, &provider, "custom").await];
+        let servers = world.two_servers_at(&provider).await;
+        servers.iter().for_each(|server| server.upstream.guarded_by(&provider));
         consents(&world, &provider, &servers[0], BRIEF).await;
         expired(&provider).await;
         let calls = (0..CALLERS).map(|caller| {

@@ -36,7 +36,7 @@ pub(super) async fn are_read_as_written_and_given_back(store: &dyn Store) {
     store.take_intent("g", ONE, &intent("a/1", 1), None).await.unwrap();
     assert_eq!(read(store, "g").await.intent, Some(intent("a/1", 1)));
     refused(store.take_intent("g", ONE, &intent("b/1", 1), None).await);
-    store.clear_intent("g", ONE, &intent("a/1", 1)).await.unwrap();
+    assert!(store.clear_intent("g", ONE, &intent("a/1", 1)).await.unwrap());
     assert_eq!(read(store, "g").await.intent, None);
     store.take_intent("g", ONE, &intent("b/1", 1), None).await.unwrap();
 }
@@ -66,7 +66,7 @@ pub(super) async fn gives_back_no_other_than_the_one_named(store: &dyn Store) {
     live(store, "g").await;
     store.take_intent("g", ONE, &intent("a/1", 1), None).await.unwrap();
     for (generation, wrong) in [(1, intent("b/1", 1)), (1, intent("a/1", 2)), (2, intent("a/1", 1))] {
-        store.clear_intent("g", Generation(generation), &wrong).await.unwrap();
+        assert!(!store.clear_intent("g", Generation(generation), &wrong).await.unwrap());
         assert_eq!(read(store, "g").await.intent, Some(intent("a/1", 1)));
     }
 }

@@ -121,8 +121,8 @@ pub(super) async fn clear_intent(
     id: &str,
     generation: Generation,
     intent: &Intent,
-) -> Result<(), StoreError> {
-    sqlx::query(
+) -> Result<bool, StoreError> {
+    let cleared = sqlx::query(
         "UPDATE grants SET intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
          WHERE id = ? AND generation = ? AND intent_owner = ? AND intent_attempt = ? AND intent_started_at = ?",
     )
@@ -133,7 +133,7 @@ pub(super) async fn clear_intent(
     .bind(signed(intent.started_at.0))
     .execute(db)
     .await?;
-    Ok(())
+    Ok(cleared.rows_affected() == 1)
 }
 
 pub(super) async fn keep_spare(

@@ -195,10 +195,11 @@ impl Store for SqliteStore {
         Ok(tx.commit().await?)
     }
 
-    async fn clear_intent(&self, id: &str, generation: Generation, intent: &Intent) -> Result<(), StoreError> {
+    async fn clear_intent(&self, id: &str, generation: Generation, intent: &Intent) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
-        grants::clear_intent(&mut tx, id, generation, intent).await?;
-        Ok(tx.commit().await?)
+        let was = grants::clear_intent(&mut tx, id, generation, intent).await?;
+        tx.commit().await?;
+        Ok(was)
     }
 
     async fn dangling_intents(&self, before: UnixTime, broker: &str) -> Result<Vec<StoredGrant>, StoreError> {
