@@ -107,10 +107,19 @@ pub fn main() -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
 
     #[test]
     fn the_tree_of_arguments_holds_together() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_token_whose_id_begins_with_a_hyphen_can_be_revoked() {
+        for arguments in [["token", "revoke", "-7wEBAgMEBQYHCAkKCw", "--json"], ["--json", "token", "revoke", "--EBAg"]]
+        {
+            let parsed = super::Cli::try_parse_from(["sallyport"].into_iter().chain(arguments));
+            assert!(parsed.is_ok_and(|parsed| parsed.global.json), "{arguments:?}");
+        }
     }
 }

@@ -40,6 +40,8 @@ pub(super) enum Command {
     #[command(after_help = "Example:\n  sallyport token revoke 3q2-7wEBAgMEBQYHCAkKCw")]
     Revoke {
         /// Its id, as `issue` and `list` tell it.
+        // One of 64 ids begins with a hyphen.
+        #[arg(allow_hyphen_values = true)]
         id: String,
     },
 }
