@@ -130,7 +130,7 @@ impl Grants {
     async fn end(&self, mut grant: StoredGrant, ending: Ending) -> Result<StoredGrant, StoreError> {
         let standing = Standing::Revoked(ending.code().to_owned());
         for _ in 0..RETRIES {
-            match self.0.store.end_grant(&grant.id, grant.generation, &standing).await {
+            match self.0.store.end_grant(&grant.id, grant.generation, &standing, self.0.clock.now()).await {
                 Ok(()) => return Ok(grant),
                 Err(StoreError::Conflict) => {
                     grant = self.0.store.grant_by_id(&grant.id).await?.ok_or(StoreError::Conflict)?;

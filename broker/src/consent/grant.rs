@@ -157,6 +157,8 @@ impl Inner {
             auth_revisions: auth_revisions(granted, live),
             account: granted.account.clone(),
             consented_at: Some(granted.issued_at),
+            // They may be of another account, where the provider names none: no proxy goes on with them.
+            invalidates: Some(self.clock.now()),
             id,
         };
         *tried = Some(record.material.clone());

@@ -150,7 +150,7 @@ impl Refresh {
     /// Ends the grant, if it is still the one that was read.
     pub(super) async fn end(&self, stored: &StoredGrant, reason: ConsentReason) -> Result<Turn, RefreshError> {
         let inner = &self.inner;
-        match inner.store.end_grant(&stored.id, stored.generation, &reason.as_standing()).await {
+        match inner.store.end_grant(&stored.id, stored.generation, &reason.as_standing(), inner.clock.now()).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => return Ok(Turn::Again),
             Err(error) => return Err(RefreshError::store(error)),

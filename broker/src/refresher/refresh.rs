@@ -228,6 +228,7 @@ impl Refresh {
             auth_revisions: stored.auth_revisions,
             account: stored.account,
             consented_at: stored.consented_at,
+            invalidates: self.client.profile.refresh_kills_access_token.then(|| self.inner.clock.now()),
         };
         let token = OpenedToken::of_commit(token.access_token, &record);
         (record, token)

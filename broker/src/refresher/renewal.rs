@@ -86,6 +86,7 @@ pub(super) async fn renew(
         auth_revisions: Vec::new(),
         account: None,
         consented_at: None,
+        invalidates: None,
     };
     let token = match inner.commit(&record).await.map_err(RefreshError::store)? {
         Committed::Ours => Arc::new(OpenedToken::of_commit(token.access_token, &record)),

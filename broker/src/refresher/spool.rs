@@ -48,6 +48,8 @@ struct Entry {
     auth_revisions: Vec<String>,
     account: Option<String>,
     consented_at: Option<UnixTime>,
+    #[serde(default)]
+    invalidates: Option<UnixTime>,
 }
 
 impl Spool {
@@ -178,7 +180,7 @@ fn write(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 
 impl Entry {
     fn of_commit(commit: &GrantCommit) -> Vec<u8> {
-        let GrantCommit { id, key, generation, material, scopes, auth_revisions, account, consented_at } =
+        let GrantCommit { id, key, generation, material, scopes, auth_revisions, account, consented_at, invalidates } =
             commit.clone();
         let entry = Self {
             id,
@@ -194,6 +196,7 @@ impl Entry {
             auth_revisions,
             account,
             consented_at,
+            invalidates,
         };
         serde_json::to_vec(&entry).expect("text and numbers are JSON")
     }
@@ -219,6 +222,7 @@ impl Entry {
             auth_revisions: self.auth_revisions,
             account: self.account,
             consented_at: self.consented_at,
+            invalidates: self.invalidates,
         })
     }
 }

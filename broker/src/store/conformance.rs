@@ -6,6 +6,7 @@ mod audit;
 mod consents;
 mod grants;
 mod intents;
+mod invalidations;
 mod keys;
 mod manifests;
 mod principals;
@@ -120,6 +121,20 @@ macro_rules! suite {
                     i5_a_grant_is_ended_or_renewed_and_never_both,
                 ]
             }
+            cases! { $open, invalidations,
+                one: [
+                    an_end_is_one_and_says_of_what,
+                    an_end_that_was_refused_is_none,
+                    a_commit_is_one_only_where_it_says_so,
+                    of_each_grant_the_latest_is_read,
+                    are_read_page_by_page,
+                    the_old_are_dropped_and_numbers_go_on,
+                ]
+                two: [
+                    one_brokers_is_read_by_the_other,
+                    i11_none_is_missed_by_who_reads_while_others_end,
+                ]
+            }
             cases! { $open, consents,
                 one: [
                     are_read_as_written,
@@ -129,6 +144,7 @@ macro_rules! suite {
                     o1_a_new_attempt_destroys_the_one_before,
                     o6_an_end_destroys_every_secret_and_stays,
                     o12_held_tokens_wait_for_the_end_and_for_nothing_else,
+                    those_that_expired_while_they_held_tokens_are_found,
                     only_what_expired_is_dropped,
                 ]
                 two: [

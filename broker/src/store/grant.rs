@@ -79,6 +79,22 @@ pub struct Spare {
     pub refresh_token: Sealed,
 }
 
+/// Generations of a grant that nobody uses any more, here or at a proxy: they were ended, or something took their place
+/// beside which they must not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invalidation {
+    /// Counts them all, from 1, in the order in which they were committed.
+    pub number: u64,
+    /// Id of the grant.
+    pub grant: String,
+    /// What the grant is for.
+    pub key: GrantKey,
+    /// This one and all before it.
+    pub generation: Generation,
+    /// When, by the clock of the broker that did it.
+    pub at: UnixTime,
+}
+
 /// The next generation of a grant.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GrantCommit {
@@ -98,4 +114,6 @@ pub struct GrantCommit {
     pub account: Option<String>,
     /// As in [`StoredGrant`].
     pub consented_at: Option<UnixTime>,
+    /// When it invalidated the generations before it, if it does; else they serve until they expire.
+    pub invalidates: Option<UnixTime>,
 }

@@ -16,7 +16,7 @@ use crate::clock::UnixTime;
 use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, PrincipalKind};
 
 pub use consent::{ConsentAttempt, SignInKind, StoredConsent, StoredSession, StoredSignIn};
-pub use grant::{GrantCommit, Intent, Material, Spare, Standing, StoredGrant};
+pub use grant::{GrantCommit, Intent, Invalidation, Material, Spare, Standing, StoredGrant};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -225,10 +225,19 @@ pub trait Store: Send + Sync + 'static {
     async fn keep_spare(&self, id: &str, generation: Generation, spare: &Sealed) -> Result<(), StoreError>;
     /// Drops the spare of this generation, which was tried.
     async fn drop_spare(&self, id: &str, generation: Generation) -> Result<(), StoreError>;
-    /// Ends a grant at exactly this generation and destroys its material, intent and spare; its row stays, so that its
-    /// generations never begin again. `Conflict` if it is another generation by now (I5), or if it has ended: only a
-    /// revocation overrules another end.
-    async fn end_grant(&self, id: &str, generation: Generation, standing: &Standing) -> Result<(), StoreError>;
+    /// Ends a grant at exactly this generation, which it invalidates, and destroys its material, intent and spare; its row
+    /// stays, so that its generations never begin again. `Conflict` if it is another generation by now (I5), or if it has
+    /// ended: only a revocation overrules another end.
+    async fn end_grant(
+        &self,
+        id: &str,
+        generation: Generation,
+        standing: &Standing,
+        now: UnixTime,
+    ) -> Result<(), StoreError>;
+    /// Invalidations of a later number, in order of it, at most `limit`; of each grant the latest. None becomes visible
+    /// after one of a later number has. Read twice a second, so it must not cost more the more grants there are.
+    async fn invalidations(&self, after: u64, limit: u32) -> Result<Vec<Invalidation>, StoreError>;
 
     /// The unfinished consent of the same holder, provider client, server and extra scopes that has not expired at
     /// `consent.created_at`, or this one, stored now.
@@ -248,6 +257,8 @@ pub trait Store: Send + Sync + 'static {
     /// Says how this attempt ended, and destroys its state, its verifier and what it holds. `Conflict` if it is not the
     /// last attempt or has ended.
     async fn finish_consent(&self, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError>;
+    /// Consents that hold tokens still and expired before `before`, in order of id.
+    async fn abandoned_consents(&self, before: UnixTime) -> Result<Vec<StoredConsent>, StoreError>;
 
     /// Remembers a browser that signed in.
     async fn add_session(&self, session: &StoredSession) -> Result<(), StoreError>;
@@ -264,7 +275,7 @@ pub trait Store: Send + Sync + 'static {
     async fn confirm_sign_in(&self, id: &str, principal: &PrincipalId, code: &[u8; 32]) -> Result<(), StoreError>;
     /// Uses a sign-in up: one caller ever gets `Ok`, all others `Conflict`.
     async fn use_sign_in(&self, id: &str, now: UnixTime) -> Result<(), StoreError>;
-    /// Drops consents, sessions and sign-ins that expired before `before`.
+    /// Drops consents, sessions and sign-ins that expired before `before`, and invalidations of before then.
     async fn drop_expired(&self, before: UnixTime) -> Result<(), StoreError>;
 
     /// Remembers a token that was issued; `Conflict` if its id is taken or its principal is not there.

@@ -73,8 +73,17 @@ impl Office {
         let material = Material { access_token, refresh_token, issued_at, expires_at, refresh_after };
         let (scopes, auth_revisions) = (vec!["read".to_owned()], vec!["r1".to_owned()]);
         let (account, consented_at) = (Some("U1".to_owned()), Some(START));
-        let commit =
-            GrantCommit { id: id.clone(), key, generation, material, scopes, auth_revisions, account, consented_at };
+        let commit = GrantCommit {
+            id: id.clone(),
+            key,
+            generation,
+            material,
+            scopes,
+            auth_revisions,
+            account,
+            consented_at,
+            invalidates: None,
+        };
         store.commit_grant(&commit).await.unwrap();
         store.grant_by_id(&id).await.unwrap().unwrap()
     }

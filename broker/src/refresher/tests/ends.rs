@@ -94,7 +94,7 @@ async fn o13_what_its_holder_ended_while_it_was_refreshed_stays_ended() {
     people.fixture.provider.until_asked(1).await;
     let stored = people.stored().await;
     let revoked = Standing::Revoked("holder".into());
-    people.fixture.store.end_grant(&stored.id, stored.generation, &revoked).await.unwrap();
+    people.fixture.store.end_grant(&stored.id, stored.generation, &revoked, people.fixture.clock.now()).await.unwrap();
     people.fixture.refresher.forget(&stored.key);
     people.fixture.provider.gate.send_replace(true);
     let error = caller.await.unwrap().unwrap_err();

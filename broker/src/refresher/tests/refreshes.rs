@@ -58,7 +58,12 @@ async fn an_ended_grant_says_why() {
         people.agrees(Some("canary-refresh-0")).await;
         people.token(Need::Live).await.unwrap();
         let stored = people.stored().await;
-        people.fixture.store.end_grant(&stored.id, stored.generation, &standing).await.unwrap();
+        people
+            .fixture
+            .store
+            .end_grant(&stored.id, stored.generation, &standing, people.fixture.clock.now())
+            .await
+            .unwrap();
         people.fixture.refresher.forget(&stored.key);
         assert_eq!(people.reason().await, reason);
     }

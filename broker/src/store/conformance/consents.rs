@@ -139,6 +139,25 @@ pub(super) async fn o12_held_tokens_wait_for_the_end_and_for_nothing_else(store:
     assert_eq!(found(store, "c1").await.held, None);
 }
 
+pub(super) async fn those_that_expired_while_they_held_tokens_are_found(store: &dyn Store) {
+    for (id, holds) in [("c1", true), ("c2", false)] {
+        store
+            .ensure_consent(&StoredConsent { server: ServerName(id.into()), ..consent(store, id).await })
+            .await
+            .unwrap();
+        store.begin_consent(id, &attempt(1)).await.unwrap();
+        store.take_code(id, 1).await.unwrap();
+        if holds {
+            store.hold_tokens(id, 1, &sealed("tokens")).await.unwrap();
+        }
+    }
+    assert_eq!(store.abandoned_consents(NOW.after(LIFE)).await.unwrap(), []);
+    let later = NOW.after(LIFE + Duration::from_millis(1));
+    assert_eq!(store.abandoned_consents(later).await.unwrap(), [found(store, "c1").await]);
+    store.finish_consent("c1", 1, "kept").await.unwrap();
+    assert_eq!(store.abandoned_consents(later).await.unwrap(), []);
+}
+
 pub(super) async fn only_what_expired_is_dropped(store: &dyn Store) {
     store.ensure_consent(&consent(store, "c1").await).await.unwrap();
     store.drop_expired(NOW.after(LIFE)).await.unwrap();

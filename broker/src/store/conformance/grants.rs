@@ -26,6 +26,7 @@ pub(super) fn grant(id: &str, key: &GrantKey, generation: u64, token: &str) -> G
         auth_revisions: vec!["r1".to_owned(), "r2".to_owned()],
         account: Some("account".to_owned()),
         consented_at: Some(NOW),
+        invalidates: None,
     }
 }
 

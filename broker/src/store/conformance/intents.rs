@@ -47,7 +47,7 @@ pub(super) async fn refuses_one_for_another_generation_or_an_ended_grant(store: 
         refused(store.take_intent("g", Generation(generation), &intent("a/1", 1), None).await);
     }
     refused(store.take_intent("other", ONE, &intent("a/1", 1), None).await);
-    store.end_grant("g", ONE, &lost("invalid_grant")).await.unwrap();
+    store.end_grant("g", ONE, &lost("invalid_grant"), NOW).await.unwrap();
     refused(store.take_intent("g", ONE, &intent("a/1", 1), None).await);
 }
 
@@ -84,7 +84,7 @@ pub(super) async fn dangle_after_their_deadline_or_when_their_broker_starts_agai
     assert_eq!(ids(NOW, "a%").await, ["g3"]);
     assert!(ids(intent("a/1", 1).deadline, "c").await.is_empty());
     assert_eq!(ids(UnixTime(u64::MAX), "c").await, ["g1", "g2", "g3", "g4"]);
-    store.end_grant("g1", ONE, &lost("invalid_grant")).await.unwrap();
+    store.end_grant("g1", ONE, &lost("invalid_grant"), NOW).await.unwrap();
     assert_eq!(ids(NOW, "a").await, ["g4"]);
 }
 
@@ -103,7 +103,7 @@ pub(super) async fn i5_a_refresh_revives_no_ended_grant(store: &dyn Store) {
     for (id, standing) in [("g1", lost("rejected")), ("g2", Standing::Revoked("holder".to_owned()))] {
         live(store, id).await;
         store.take_intent(id, ONE, &intent("a/1", 1), None).await.unwrap();
-        store.end_grant(id, ONE, &standing).await.unwrap();
+        store.end_grant(id, ONE, &standing, NOW).await.unwrap();
         refused(store.commit_refresh(&grant(id, &key(id, "alice"), 2, "late")).await);
         let after = read(store, id).await;
         assert_eq!((after.generation, after.standing, after.material), (ONE, standing, None));
@@ -112,7 +112,7 @@ pub(super) async fn i5_a_refresh_revives_no_ended_grant(store: &dyn Store) {
 
 pub(super) async fn a_consent_revives_an_ended_grant_at_the_next_generation(store: &dyn Store) {
     live(store, "g").await;
-    store.end_grant("g", ONE, &lost("invalid_grant")).await.unwrap();
+    store.end_grant("g", ONE, &lost("invalid_grant"), NOW).await.unwrap();
     refused(store.commit_grant(&grant("g", &key("g", "alice"), 1, "again")).await);
     store.commit_grant(&grant("g", &key("g", "alice"), 2, "new")).await.unwrap();
     assert_eq!(read(store, "g").await.standing, Standing::Live);
@@ -123,21 +123,21 @@ pub(super) async fn i5_ends_no_other_generation(store: &dyn Store) {
     store.commit_refresh(&grant("g", &key("g", "alice"), 2, "fresh")).await.unwrap();
     let before = read(store, "g").await;
     for generation in [0, 1, 3] {
-        refused(store.end_grant("g", Generation(generation), &lost("invalid_grant")).await);
+        refused(store.end_grant("g", Generation(generation), &lost("invalid_grant"), NOW).await);
     }
-    refused(store.end_grant("g", Generation(2), &Standing::Live).await);
-    refused(store.end_grant("other", ONE, &lost("invalid_grant")).await);
+    refused(store.end_grant("g", Generation(2), &Standing::Live, NOW).await);
+    refused(store.end_grant("other", ONE, &lost("invalid_grant"), NOW).await);
     assert_eq!(read(store, "g").await, before);
 }
 
 pub(super) async fn a_revocation_overrules_every_other_end_and_no_other_end_a_revocation(store: &dyn Store) {
     let revoked = Standing::Revoked("operator".to_owned());
     live(store, "g").await;
-    store.end_grant("g", ONE, &lost("invalid_grant")).await.unwrap();
-    refused(store.end_grant("g", ONE, &lost("rejected")).await);
+    store.end_grant("g", ONE, &lost("invalid_grant"), NOW).await.unwrap();
+    refused(store.end_grant("g", ONE, &lost("rejected"), NOW).await);
     assert_eq!(read(store, "g").await.standing, lost("invalid_grant"));
-    store.end_grant("g", ONE, &revoked).await.unwrap();
-    refused(store.end_grant("g", ONE, &lost("rejected")).await);
+    store.end_grant("g", ONE, &revoked, NOW).await.unwrap();
+    refused(store.end_grant("g", ONE, &lost("rejected"), NOW).await);
     assert_eq!(read(store, "g").await.standing, revoked);
 }
 
@@ -145,7 +145,7 @@ pub(super) async fn an_ended_grant_keeps_its_row_and_no_material(store: &dyn Sto
     live(store, "g").await;
     store.take_intent("g", ONE, &intent("a/1", 1), None).await.unwrap();
     store.keep_spare("g", ONE, &sealed("spare")).await.unwrap();
-    store.end_grant("g", ONE, &lost("invalid_grant")).await.unwrap();
+    store.end_grant("g", ONE, &lost("invalid_grant"), NOW).await.unwrap();
     let after = read(store, "g").await;
     assert_eq!((after.generation, after.standing), (ONE, lost("invalid_grant")));
     assert_eq!((after.material, after.intent, after.spare), (None, None, None));
@@ -195,7 +195,7 @@ pub(super) async fn i5_a_grant_is_ended_or_renewed_and_never_both(first: &dyn St
         live(first, &id).await;
         let fresh = grant(&id, &key(&id, "alice"), 2, "fresh");
         let gone = lost("invalid_grant");
-        let (committed, ended) = tokio::join!(first.commit_refresh(&fresh), second.end_grant(&id, ONE, &gone));
+        let (committed, ended) = tokio::join!(first.commit_refresh(&fresh), second.end_grant(&id, ONE, &gone, NOW));
         let after = read(first, &id).await;
         match (committed, ended) {
             (Ok(()), Err(StoreError::Conflict)) => assert_eq!(after.material, Some(fresh.material)),

@@ -106,6 +106,11 @@ pub(super) async fn finish(db: &mut SqliteConnection, id: &str, attempt: u32, ou
     one(finished.rows_affected())
 }
 
+pub(super) async fn abandoned(db: &mut SqliteConnection, before: UnixTime) -> Result<Vec<StoredConsent>, StoreError> {
+    let sql = "SELECT * FROM consents WHERE held IS NOT NULL AND expires_at < ? ORDER BY id";
+    sqlx::query(sql).bind(signed(before.0)).fetch_all(db).await?.iter().map(read).collect()
+}
+
 pub(super) async fn drop_expired(db: &mut SqliteConnection, before: UnixTime) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM consents WHERE expires_at < ?").bind(signed(before.0)).execute(db).await?;
     Ok(())

@@ -3,7 +3,7 @@
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{one, signed, texts, to_json, unsigned};
+use super::{invalidations, one, signed, texts, to_json, unsigned};
 use crate::clock::UnixTime;
 use crate::keys::SERVICE_HOLDER;
 use crate::model::{Generation, GrantKey, PrincipalId};
@@ -87,7 +87,11 @@ pub(super) async fn commit(db: &mut SqliteConnection, grant: &GrantCommit, from:
         .bind(&grant.key.holder)
         .bind(&grant.id);
     let written = if before == 0 { written } else { written.bind(signed(before)).bind(from == Replacing::Any) };
-    one(written.execute(db).await?.rows_affected())
+    one(written.execute(&mut *db).await?.rows_affected())?;
+    match grant.invalidates {
+        Some(at) if before > 0 => invalidations::add(db, &grant.id, Generation(before), at).await,
+        Some(_) | None => Ok(()),
+    }
 }
 
 pub(super) async fn take_intent(
@@ -167,6 +171,7 @@ pub(super) async fn end(
     id: &str,
     generation: Generation,
     standing: &Standing,
+    now: UnixTime,
 ) -> Result<(), StoreError> {
     let (standing, reason) = match standing {
         // There is no material to give it here.
@@ -185,9 +190,10 @@ pub(super) async fn end(
     .bind(id)
     .bind(signed(generation.0))
     .bind(standing)
-    .execute(db)
+    .execute(&mut *db)
     .await?;
-    one(ended.rows_affected())
+    one(ended.rows_affected())?;
+    invalidations::add(db, id, generation, now).await
 }
 
 fn read(row: &SqliteRow) -> Result<StoredGrant, StoreError> {

@@ -6,6 +6,7 @@
 mod audit;
 mod consents;
 mod grants;
+mod invalidations;
 mod keys;
 mod manifests;
 mod open;
@@ -21,9 +22,9 @@ use sqlx::{Sqlite, SqlitePool, Transaction};
 pub use open::OpenError;
 
 use super::{
-    AuditEntry, ConsentAttempt, GrantCommit, Intent, Recorded, ReportNumber, Sealed, Standing, Store, StoreError,
-    StoredAudit, StoredConsent, StoredGrant, StoredKey, StoredManifest, StoredSecret, StoredSession, StoredSignIn,
-    StoredToken,
+    AuditEntry, ConsentAttempt, GrantCommit, Intent, Invalidation, Recorded, ReportNumber, Sealed, Standing, Store,
+    StoreError, StoredAudit, StoredConsent, StoredGrant, StoredKey, StoredManifest, StoredSecret, StoredSession,
+    StoredSignIn, StoredToken,
 };
 use crate::clock::UnixTime;
 use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, PrincipalKind};
@@ -218,10 +219,20 @@ impl Store for SqliteStore {
         Ok(tx.commit().await?)
     }
 
-    async fn end_grant(&self, id: &str, generation: Generation, standing: &Standing) -> Result<(), StoreError> {
+    async fn end_grant(
+        &self,
+        id: &str,
+        generation: Generation,
+        standing: &Standing,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
-        grants::end(&mut tx, id, generation, standing).await?;
+        grants::end(&mut tx, id, generation, standing, now).await?;
         Ok(tx.commit().await?)
+    }
+
+    async fn invalidations(&self, after: u64, limit: u32) -> Result<Vec<Invalidation>, StoreError> {
+        invalidations::after(&mut *self.readers.acquire().await?, after, limit).await
     }
 
     async fn ensure_consent(&self, consent: &StoredConsent) -> Result<StoredConsent, StoreError> {
@@ -265,6 +276,10 @@ impl Store for SqliteStore {
         Ok(tx.commit().await?)
     }
 
+    async fn abandoned_consents(&self, before: UnixTime) -> Result<Vec<StoredConsent>, StoreError> {
+        consents::abandoned(&mut *self.readers.acquire().await?, before).await
+    }
+
     async fn add_session(&self, session: &StoredSession) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         sign_ins::add_session(&mut tx, session).await?;
@@ -306,6 +321,7 @@ impl Store for SqliteStore {
     async fn drop_expired(&self, before: UnixTime) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         consents::drop_expired(&mut tx, before).await?;
+        invalidations::drop_old(&mut tx, before).await?;
         sign_ins::drop_expired(&mut tx, before).await?;
         Ok(tx.commit().await?)
     }

@@ -1,0 +1,55 @@
+//! Generations of grants that nobody uses any more, in the order in which that was committed.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Row, SqliteConnection};
+
+use super::{signed, unsigned};
+use crate::clock::UnixTime;
+use crate::model::{Generation, GrantKey};
+use crate::store::{Invalidation, StoreError};
+
+/// For a transaction that has changed the grant: it takes the next number, and keeps others from theirs until it ends.
+pub(super) async fn add(
+    db: &mut SqliteConnection,
+    grant: &str,
+    generation: Generation,
+    at: UnixTime,
+) -> Result<(), StoreError> {
+    sqlx::query("UPDATE invalidation_count SET last = last + 1 WHERE id = 1").execute(&mut *db).await?;
+    sqlx::query(
+        "INSERT INTO invalidations (grant_id, number, provider_client, holder, generation, at)
+         SELECT g.id, c.last, g.provider_client, g.holder, ?, ? FROM grants g, invalidation_count c
+         WHERE g.id = ? AND c.id = 1
+         ON CONFLICT (grant_id) DO UPDATE
+            SET number = excluded.number, generation = excluded.generation, at = excluded.at",
+    )
+    .bind(signed(generation.0))
+    .bind(signed(at.0))
+    .bind(grant)
+    .execute(db)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn after(db: &mut SqliteConnection, number: u64, limit: u32) -> Result<Vec<Invalidation>, StoreError> {
+    let sql = "SELECT * FROM invalidations WHERE number > ? ORDER BY number LIMIT ?";
+    let rows = sqlx::query(sql).bind(signed(number)).bind(i64::from(limit)).fetch_all(db).await?;
+    rows.iter().map(read).collect()
+}
+
+pub(super) async fn drop_old(db: &mut SqliteConnection, before: UnixTime) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM invalidations WHERE at < ?").bind(signed(before.0)).execute(db).await?;
+    Ok(())
+}
+
+fn read(row: &SqliteRow) -> Result<Invalidation, StoreError> {
+    let grant: String = row.try_get("grant_id")?;
+    let number = |column| unsigned(row.try_get(column)?, "invalidations", &grant);
+    Ok(Invalidation {
+        number: number("number")?,
+        key: GrantKey { provider_client: row.try_get("provider_client")?, holder: row.try_get("holder")? },
+        generation: Generation(number("generation")?),
+        at: UnixTime(number("at")?),
+        grant,
+    })
+}
