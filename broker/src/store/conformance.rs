@@ -113,6 +113,10 @@ macro_rules! suite {
                     i5_ends_no_other_generation,
                     a_revocation_overrules_every_other_end_and_no_other_end_a_revocation,
                     an_ended_grant_keeps_its_row_and_no_material,
+                    i5_an_access_token_outlives_the_refreshes_of_its_grant,
+                    refuses_to_end_refreshes_of_another_generation_or_twice,
+                    every_end_destroys_what_is_left,
+                    i5_an_answer_that_was_believed_lost_revives_what_is_left,
                     keeps_the_first_spare_until_it_was_tried,
                 ]
                 two: [

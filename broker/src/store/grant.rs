@@ -15,7 +15,7 @@ pub struct StoredGrant {
     pub generation: Generation,
     /// Whether it can be served.
     pub standing: Standing,
-    /// The tokens; there if and only if it is [`Standing::Live`].
+    /// The tokens; there if it is [`Standing::Live`], and after its refreshes have ended: then without a refresh token.
     pub material: Option<Material>,
     /// What was agreed to, sorted; empty for client credentials.
     pub scopes: Vec<String>,
@@ -36,7 +36,7 @@ pub struct StoredGrant {
 pub enum Standing {
     /// It has tokens.
     Live,
-    /// The provider ended it; the reason is a code.
+    /// Its holder must agree anew; the reason is a code. It may have an access token still, which serves until it expires.
     NeedsConsent(String),
     /// Its holder or an operator ended it; the reason is a code.
     Revoked(String),

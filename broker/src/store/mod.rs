@@ -203,8 +203,9 @@ pub trait Store: Send + Sync + 'static {
     /// compare-and-swap, whatever its standing; its intent and its spare are gone then. `Conflict` otherwise: the loser
     /// re-reads, and deletes nothing (I5).
     async fn commit_grant(&self, grant: &GrantCommit) -> Result<(), StoreError>;
-    /// As [`Store::commit_grant`], for what a refresh gave: `Conflict` also if the grant is not live any more. What was
-    /// ended while the provider was asked stays ended.
+    /// As [`Store::commit_grant`], for what a refresh gave: `Conflict` also if the grant has ended. What was ended while
+    /// the provider was asked stays ended; where only its refreshes were ([`Store::end_refreshes`]), the answer that was
+    /// believed lost has come after all.
     async fn commit_refresh(&self, grant: &GrantCommit) -> Result<(), StoreError>;
     /// Takes the right to refresh a live grant at this generation. `Conflict` unless the intent there is exactly
     /// `instead_of`: none, or one whose deadline has passed or whose owner is dead.
@@ -225,6 +226,9 @@ pub trait Store: Send + Sync + 'static {
     async fn keep_spare(&self, id: &str, generation: Generation, spare: &Sealed) -> Result<(), StoreError>;
     /// Drops the spare of this generation, which was tried.
     async fn drop_spare(&self, id: &str, generation: Generation) -> Result<(), StoreError>;
+    /// Ends the refreshes of a live grant at exactly this generation: its holder must agree anew, for this reason. Its
+    /// access token stays; refresh token, intent and spare are destroyed. `Conflict` otherwise.
+    async fn end_refreshes(&self, id: &str, generation: Generation, reason: &str) -> Result<(), StoreError>;
     /// Ends a grant at exactly this generation, which it invalidates, and destroys its material, intent and spare; its row
     /// stays, so that its generations never begin again. `Conflict` if it is another generation by now (I5), or if it has
     /// ended: only a revocation overrules another end.

@@ -6,7 +6,7 @@ use super::grants::{grant, key};
 use super::{NOW, sealed};
 use crate::clock::UnixTime;
 use crate::model::Generation;
-use crate::store::{Intent, Spare, Standing, Store, StoreError, StoredGrant};
+use crate::store::{Intent, Material, Spare, Standing, Store, StoreError, StoredGrant};
 
 const ONE: Generation = Generation(1);
 
@@ -151,6 +151,58 @@ pub(super) async fn an_ended_grant_keeps_its_row_and_no_material(store: &dyn Sto
     assert_eq!((after.material, after.intent, after.spare), (None, None, None));
     store.keep_spare("g", ONE, &sealed("late")).await.unwrap();
     assert_eq!(read(store, "g").await.spare, None);
+}
+
+pub(super) async fn i5_an_access_token_outlives_the_refreshes_of_its_grant(store: &dyn Store) {
+    live(store, "g").await;
+    store.take_intent("g", ONE, &intent("a/1", 2), None).await.unwrap();
+    store.keep_spare("g", ONE, &sealed("spare")).await.unwrap();
+    let before = read(store, "g").await.material.unwrap();
+    store.end_refreshes("g", ONE, "invalid_grant").await.unwrap();
+    refused(store.take_intent("g", ONE, &intent("a/1", 3), None).await);
+    store.keep_spare("g", ONE, &sealed("late")).await.unwrap();
+    let after = read(store, "g").await;
+    assert_eq!((after.generation, after.standing), (ONE, lost("invalid_grant")));
+    assert_eq!((after.intent, after.spare), (None, None));
+    assert_eq!(after.material, Some(Material { refresh_token: None, ..before }));
+    assert!(store.dangling_intents(UnixTime(u64::MAX), "a").await.unwrap().is_empty());
+}
+
+pub(super) async fn refuses_to_end_refreshes_of_another_generation_or_twice(store: &dyn Store) {
+    live(store, "g").await;
+    let before = read(store, "g").await;
+    for generation in [0, 2, u64::MAX] {
+        refused(store.end_refreshes("g", Generation(generation), "invalid_grant").await);
+    }
+    refused(store.end_refreshes("other", ONE, "invalid_grant").await);
+    refused(store.end_refreshes("g", ONE, "").await);
+    assert_eq!(read(store, "g").await, before);
+    store.end_refreshes("g", ONE, "invalid_grant").await.unwrap();
+    refused(store.end_refreshes("g", ONE, "lost").await);
+    store.end_grant("g", ONE, &lost("invalid_grant"), NOW).await.unwrap();
+    refused(store.end_refreshes("g", ONE, "lost").await);
+    assert_eq!(read(store, "g").await.standing, lost("invalid_grant"));
+}
+
+pub(super) async fn every_end_destroys_what_is_left(store: &dyn Store) {
+    for standing in [lost("invalid_grant"), Standing::Revoked("operator".to_owned())] {
+        let id = format!("{standing:?}");
+        live(store, &id).await;
+        store.end_refreshes(&id, ONE, "invalid_grant").await.unwrap();
+        store.end_grant(&id, ONE, &standing, NOW).await.unwrap();
+        let after = read(store, &id).await;
+        assert_eq!((after.standing, after.material), (standing, None));
+        refused(store.commit_refresh(&grant(&id, &key(&id, "alice"), 2, "late")).await);
+    }
+}
+
+pub(super) async fn i5_an_answer_that_was_believed_lost_revives_what_is_left(store: &dyn Store) {
+    live(store, "g").await;
+    store.end_refreshes("g", ONE, "invalid_grant").await.unwrap();
+    let late = grant("g", &key("g", "alice"), 2, "late");
+    store.commit_refresh(&late).await.unwrap();
+    let after = read(store, "g").await;
+    assert_eq!((after.standing, after.material), (Standing::Live, Some(late.material)));
 }
 
 pub(super) async fn keeps_the_first_spare_until_it_was_tried(store: &dyn Store) {

@@ -1,4 +1,6 @@
 //! Grants: stored by compare-and-swap on the generation (I5).
+//!
+//! A row is `live` as long as it has an access token. One with a reason then is a grant whose refreshes have ended.
 
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
@@ -103,7 +105,7 @@ pub(super) async fn take_intent(
 ) -> Result<(), StoreError> {
     let taken = sqlx::query(
         "UPDATE grants SET intent_owner = ?, intent_attempt = ?, intent_started_at = ?, intent_deadline = ?
-         WHERE id = ? AND generation = ? AND standing = 'live'
+         WHERE id = ? AND generation = ? AND standing = 'live' AND reason = ''
            AND intent_owner IS ? AND (intent_owner IS NULL OR (intent_attempt = ? AND intent_started_at = ?))",
     )
     .bind(&intent.owner)
@@ -147,7 +149,8 @@ pub(super) async fn keep_spare(
     spare: &Sealed,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE grants SET spare = ?, spare_generation = ? WHERE id = ? AND standing = 'live' AND spare IS NULL",
+        "UPDATE grants SET spare = ?, spare_generation = ?
+         WHERE id = ? AND standing = 'live' AND reason = '' AND spare IS NULL",
     )
     .bind(&spare.0)
     .bind(signed(generation.0))
@@ -164,6 +167,26 @@ pub(super) async fn drop_spare(db: &mut SqliteConnection, id: &str, generation: 
         .execute(db)
         .await?;
     Ok(())
+}
+
+pub(super) async fn end_refreshes(
+    db: &mut SqliteConnection,
+    id: &str,
+    generation: Generation,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let ended = sqlx::query(
+        "UPDATE grants SET reason = ?, refresh_token = NULL, spare = NULL, spare_generation = NULL,
+                intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
+         WHERE id = ? AND generation = ? AND standing = 'live' AND reason = '' AND ? <> ''",
+    )
+    .bind(reason)
+    .bind(id)
+    .bind(signed(generation.0))
+    .bind(reason)
+    .execute(db)
+    .await?;
+    one(ended.rows_affected())
 }
 
 pub(super) async fn end(
@@ -206,7 +229,8 @@ fn read(row: &SqliteRow) -> Result<StoredGrant, StoreError> {
     };
     let reason: String = row.try_get("reason")?;
     let standing = match row.try_get::<&str, _>("standing")? {
-        "live" => Standing::Live,
+        "live" if reason.is_empty() => Standing::Live,
+        "live" => Standing::NeedsConsent(reason),
         "needs_consent" => Standing::NeedsConsent(reason),
         "revoked" => Standing::Revoked(reason),
         _ => return Err(corrupt("its standing is unknown")),

@@ -219,6 +219,12 @@ impl Store for SqliteStore {
         Ok(tx.commit().await?)
     }
 
+    async fn end_refreshes(&self, id: &str, generation: Generation, reason: &str) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        grants::end_refreshes(&mut tx, id, generation, reason).await?;
+        Ok(tx.commit().await?)
+    }
+
     async fn end_grant(
         &self,
         id: &str,
