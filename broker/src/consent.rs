@@ -62,6 +62,8 @@ pub struct Parts {
     pub grants: Grants,
     /// Origin of the gateway, without a trailing slash.
     pub public_url: String,
+    /// How long the store may take to come back before tokens, which are in memory only, are given back.
+    pub commit_limit: Duration,
 }
 
 /// The use cases. Cheap to clone.
@@ -79,6 +81,7 @@ struct Inner {
     servers: watch::Receiver<Arc<Servers>>,
     grants: Grants,
     public_url: String,
+    commit_limit: Duration,
     flights: Flights<Result<(), Refused>>,
 }
 
@@ -118,7 +121,8 @@ pub struct Visit<'a> {
 impl Consents {
     /// Over its parts.
     pub fn new(parts: Parts) -> Self {
-        let Parts { tenant, store, vault, endpoint, secrets, audit, clock, servers, grants, public_url } = parts;
+        let Parts { tenant, store, vault, endpoint, secrets, audit, clock, servers, grants, public_url, commit_limit } =
+            parts;
         let flights = Flights::default();
         Self(Arc::new(Inner {
             tenant,
@@ -131,6 +135,7 @@ impl Consents {
             servers,
             grants,
             public_url,
+            commit_limit,
             flights,
         }))
     }

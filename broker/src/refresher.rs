@@ -4,6 +4,7 @@
 //! who finds none that lives waits, and who would be left with one that the renewal kills. The renewal itself belongs to
 //! nobody: it ends when it ends, and what the provider gave is stored before anybody sees it (I5).
 
+mod alone;
 mod ask;
 mod backoff;
 mod commit;
@@ -141,7 +142,13 @@ impl Refresher {
                     },
                 }
             }
-            (Some(token), Need::LaterThan(_)) => inner.wait(&key, source, token.generation).await,
+            (Some(token), Need::LaterThan(_)) => match inner.wait(&key, source, token.generation).await {
+                Err(error @ RefreshError::NeedsConsent { .. }) => {
+                    inner.end_what_is_left(&key, &source.grant(), token.generation).await?;
+                    Err(error)
+                }
+                other => other,
+            },
             (None, Need::Live | Need::NotDue | Need::LaterThan(_)) => inner.wait(&key, source, Generation(0)).await,
         };
         if let Ok(served) = &result {

@@ -178,6 +178,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         servers: registry.subscribe(),
         grants: grants.clone(),
         public_url: config.public_url.clone(),
+        commit_limit: Limits::default().commit,
     });
     let service = Service::new(service::Parts {
         tenant,

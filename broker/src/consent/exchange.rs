@@ -6,9 +6,10 @@ use std::time::Duration;
 use super::grant::{Granted, Over};
 use super::{Ended, Inner, Refused};
 use crate::audit::{Actor, Call, Event};
+use crate::grants::{Tokens, host};
 use crate::keys;
 use crate::model::{Generation, PrincipalId, ProviderClient};
-use crate::oauth::{Grant, TokenRequest, Verifier, request_token};
+use crate::oauth::{Given, Grant, TokenEndpointError, TokenRequest, Verifier, request_token};
 use crate::refresher::{Pair, Registered};
 use crate::secret::Secret;
 use crate::store::{ConsentAttempt, StoreError, StoredConsent};
@@ -52,31 +53,43 @@ pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<()
     let redirect_uri = inner.redirect_uri(client);
     let request = TokenRequest {
         token_url: &client.token_url,
-        client: registered.client(client),
+        client: registered.client(),
         grant: Grant::AuthorizationCode { code: &code, verifier: &verifier, redirect_uri: &redirect_uri },
         resource: client.resource.as_deref(),
         additional_params: &client.additional_params,
         profile: client.profile,
     };
     metrics::counter!("sallyport_token_requests_total").increment(1);
-    let token = match request_token(&*inner.endpoint, &request, PROVIDER).await {
-        Ok(token) => token,
-        Err(error) => {
-            tracing::warn!(host = client.token_url.host_str(), %error, "a code was not exchanged");
-            inner.finish(consent, attempt.number, Ended::of(&error)).await;
-            let holder = PrincipalId(consent.key.holder.clone());
-            inner.remember(Event::consent_refused(Some(actor), Some(holder), call, error.code())).await;
-            return Ok(());
+    let given = request_token(&*inner.endpoint, &request, PROVIDER).await;
+    let error = match given {
+        Ok(Given::Token(token)) => {
+            let granted = Granted::of(token, client, &attempt.scopes, &attempt.auth_revisions, issued_at);
+            let stored = match inner.commit(&consent.key, &granted, Over::SameAccount, pair).await {
+                Ok(Some(generation)) => {
+                    inner.connected(consent, attempt.number, actor, call, generation, granted.account).await;
+                    return Ok(());
+                }
+                Ok(None) => inner.hold(consent, attempt.number, &granted).await,
+                Err(error) => Err(error),
+            };
+            return match stored {
+                Ok(()) => Ok(()),
+                Err(error) => Err(inner.let_go(consent, client, &registered, granted, actor, call, error).await),
+            };
         }
+        // Nobody can be served with it, and nobody had one that it replaces: it is given back.
+        Ok(Given::RefreshTokenAlone { refresh_token, why }) => {
+            let tokens = Tokens { access_token: None, refresh_token: Some(refresh_token) };
+            inner.grants.revoke_tokens_as(client, &registered, &tokens).await;
+            TokenEndpointError::Malformed(why)
+        }
+        Err(error) => error,
     };
-    let granted = Granted::of(token, client, &attempt.scopes, &attempt.auth_revisions, issued_at);
-    match inner.commit(&consent.key, &granted, Over::SameAccount, pair).await? {
-        Some(generation) => {
-            inner.connected(consent, attempt.number, actor, call, generation, granted.account).await;
-            Ok(())
-        }
-        None => inner.hold(consent, attempt.number, &granted).await,
-    }
+    tracing::warn!(host = client.token_url.host_str(), %error, "a code was not exchanged");
+    inner.finish(consent, attempt.number, Ended::of(&error)).await;
+    let holder = PrincipalId(consent.key.holder.clone());
+    inner.remember(Event::consent_refused(Some(actor), Some(holder), call, error.code())).await;
+    Ok(())
 }
 
 impl Inner {
@@ -97,6 +110,33 @@ impl Inner {
         metrics::counter!("sallyport_consents_total").increment(1);
         let holder = PrincipalId(consent.key.holder.clone());
         self.remember(Event::consent_finished(actor, holder, call, &grant, generation, account)).await;
+    }
+
+    /// Gives tokens back that cannot be stored: nobody here will ever know them again, and whoever agreed must not leave
+    /// them alive without knowing it. If the store took them and only never said so, their first use leads to consent.
+    #[expect(clippy::too_many_arguments, reason = "all that is known of an exchange")]
+    async fn let_go(
+        &self,
+        consent: &StoredConsent,
+        client: &ProviderClient,
+        registered: &Registered,
+        granted: Granted,
+        actor: Actor,
+        call: Call,
+        error: Refused,
+    ) -> Refused {
+        tracing::error!(%error, "tokens of a consent could not be stored");
+        let Granted { access_token, refresh_token, .. } = granted;
+        let tokens = Tokens { access_token: Some(access_token), refresh_token };
+        let at_provider = self.grants.revoke_tokens_as(client, registered, &tokens).await;
+        let holder = PrincipalId(consent.key.holder.clone());
+        self.remember(Event::consent_refused(Some(actor), Some(holder), call, "not_stored")).await;
+        Refused::NotStored {
+            consent: consent.id.clone(),
+            provider: host(client),
+            at_provider,
+            manage_url: client.profile.manage_url,
+        }
     }
 
     /// Says how an attempt ended, unless the person has begun another: what matters is the grant.

@@ -13,8 +13,6 @@ use crate::secret::Secret;
 use crate::store::{GrantCommit, Material, Standing, StoreError, StoredGrant};
 use crate::vault::Place;
 
-/// How long the store may take to come back before the tokens, which are in memory only, are given up.
-const COMMIT: Duration = Duration::from_secs(8);
 const COMMIT_PAUSE: Duration = Duration::from_millis(50);
 
 /// OpenID Connect Core §11: asks for a refresh token, and need not be listed among what was granted.
@@ -92,7 +90,7 @@ impl Inner {
         over: Over,
         pair: Pair,
     ) -> Result<Option<Generation>, Refused> {
-        let deadline = Instant::now() + COMMIT;
+        let deadline = Instant::now() + self.commit_limit;
         let (mut pair, mut tried) = (Some(pair), None);
         loop {
             let error = match self.try_commit(key, granted, over, &mut pair, &mut tried).await {
@@ -100,7 +98,6 @@ impl Inner {
                 Err(error) => error,
             };
             if Instant::now() + COMMIT_PAUSE > deadline {
-                tracing::error!(%error, "tokens of a consent could not be stored, and are lost");
                 return Err(error);
             }
             if !matches!(&error, Refused::Store(store) if matches!(**store, StoreError::Conflict)) {

@@ -161,7 +161,11 @@ impl Inner {
         self.remember(Event::consent_refused(Some(actor), Some(holder), call, "account_kept")).await;
         let Granted { access_token, refresh_token, .. } = granted;
         let client = provider_client(&self.servers(), &consent.key.provider_client);
-        unwanted(self.grants.revoke_tokens(client.as_deref(), &Tokens { access_token, refresh_token }).await);
+        unwanted(
+            self.grants
+                .revoke_tokens(client.as_deref(), &Tokens { access_token: Some(access_token), refresh_token })
+                .await,
+        );
         Ok(())
     }
 }

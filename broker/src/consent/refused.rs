@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::audit::AuditError;
+use crate::grants::AtProvider;
 use crate::oauth::authorize::AuthorizationUrlError;
 use crate::oauth::callback::{CallbackError, Denial};
 use crate::oauth::{Fault, TokenEndpointError};
@@ -57,6 +58,18 @@ pub enum Refused {
     /// Somebody else is exchanging the code, and has not come to an end.
     #[error("the provider has not answered yet")]
     Pending,
+    /// The provider gave tokens, and the store took none of them.
+    #[error("the store did not take what the provider gave")]
+    NotStored {
+        /// The consent, which can be begun again.
+        consent: String,
+        /// Host of the provider.
+        provider: String,
+        /// What became of the tokens there.
+        at_provider: AtProvider,
+        /// Where people can see to it themselves.
+        manage_url: Option<&'static str>,
+    },
     /// A secret of the configuration cannot be read.
     #[error("a secret of the server's configuration cannot be read")]
     Secret(#[source] ResolveError),
@@ -96,6 +109,7 @@ impl Refused {
             Self::Denied { denial, .. } => denial.reason.code(),
             Self::AuthorizationUrl(_) => "authorization_url",
             Self::Pending => "pending",
+            Self::NotStored { .. } => "not_stored",
             Self::Secret(_) => "secret",
             Self::Store(_) => "store",
             Self::Vault(_) => "vault",

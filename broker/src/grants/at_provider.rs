@@ -41,8 +41,8 @@ impl AtProvider {
 
 /// Tokens to be revoked, opened.
 pub struct Tokens {
-    /// The access token.
-    pub access_token: Secret,
+    /// The access token, where the provider gave one.
+    pub access_token: Option<Secret>,
     /// The refresh token, where the provider gave one.
     pub refresh_token: Option<Secret>,
 }
@@ -67,7 +67,7 @@ impl Grants {
             Some(sealed) => Some(vault.open(&Place::refresh_token(&id, grant.generation), sealed).await?),
             None => None,
         };
-        Ok(Tokens { access_token, refresh_token })
+        Ok(Tokens { access_token: Some(access_token), refresh_token })
     }
 
     /// Tells the provider, once.
@@ -81,12 +81,22 @@ impl Grants {
                 return AtProvider::Failed;
             }
         };
+        self.revoke_tokens_as(client, &registered, tokens).await
+    }
+
+    /// Tells the provider, once, as a client whose secrets are open: also while the store, where they are, is down.
+    pub async fn revoke_tokens_as(
+        &self,
+        client: &ProviderClient,
+        registered: &Registered,
+        tokens: &Tokens,
+    ) -> AtProvider {
         let request = RevocationRequest {
             revocation_url: client.revocation_url.as_ref(),
             token_url: &client.token_url,
-            client: registered.client(client),
+            client: registered.client(),
             refresh_token: tokens.refresh_token.as_ref(),
-            access_token: Some(&tokens.access_token),
+            access_token: tokens.access_token.as_ref(),
             profile: client.profile,
         };
         match revoke(&*self.0.endpoint, &request, PROVIDER).await {

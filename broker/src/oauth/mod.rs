@@ -13,4 +13,4 @@ pub mod token_response;
 pub use endpoint::{Answer, Client, NoAnswer, TokenEndpoint};
 pub use pkce::Verifier;
 pub use token_request::{Grant, RESERVED_PARAMS, TokenRequest, request_token};
-pub use token_response::{Fault, RefusalCode, Token, TokenEndpointError};
+pub use token_response::{Fault, Given, RefusalCode, Token, TokenEndpointError};

@@ -7,7 +7,7 @@ use url::Url;
 use super::endpoint::{Client, Form, MAX_ANSWER, NoAnswer, TokenEndpoint};
 use super::pkce::Verifier;
 use super::profile::Profile;
-use super::token_response::{self, Malformed, Token, TokenEndpointError};
+use super::token_response::{self, Given, Malformed, TokenEndpointError};
 use crate::secret::Secret;
 
 /// Parameters that a request sets itself: never taken from `additional_token_params`, where they would replace the
@@ -75,14 +75,18 @@ pub async fn request_token(
     endpoint: &dyn TokenEndpoint,
     request: &TokenRequest<'_>,
     deadline: Duration,
-) -> Result<Token, TokenEndpointError> {
+) -> Result<Given, TokenEndpointError> {
     let (headers, form) = request.signed();
     match endpoint.post_form(request.token_url, headers, form, MAX_ANSWER, deadline).await {
         Ok(answer) => token_response::read(request.profile, &answer),
         Err(NoAnswer::TooLarge) => Err(TokenEndpointError::Malformed(Malformed::TooLarge)),
-        Err(NoAnswer::NotSent(error) | NoAnswer::Failed(error)) => {
+        Err(NoAnswer::NotSent(error)) => {
+            tracing::warn!(host = request.token_url.host_str(), %error, "the token endpoint cannot be reached");
+            Err(TokenEndpointError::NoConnection)
+        }
+        Err(NoAnswer::Failed(error)) => {
             tracing::warn!(host = request.token_url.host_str(), %error, "the token endpoint gives no answer");
-            Err(TokenEndpointError::Transient { retry_after: None })
+            Err(TokenEndpointError::NoAnswer)
         }
     }
 }

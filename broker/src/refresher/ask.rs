@@ -1,25 +1,24 @@
-//! One request to a token endpoint, and what is known of the provider when there is no token.
+//! One request to a token endpoint, and as whom.
 
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use url::Url;
-
 use super::{Inner, ResolveError, ResolveTemplate};
-use crate::model::ProviderClient;
-use crate::oauth::{self, Answer, Client, Grant, NoAnswer, Token, TokenEndpoint, TokenEndpointError, TokenRequest};
+use crate::model::{ClientAuthentication, ClientCredentials, ProviderClient, Template};
+use crate::oauth::{self, Client, Given, Grant, TokenEndpointError, TokenRequest};
 use crate::secret::Secret;
 
 /// What a request came to.
 pub(super) struct Asked {
     /// The provider's answer.
-    pub(super) result: Result<Token, TokenEndpointError>,
-    /// Whether it may have used the refresh token up.
-    pub(super) may_have_acted: bool,
-    /// How long it took.
-    pub(super) took: Duration,
-    /// When its last byte was there.
+    pub(super) result: Result<Given, TokenEndpointError>,
+    /// How long it took, and when its last byte was there.
+    pub(super) took: Took,
+}
+
+/// The time of one request.
+#[derive(Clone, Copy)]
+pub(super) struct Took {
+    pub(super) time: Duration,
     pub(super) answered_at: Instant,
 }
 
@@ -27,22 +26,42 @@ pub(super) struct Asked {
 pub struct Registered {
     id: Secret,
     secret: Option<Secret>,
+    authentication: ClientAuthentication,
 }
 
 impl Registered {
-    /// Opens them.
+    /// Opens those of people's provider.
     pub async fn resolve(secrets: &dyn ResolveTemplate, client: &ProviderClient) -> Result<Self, ResolveError> {
-        let id = secrets.resolve(&client.client_id).await?.value;
-        let secret = match &client.client_secret {
+        let ProviderClient { client_id, client_secret, client_authentication, .. } = client;
+        Self::of(secrets, client_id, client_secret.as_ref(), *client_authentication).await
+    }
+
+    /// Opens those of client credentials.
+    pub(super) async fn of_service(
+        secrets: &dyn ResolveTemplate,
+        client: &ClientCredentials,
+    ) -> Result<Self, ResolveError> {
+        let ClientCredentials { client_id, client_secret, client_authentication, .. } = client;
+        Self::of(secrets, client_id, Some(client_secret), *client_authentication).await
+    }
+
+    async fn of(
+        secrets: &dyn ResolveTemplate,
+        id: &Template,
+        secret: Option<&Template>,
+        authentication: ClientAuthentication,
+    ) -> Result<Self, ResolveError> {
+        let id = secrets.resolve(id).await?.value;
+        let secret = match secret {
             Some(template) => Some(secrets.resolve(template).await?.value),
             None => None,
         };
-        Ok(Self { id, secret })
+        Ok(Self { id, secret, authentication })
     }
 
-    /// As which to ask `client`'s provider.
-    pub fn client<'a>(&'a self, client: &ProviderClient) -> Client<'a> {
-        Client { id: &self.id, secret: self.secret.as_ref(), authentication: client.client_authentication }
+    /// As which to ask.
+    pub fn client(&self) -> Client<'_> {
+        Client { id: &self.id, secret: self.secret.as_ref(), authentication: self.authentication }
     }
 }
 
@@ -51,7 +70,7 @@ impl Inner {
     pub(super) async fn ask(&self, client: &ProviderClient, registered: &Registered, refresh_token: &Secret) -> Asked {
         let request = TokenRequest {
             token_url: &client.token_url,
-            client: registered.client(client),
+            client: registered.client(),
             grant: Grant::RefreshToken { refresh_token, scopes: &[] },
             resource: client.resource.as_deref(),
             additional_params: &client.additional_params,
@@ -59,63 +78,11 @@ impl Inner {
         };
         metrics::counter!("sallyport_token_requests_total").increment(1);
         let started = Instant::now();
-        let wire = Wire { endpoint: Arc::clone(&self.endpoint), seen: Mutex::new(Seen::Nothing) };
-        let result = oauth::request_token(&wire, &request, self.limits.provider).await;
+        let result = oauth::request_token(&*self.endpoint, &request, self.limits.provider).await;
         let answered_at = Instant::now();
-        let took = answered_at.duration_since(started);
+        let time = answered_at.duration_since(started);
         metrics::histogram!("sallyport_token_endpoint_seconds", "profile" => client.profile.name)
-            .record(took.as_secs_f64());
-        let may_have_acted = wire.seen.into_inner().unwrap_or_else(PoisonError::into_inner).may_have_acted(&result);
-        Asked { result, may_have_acted, took, answered_at }
-    }
-}
-
-/// What was seen of an exchange.
-#[derive(Clone, Copy)]
-enum Seen {
-    /// It was sent, or may have been, and no whole answer came.
-    Nothing,
-    /// There was no connection to send it on.
-    NoConnection,
-    /// A whole answer, of this status.
-    Status(u16),
-}
-
-impl Seen {
-    fn may_have_acted(self, result: &Result<Token, TokenEndpointError>) -> bool {
-        match (self, result) {
-            (_, Ok(_)) | (Self::Nothing, Err(_)) => true,
-            (Self::NoConnection, Err(_)) => false,
-            // A success whose words nobody understands.
-            (Self::Status(200..300), Err(TokenEndpointError::Malformed(_))) => true,
-            (Self::Status(_), Err(_)) => false,
-        }
-    }
-}
-
-/// Looks on while a form is posted.
-struct Wire {
-    endpoint: Arc<dyn TokenEndpoint>,
-    seen: Mutex<Seen>,
-}
-
-#[async_trait]
-impl TokenEndpoint for Wire {
-    async fn post_form(
-        &self,
-        url: &Url,
-        headers: Vec<(&'static str, Secret)>,
-        form: Secret,
-        max_answer: usize,
-        deadline: Duration,
-    ) -> Result<Answer, NoAnswer> {
-        let answer = self.endpoint.post_form(url, headers, form, max_answer, deadline).await;
-        let seen = match &answer {
-            Ok(answer) => Seen::Status(answer.status),
-            Err(NoAnswer::NotSent(_)) => Seen::NoConnection,
-            Err(NoAnswer::Failed(_) | NoAnswer::TooLarge) => Seen::Nothing,
-        };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = seen;
-        answer
+            .record(time.as_secs_f64());
+        Asked { result, took: Took { time, answered_at } }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ConsentReason;
-use crate::oauth::RefusalCode;
+use crate::oauth::{RefusalCode, TokenEndpointError};
 use crate::store::StoreError;
 use crate::vault::VaultError;
 
@@ -77,6 +77,19 @@ impl RefreshError {
 
     pub(super) fn vault(error: VaultError) -> Self {
         Self::Vault(Arc::new(error))
+    }
+
+    /// What a provider's failure is to a caller, and how long the provider asked to be left alone.
+    pub(super) fn of_provider(host: String, error: TokenEndpointError) -> (Self, Option<Duration>) {
+        match error {
+            TokenEndpointError::Refused { code } => (Self::Refused { host, code }, None),
+            TokenEndpointError::Transient { retry_after } => {
+                (Self::Provider { host, retry_after: Duration::ZERO }, retry_after)
+            }
+            TokenEndpointError::NoConnection | TokenEndpointError::NoAnswer | TokenEndpointError::Malformed(_) => {
+                (Self::Provider { host, retry_after: Duration::ZERO }, None)
+            }
+        }
     }
 
     pub(super) fn retry_in(self, pause: Duration) -> Self {

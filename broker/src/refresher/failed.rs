@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::refresh::{Ready, Refresh, Turn};
 use super::source::host;
-use super::{ConsentReason, RefreshError};
+use super::{ConsentReason, Inner, RefreshError};
 use crate::audit::Event;
+use crate::keys::Key;
+use crate::model::{Generation, GrantKey};
 use crate::oauth::profile::Rotation;
 use crate::oauth::{RefusalCode, TokenEndpointError};
 use crate::store::{Material, Spare, Standing, StoreError, StoredGrant};
@@ -15,27 +17,23 @@ impl Refresh {
         &self,
         ready: Ready,
         error: TokenEndpointError,
-        may_have_acted: bool,
         took: Duration,
     ) -> Result<Turn, RefreshError> {
+        let may_have_acted = error.may_have_acted();
         tracing::warn!(host = host(&self.client.token_url), grant = ready.id, %error, may_have_acted, "a grant was not refreshed");
         let account = ready.stored.account.as_deref().unwrap_or_default();
         let failed = Event::refresh_failed(&ready.id, ready.stored.generation, account, error.code(), took);
         self.inner.remember(failed).await;
         match error {
             TokenEndpointError::Refused { code: RefusalCode::InvalidGrant } => self.invalid_grant(ready).await,
-            error => Err(self.leave(&ready, error, may_have_acted).await),
+            error => Err(self.leave(&ready, error).await),
         }
     }
 
     /// Leaves the grant as it is, and the provider alone for a while.
-    async fn leave(&self, ready: &Ready, error: TokenEndpointError, may_have_acted: bool) -> RefreshError {
-        let host = host(&self.client.token_url);
-        let (why, retry_after) = match error {
-            TokenEndpointError::Refused { code } => (RefreshError::Refused { host, code }, None),
-            TokenEndpointError::Transient { retry_after } => (unavailable(host), retry_after),
-            TokenEndpointError::Malformed(_) => (unavailable(host), None),
-        };
+    async fn leave(&self, ready: &Ready, error: TokenEndpointError) -> RefreshError {
+        let may_have_acted = error.may_have_acted();
+        let (why, retry_after) = RefreshError::of_provider(host(&self.client.token_url), error);
         self.count(if may_have_acted { "unknown" } else { "failed" });
         let last_attempt_in = match may_have_acted {
             true => self.before_the_last_attempt(ready),
@@ -88,7 +86,7 @@ impl Refresh {
         };
         match spare {
             Some(spare) => self.try_spare(ready, spare).await,
-            None => self.end(&ready.stored, ConsentReason::InvalidGrant).await,
+            None => self.over(&ready).await,
         }
     }
 
@@ -96,7 +94,7 @@ impl Refresh {
     async fn try_spare(&self, ready: Ready, spare: Spare) -> Result<Turn, RefreshError> {
         let inner = &self.inner;
         let opened = inner.open_refresh_token(&ready.id, spare.generation, &spare.refresh_token).await;
-        let Ok(refresh_token) = opened else { return self.end(&ready.stored, ConsentReason::InvalidGrant).await };
+        let Ok(refresh_token) = opened else { return self.over(&ready).await };
         // A second request takes its own time.
         let takes = inner.limits.provider + inner.limits.commit;
         let intent = inner.owner.intent(ready.intent.attempt, inner.clock.now(), takes);
@@ -108,17 +106,15 @@ impl Refresh {
         let ready = Ready { intent, ..ready };
         let asked = inner.ask(&self.client, &ready.registered, &refresh_token).await;
         match asked.result {
-            Ok(token) => self.store(Ready { refresh_token, ..ready }, token, asked.took, asked.answered_at).await,
-            Err(TokenEndpointError::Refused { code: RefusalCode::InvalidGrant }) => {
-                self.end(&ready.stored, ConsentReason::InvalidGrant).await
-            }
+            Ok(given) => self.store(Ready { refresh_token, ..ready }, given, asked.took).await,
+            Err(TokenEndpointError::Refused { code: RefusalCode::InvalidGrant }) => self.over(&ready).await,
             Err(error) => {
-                if asked.may_have_acted {
+                if error.may_have_acted() {
                     // It was tried once, and a second time could be taken for theft.
                     let dropped = inner.store.drop_spare(&ready.id, spare.generation).await;
                     dropped.map_err(RefreshError::store)?;
                 }
-                Err(self.leave(&ready, error, asked.may_have_acted).await)
+                Err(self.leave(&ready, error).await)
             }
         }
     }
@@ -136,21 +132,65 @@ impl Refresh {
         }
     }
 
-    /// The provider may have used the refresh token up and never said so, twice. What is left is the access token, as long
-    /// as it lives.
-    pub(super) async fn spent(&self, stored: &StoredGrant, material: &Material) -> Result<Turn, RefreshError> {
-        let now = self.inner.clock.now();
-        if now < material.expires_at && !self.client.profile.refresh_kills_access_token {
-            let retry_after = material.expires_at.since(now);
-            return Err(RefreshError::Provider { host: host(&self.client.token_url), retry_after });
+    /// To a first request, `invalid_grant` is the provider's word that the grant is over. To a later one, where a refresh
+    /// token is used up, it may say only that the answer to an earlier one, and the next refresh token in it, went astray.
+    async fn over(&self, ready: &Ready) -> Result<Turn, RefreshError> {
+        let may_be_astray = match self.client.profile.rotation {
+            Rotation::NonRotating | Rotation::OldValid => false,
+            Rotation::Grace(_) | Rotation::Strict => ready.intent.attempt > 1,
+        };
+        match may_be_astray {
+            true => self.end_refreshes(&ready.stored, ConsentReason::InvalidGrant).await,
+            false => self.end(&ready.stored, ConsentReason::InvalidGrant).await,
         }
-        self.end(stored, ConsentReason::Lost).await
+    }
+
+    /// Its refreshes have ended already, and somebody wants a later token than what is left.
+    pub(super) async fn nothing_later(
+        &self,
+        stored: &StoredGrant,
+        material: &Material,
+        reason: ConsentReason,
+    ) -> Result<Turn, RefreshError> {
+        // What is open in memory may be from before that: due, so that everybody who uses it would come here.
+        self.inner.forget(&self.key);
+        match self.inner.clock.now() < material.expires_at {
+            true => Err(reason.into()),
+            false => self.end(stored, reason).await,
+        }
+    }
+
+    /// Ends the grant but for its access token, if it lives and no refresh can have killed it: nobody will be asked for
+    /// another, and whoever has this one may use it until it expires.
+    pub(super) async fn end_refreshes(
+        &self,
+        stored: &StoredGrant,
+        reason: ConsentReason,
+    ) -> Result<Turn, RefreshError> {
+        let now = self.inner.clock.now();
+        let lives = stored.material.as_ref().is_some_and(|material| now < material.expires_at);
+        if !lives || self.client.profile.refresh_kills_access_token {
+            return self.end(stored, reason).await;
+        }
+        let ended = self.inner.store.end_refreshes(&stored.id, stored.generation, reason.code()).await;
+        self.ended(ended, stored, reason).await
     }
 
     /// Ends the grant, if it is still the one that was read.
     pub(super) async fn end(&self, stored: &StoredGrant, reason: ConsentReason) -> Result<Turn, RefreshError> {
+        let now = self.inner.clock.now();
+        let ended = self.inner.store.end_grant(&stored.id, stored.generation, &reason.as_standing(), now).await;
+        self.ended(ended, stored, reason).await
+    }
+
+    async fn ended(
+        &self,
+        ended: Result<(), StoreError>,
+        stored: &StoredGrant,
+        reason: ConsentReason,
+    ) -> Result<Turn, RefreshError> {
         let inner = &self.inner;
-        match inner.store.end_grant(&stored.id, stored.generation, &reason.as_standing(), inner.clock.now()).await {
+        match ended {
             Ok(()) => {}
             Err(StoreError::Conflict) => return Ok(Turn::Again),
             Err(error) => return Err(RefreshError::store(error)),
@@ -172,6 +212,22 @@ impl Refresh {
     }
 }
 
-fn unavailable(host: String) -> RefreshError {
-    RefreshError::Provider { host, retry_after: Duration::ZERO }
+impl Inner {
+    /// An upstream has refused what is left of a grant whose refreshes have ended: nobody is served it any more.
+    pub(super) async fn end_what_is_left(
+        &self,
+        key: &Key,
+        grant: &GrantKey,
+        refused: Generation,
+    ) -> Result<(), RefreshError> {
+        let Some(stored) = self.store.grant(grant).await.map_err(RefreshError::store)? else { return Ok(()) };
+        if stored.generation != refused || stored.material.is_none() || stored.standing == Standing::Live {
+            return Ok(());
+        }
+        match self.store.end_grant(&stored.id, refused, &stored.standing, self.clock.now()).await {
+            Ok(()) | Err(StoreError::Conflict) => self.forget(key),
+            Err(error) => return Err(RefreshError::store(error)),
+        }
+        Ok(())
+    }
 }

@@ -1,23 +1,22 @@
 //! One refresh of a person's grant: re-read, data keys, intent, provider, commit, and only then an answer (I5).
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use super::ask::{Asked, Registered};
+use super::ask::{Asked, Registered, Took};
 use super::commit::Committed;
 use super::due::{self, Chance};
 use super::intent::Right;
 use super::renewal::Renewed;
 use super::seal::Pair;
-use super::source::is_live;
+use super::source::has_a_token;
 use super::{ConsentReason, Inner, Moment, OpenedToken, RefreshError};
 use crate::audit::Event;
 use crate::failpoint::{self, Point};
 use crate::keys::{self, Key};
 use crate::model::{Generation, GrantKey, ProviderClient};
-use crate::oauth::Token;
+use crate::oauth::{Given, Token};
 use crate::secret::Secret;
-use crate::store::{GrantCommit, Intent, Material, StoreError, StoredGrant};
+use crate::store::{GrantCommit, Intent, Material, Standing, StoreError, StoredGrant};
 
 /// Turns taken at most: each that comes to nothing is one that somebody else has won.
 const MAX_TURNS: usize = 8;
@@ -73,24 +72,27 @@ impl Refresh {
         let read = inner.moment();
         let stored =
             inner.store.grant(&self.grant).await.map_err(RefreshError::store)?.ok_or(ConsentReason::Missing)?;
-        is_live(&stored)?;
+        has_a_token(&stored)?;
         if stored.generation > beyond
             && let Some(token) = self.servable(&stored, read).await?
         {
             return Ok(Turn::Renewed(Renewed::by_somebody_else(token)));
         }
         let now = inner.clock.now();
+        let material = stored.material.clone().ok_or(ConsentReason::Unreadable)?;
+        if let Standing::NeedsConsent(reason) = &stored.standing {
+            return self.nothing_later(&stored, &material, ConsentReason::of_standing(reason)).await;
+        }
         if let Some(why) = inner.backoffs.now(&self.key, now) {
             return Err(why);
         }
-        let material = stored.material.clone().ok_or(ConsentReason::Unreadable)?;
         if material.refresh_token.is_none() {
             return self.without_refresh_token(&stored, &material).await;
         }
         let attempt = match inner.owner.right(stored.intent.as_ref(), self.client.profile.rotation, now) {
             Right::Free(attempt) => attempt,
             Right::Taken => return self.wait_for_another_broker(&stored).await,
-            Right::Spent => return self.spent(&stored, &material).await,
+            Right::Spent => return self.end_refreshes(&stored, ConsentReason::Lost).await,
         };
         match self.take(stored.clone(), material, attempt, read).await {
             Ok(Some(ready)) => self.ask(ready).await,
@@ -148,43 +150,30 @@ impl Refresh {
             inner.holds.hold(&ready.id, ready.stored.generation, ready.intent.deadline);
         }
         failpoint::reached(Point::BeforeSend);
-        let Asked { result, may_have_acted, took, answered_at } =
-            inner.ask(&self.client, &ready.registered, &ready.refresh_token).await;
+        let Asked { result, took } = inner.ask(&self.client, &ready.registered, &ready.refresh_token).await;
         failpoint::reached(Point::ReplyRead);
         match result {
-            Ok(token) => self.store(ready, token, took, answered_at).await,
-            Err(error) => self.failed(ready, error, may_have_acted, took).await,
+            Ok(given) => self.store(ready, given, took).await,
+            Err(error) => self.failed(ready, error, took.time).await,
         }
     }
 
     /// Stores what the provider gave; only then is it seen by anybody.
-    pub(super) async fn store(
-        &self,
-        ready: Ready,
-        token: Token,
-        took: Duration,
-        answered_at: Instant,
-    ) -> Result<Turn, RefreshError> {
+    pub(super) async fn store(&self, ready: Ready, given: Given, took: Took) -> Result<Turn, RefreshError> {
         let inner = &self.inner;
+        let token = match given {
+            Given::Token(token) => token,
+            Given::RefreshTokenAlone { refresh_token, why } => {
+                return self.store_alone(ready, refresh_token, why, took).await;
+            }
+        };
         let read = ready.read;
         let (record, token) = self.next_generation(ready, token);
         failpoint::reached(Point::BeforeCommit);
-        match inner.commit(&record).await {
-            Ok(Committed::Ours) => {}
-            Ok(Committed::Theirs(winner)) => {
-                if let Err(error) = inner.lose(&record, &winner).await {
-                    inner.spool.put(record).await;
-                    return Err(error);
-                }
-                return Ok(Turn::Again);
-            }
-            Err(error) => {
-                tracing::error!(grant = record.id, %error, "a renewed token goes to the spool: the store is not available");
-                inner.spool.put(record).await;
-                return Err(RefreshError::store(error));
-            }
+        match self.persist(&record, took).await? {
+            Committed::Ours => {}
+            Committed::Theirs(_) => return Ok(Turn::Again),
         }
-        metrics::histogram!("sallyport_refresh_commit_seconds").record(answered_at.elapsed().as_secs_f64());
         failpoint::reached(Point::AfterCommit);
         inner.backoffs.succeeded(&self.key);
         let token = Arc::new(token);
@@ -192,14 +181,34 @@ impl Refresh {
         self.count("done");
         metrics::counter!("sallyport_tokens_renewed_total").increment(1);
         let account = token.account.as_deref().unwrap_or_default();
-        inner.remember(Event::refresh_done(&token.grant, token.generation, account, took)).await;
+        inner.remember(Event::refresh_done(&token.grant, token.generation, account, took.time)).await;
         failpoint::reached(Point::BeforeRelease);
-        Ok(Turn::Renewed(Renewed { token, at_token_endpoint: took }))
+        Ok(Turn::Renewed(Renewed { token, at_token_endpoint: took.time }))
+    }
+
+    /// Commits, or leaves it to the spool. Of a commit that lost, the refresh token is kept beside the winner's.
+    pub(super) async fn persist(&self, record: &GrantCommit, took: Took) -> Result<Committed, RefreshError> {
+        let inner = &self.inner;
+        let error = match inner.commit(record).await {
+            Ok(Committed::Ours) => {
+                metrics::histogram!("sallyport_refresh_commit_seconds")
+                    .record(took.answered_at.elapsed().as_secs_f64());
+                return Ok(Committed::Ours);
+            }
+            Ok(Committed::Theirs(winner)) => match inner.lose(record, &winner).await {
+                Ok(()) => return Ok(Committed::Theirs(winner)),
+                Err(error) => error,
+            },
+            Err(error) => RefreshError::store(error),
+        };
+        tracing::error!(grant = record.id, %error, "a renewed token goes to the spool: the store is not available");
+        inner.spool.put(record.clone()).await;
+        Err(error)
     }
 
     /// The next generation: what the provider gave, and what it did not change.
     fn next_generation(&self, ready: Ready, token: Token) -> (GrantCommit, OpenedToken) {
-        let Ready { id, stored, material, intent, refresh_token, pair, .. } = ready;
+        let Ready { stored, material, intent, refresh_token, pair, .. } = ready;
         let generation = Generation(stored.generation.0.saturating_add(1));
         let life_before = material.expires_at.since(material.issued_at);
         // By our clock, before the request left: the token expires at the provider no earlier than we believe.
@@ -209,29 +218,40 @@ impl Refresh {
         let refresh_token = token.refresh_token.unwrap_or(refresh_token);
         let scopes = match token.scopes {
             // Narrowed, perhaps; a refresh never widens what a person agreed to.
-            Some(granted) => stored.scopes.into_iter().filter(|scope| granted.contains(scope)).collect(),
-            None => stored.scopes,
+            Some(granted) => stored.scopes.iter().filter(|scope| granted.contains(scope)).cloned().collect(),
+            None => stored.scopes.clone(),
         };
-        let (access, refresh) = pair.seal(&id, generation, &token.access_token, Some(&refresh_token));
-        let record = GrantCommit {
-            id,
+        let (access, refresh) = pair.seal(&stored.id, generation, &token.access_token, Some(&refresh_token));
+        let material = Material {
+            access_token: access,
+            refresh_token: refresh,
+            issued_at: intent.started_at,
+            expires_at: times.expires_at,
+            refresh_after: times.refresh_after,
+        };
+        let record = self.successor(stored, generation, material, scopes);
+        let token = OpenedToken::of_commit(token.access_token, &record);
+        (record, token)
+    }
+
+    pub(super) fn successor(
+        &self,
+        stored: StoredGrant,
+        generation: Generation,
+        material: Material,
+        scopes: Vec<String>,
+    ) -> GrantCommit {
+        GrantCommit {
+            id: stored.id,
             key: self.grant.clone(),
             generation,
-            material: Material {
-                access_token: access,
-                refresh_token: refresh,
-                issued_at: intent.started_at,
-                expires_at: times.expires_at,
-                refresh_after: times.refresh_after,
-            },
+            material,
             scopes,
             auth_revisions: stored.auth_revisions,
             account: stored.account,
             consented_at: stored.consented_at,
             invalidates: self.client.profile.refresh_kills_access_token.then(|| self.inner.clock.now()),
-        };
-        let token = OpenedToken::of_commit(token.access_token, &record);
-        (record, token)
+        }
     }
 
     pub(super) fn count(&self, outcome: &'static str) {

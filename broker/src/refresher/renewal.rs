@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::ask::Registered;
 use super::commit::Committed;
 use super::due::{Chance, DEFAULT_LIFETIME, refresh_after};
 use super::source::host;
@@ -11,7 +12,7 @@ use crate::audit::Event;
 use crate::keys::{self, Key};
 use crate::model::{ClientCredentials, Generation};
 use crate::oauth::profile::GENERIC;
-use crate::oauth::{self, Client, Grant, Token, TokenEndpointError, TokenRequest};
+use crate::oauth::{self, Given, Grant, Token, TokenEndpointError, TokenRequest};
 use crate::store::{GrantCommit, Material};
 use crate::vault::Place;
 
@@ -103,31 +104,26 @@ pub(super) async fn renew(
 
 /// One request; the outer error is ours, the inner one the provider's.
 async fn ask(inner: &Inner, client: &ClientCredentials) -> Result<Result<Token, TokenEndpointError>, RefreshError> {
-    let client_id = inner.secrets.resolve(&client.client_id).await?.value;
-    let client_secret = inner.secrets.resolve(&client.client_secret).await?.value;
+    let registered = Registered::of_service(&*inner.secrets, client).await?;
     let request = TokenRequest {
         token_url: &client.token_url,
-        client: Client { id: &client_id, secret: Some(&client_secret), authentication: client.client_authentication },
+        client: registered.client(),
         grant: Grant::ClientCredentials { scopes: &client.scopes },
         resource: client.resource.as_deref(),
         additional_params: &client.additional_params,
         profile: &GENERIC,
     };
     metrics::counter!("sallyport_token_requests_total").increment(1);
-    Ok(oauth::request_token(&*inner.endpoint, &request, inner.limits.provider).await)
+    let given = oauth::request_token(&*inner.endpoint, &request, inner.limits.provider).await;
+    // A refresh token is of no use here (RFC 6749 §4.4.3): the client asks anew by itself.
+    Ok(given.and_then(Given::token))
 }
 
 impl Inner {
     fn provider_failed(&self, key: &Key, client: &ClientCredentials, error: TokenEndpointError) -> RefreshError {
         let host = host(&client.token_url);
         tracing::warn!(host, %error, "no token");
-        let (why, retry_after) = match error {
-            TokenEndpointError::Refused { code } => (RefreshError::Refused { host, code }, None),
-            TokenEndpointError::Transient { retry_after } => {
-                (RefreshError::Provider { host, retry_after: Duration::ZERO }, retry_after)
-            }
-            TokenEndpointError::Malformed(_) => (RefreshError::Provider { host, retry_after: Duration::ZERO }, None),
-        };
+        let (why, retry_after) = RefreshError::of_provider(host, error);
         self.backoffs.failed(key, why, retry_after, self.clock.now())
     }
 }

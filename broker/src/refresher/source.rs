@@ -62,7 +62,7 @@ impl ConsentReason {
     }
 
     /// Why an ended grant was ended.
-    fn of_standing(code: &str) -> Self {
+    pub(super) fn of_standing(code: &str) -> Self {
         let known = [Self::InvalidGrant, Self::Rejected, Self::Expired, Self::Lost, Self::Unreadable];
         known.into_iter().find(|reason| reason.code() == code).unwrap_or(Self::InvalidGrant)
     }
@@ -112,7 +112,7 @@ impl Source {
             (Self::Service(_), _) => Ok(()),
             (Self::Person { .. }, None) => Err(ConsentReason::Missing),
             (Self::Person { .. }, Some(stored)) => {
-                is_live(stored)?;
+                has_a_token(stored)?;
                 self.covered_by(&Agreed {
                     scopes: stored.scopes.clone(),
                     auth_revisions: stored.auth_revisions.clone(),
@@ -152,12 +152,12 @@ impl Source {
     }
 }
 
-/// Whether a person's grant has not been ended.
-pub(super) fn is_live(stored: &StoredGrant) -> Result<(), ConsentReason> {
-    match &stored.standing {
-        Standing::Live => Ok(()),
-        Standing::NeedsConsent(code) => Err(ConsentReason::of_standing(code)),
-        Standing::Revoked(_) => Err(ConsentReason::Revoked),
+/// Whether a person's grant has a token, which may have expired: it has not been ended, or its refreshes only.
+pub(super) fn has_a_token(stored: &StoredGrant) -> Result<(), ConsentReason> {
+    match (&stored.standing, &stored.material) {
+        (Standing::Live, _) | (Standing::NeedsConsent(_), Some(_)) => Ok(()),
+        (Standing::NeedsConsent(code), None) => Err(ConsentReason::of_standing(code)),
+        (Standing::Revoked(_), _) => Err(ConsentReason::Revoked),
     }
 }
 

@@ -1,5 +1,6 @@
 //! A provider on loopback, and a broker's refresher in front of it.
 
+mod alone;
 mod dangling;
 mod ends;
 mod outages;

@@ -204,6 +204,7 @@ impl Fixture {
             servers: servers.subscribe(),
             grants: grants.clone(),
             public_url: URL.into(),
+            commit_limit: Duration::from_secs(1),
         });
         let service = Service::new(Parts {
             tenant,
@@ -279,6 +280,7 @@ impl Fixture {
             servers: self.servers.subscribe(),
             grants: self.grants.clone(),
             public_url: URL.into(),
+            commit_limit: Duration::from_secs(1),
         })
     }
 

@@ -73,6 +73,6 @@ impl Provider {
             additional_params: &[],
             profile: &GENERIC,
         };
-        Ok(request_token(&self.fetcher, &request, DEADLINE).await?)
+        Ok(request_token(&self.fetcher, &request, DEADLINE).await?.token()?)
     }
 }

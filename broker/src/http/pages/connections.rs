@@ -98,7 +98,15 @@ fn farewell(ended: &Ended) -> Markup {
     let provider = ended.provider.as_deref().unwrap_or("the provider");
     html! {
         p role="status" { "It is disconnected: no agent can use it any more." }
-        @match ended.at_provider {
+        (told_at_provider(provider, ended.at_provider, ended.manage_url))
+        p { a href="/connections" { "Your connections" } }
+    }
+}
+
+/// What became of tokens at the provider, and what is left to do.
+pub(super) fn told_at_provider(provider: &str, at_provider: AtProvider, manage_url: Option<&str>) -> Markup {
+    html! {
+        @match at_provider {
             AtProvider::Revoked => p { (provider) " was told, and has ended the access." },
             AtProvider::NoTokens => p { "There was nothing left to end at " (provider) "." },
             AtProvider::Failed | AtProvider::Unsupported => {
@@ -106,11 +114,10 @@ fn farewell(ended: &Ended) -> Markup {
                     (provider) " could not be told, and may still list this gateway among the applications you allowed. \
                      End it there as well."
                 }
-                @if let Some(url) = ended.manage_url {
+                @if let Some(url) = manage_url {
                     p { a href=(url) rel="noreferrer" { (url) } }
                 }
             }
         }
-        p { a href="/connections" { "Your connections" } }
     }
 }

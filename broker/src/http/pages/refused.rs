@@ -1,9 +1,10 @@
 //! Why a consent does not go on, in the words of a page: one exhaustive table.
 
 use axum::http::StatusCode;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use maud::html;
 
+use super::connections::told_at_provider;
 use super::layout::{self, RequestId};
 use crate::causes;
 use crate::consent::Refused;
@@ -25,6 +26,14 @@ pub(super) fn refused(refused: &Refused, request_id: &RequestId) -> Response {
                 p { a.button href={ "/connect/" (consent) } { "Back" } }
             };
             layout::page(request_id, "Not connected", body)
+        }
+        Refused::NotStored { consent, provider, at_provider, manage_url } => {
+            let body = html! {
+                p role="alert" { (sentence) }
+                (told_at_provider(provider, *at_provider, *manage_url))
+                p { a.button href={ "/connect/" (consent) } { "Start again" } }
+            };
+            (status, layout::page(request_id, "Not connected", body)).into_response()
         }
         _ => layout::problem(status, sentence, request_id),
     }
@@ -87,6 +96,10 @@ fn told(refused: &Refused) -> (StatusCode, &'static str) {
             StatusCode::SERVICE_UNAVAILABLE,
             "The provider has not answered yet. Open the link that your agent showed you in a minute: it says what \
              became of it.",
+        ),
+        Refused::NotStored { .. } => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "You agreed, but this gateway could not store it: nothing is connected. Start again in a few minutes.",
         ),
         Refused::Store(_) | Refused::Vault(_) | Refused::Audit(_) | Refused::Draining => (
             StatusCode::SERVICE_UNAVAILABLE,

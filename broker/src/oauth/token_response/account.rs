@@ -20,5 +20,5 @@ pub(super) fn read(profile: &Profile, body: &Object) -> Option<String> {
 /// 6): no signature is checked, since nothing but sameness is read from it.
 fn subject(id_token: &str) -> Option<String> {
     let claims = URL_SAFE_NO_PAD.decode(id_token.split('.').nth(1)?).ok()?;
-    Some(body::read(None, &claims).ok()?.text_at(&["sub"])?.to_owned())
+    Some(body::read(None, &claims).ok()?.plain()?.text_at(&["sub"])?.to_owned())
 }

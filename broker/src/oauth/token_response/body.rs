@@ -1,6 +1,7 @@
 //! The body of an answer, taken apart without being believed: JSON or a form, as one small tree.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 
 use serde::Deserialize;
@@ -20,11 +21,32 @@ pub(super) enum Value {
     Text(Secret),
     List(Vec<Value>),
     Object(Object),
-    /// Deeper than anybody looks.
-    Deep,
+    /// Deeper than anybody looks, or of a key that comes twice.
+    Unread,
 }
 
-/// An object, or a form. No key comes twice.
+/// A body, taken apart.
+pub(super) enum Body {
+    /// It reads in one way.
+    Plain(Object),
+    /// Some key comes twice (also if one of the two is written with escapes): what has that key is not read.
+    Ambiguous(Object),
+}
+
+impl Body {
+    fn of(object: Object, twice: bool) -> Self {
+        if twice { Self::Ambiguous(object) } else { Self::Plain(object) }
+    }
+
+    pub(super) fn plain(self) -> Option<Object> {
+        match self {
+            Self::Plain(object) => Some(object),
+            Self::Ambiguous(_) => None,
+        }
+    }
+}
+
+/// An object, or a form.
 #[derive(Default)]
 pub(super) struct Object(Vec<(String, Value)>);
 
@@ -48,7 +70,9 @@ impl Object {
             [key] => self.get(key).text(),
             [key, rest @ ..] => match self.get(key) {
                 Value::Object(object) => object.text_at(rest),
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Deep => None,
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Unread => {
+                    None
+                }
             },
         }
     }
@@ -59,13 +83,13 @@ impl Value {
     pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Text(text) => text.expose_str(),
-            Self::Null | Self::Bool(_) | Self::Number(_) | Self::List(_) | Self::Object(_) | Self::Deep => None,
+            Self::Null | Self::Bool(_) | Self::Number(_) | Self::List(_) | Self::Object(_) | Self::Unread => None,
         }
     }
 }
 
 /// Reads a body. `content_type` only tells a form from prose: endpoints label JSON in many ways.
-pub(super) fn read(content_type: Option<&str>, body: &[u8]) -> Result<Object, Malformed> {
+pub(super) fn read(content_type: Option<&str>, body: &[u8]) -> Result<Body, Malformed> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
     if body.first() == Some(&b'{') {
         return read_json(body);
@@ -76,30 +100,49 @@ pub(super) fn read(content_type: Option<&str>, body: &[u8]) -> Result<Object, Ma
     if form && !body.is_empty() { read_form(body) } else { Err(Malformed::Shape) }
 }
 
-fn read_form(body: &[u8]) -> Result<Object, Malformed> {
-    let mut object = Object::default();
-    let mut seen = HashSet::new();
+fn read_form(body: &[u8]) -> Result<Body, Malformed> {
+    let mut members = Members::default();
     for (key, value) in url::form_urlencoded::parse(body) {
-        if !seen.insert(key.to_string()) {
-            return Err(Malformed::DuplicateKey);
-        }
-        object.0.push((key.into_owned(), Value::Text(Secret::new(value.into_owned()))));
+        members.add(key.into_owned(), Value::Text(Secret::new(value.into_owned())));
     }
-    Ok(object)
+    Ok(Body::of(members.object, members.twice))
 }
 
-/// One object and nothing after it. A key that comes twice (also if one of the two is written with escapes) reads in two
-/// ways, so it is not read at all.
-fn read_json(body: &[u8]) -> Result<Object, Malformed> {
+/// One object and nothing after it.
+fn read_json(body: &[u8]) -> Result<Body, Malformed> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let mut twice = false;
     let value = Reader { depth: 0, twice: &mut twice }.deserialize(&mut json).map_err(|_| Malformed::Shape)?;
     json.end().map_err(|_| Malformed::Shape)?;
     match value {
-        Value::Object(_) if twice => Err(Malformed::DuplicateKey),
-        Value::Object(object) => Ok(object),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Deep => {
+        Value::Object(object) => Ok(Body::of(object, twice)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Text(_) | Value::List(_) | Value::Unread => {
             Err(Malformed::Shape)
+        }
+    }
+}
+
+/// The members of an object as they come.
+#[derive(Default)]
+struct Members {
+    object: Object,
+    at: HashMap<String, usize>,
+    twice: bool,
+}
+
+impl Members {
+    fn add(&mut self, key: String, value: Value) {
+        match self.at.entry(key) {
+            Entry::Vacant(free) => {
+                self.object.0.push((free.key().clone(), value));
+                free.insert(self.object.0.len() - 1);
+            }
+            Entry::Occupied(taken) => {
+                self.twice = true;
+                if let Some((_, first)) = self.object.0.get_mut(*taken.get()) {
+                    *first = Value::Unread;
+                }
+            }
         }
     }
 }
@@ -121,7 +164,7 @@ impl<'de> DeserializeSeed<'de> for Reader<'_> {
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
         if self.depth > MAX_DEPTH {
-            return IgnoredAny::deserialize(deserializer).map(|_| Value::Deep);
+            return IgnoredAny::deserialize(deserializer).map(|_| Value::Unread);
         }
         deserializer.deserialize_any(self)
     }
@@ -167,13 +210,12 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Value, A::Error> {
-        let mut object = Object::default();
-        let mut seen = HashSet::new();
+        let mut members = Members::default();
         while let Some(key) = map.next_key::<String>()? {
             let value = map.next_value_seed(self.inner())?;
-            *self.twice |= !seen.insert(key.clone());
-            object.0.push((key, value));
+            members.add(key, value);
         }
-        Ok(Value::Object(object))
+        *self.twice |= members.twice;
+        Ok(Value::Object(members.object))
     }
 }

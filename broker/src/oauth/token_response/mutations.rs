@@ -84,12 +84,13 @@ impl Draw {
     }
 }
 
+fn bytes(secret: &Secret, max: usize) -> bool {
+    let bytes = secret.expose();
+    !bytes.trim_ascii().is_empty() && bytes.len() <= max && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
 /// The rule. A refresh token from beside another access token, or out of an error, would end the grant.
 fn is_right(answer: &Answer, token: &Token, refresh: &str) -> bool {
-    let bytes = |secret: &Secret, max| {
-        let bytes = secret.expose();
-        !bytes.trim_ascii().is_empty() && bytes.len() <= max && bytes.iter().all(|byte| matches!(byte, b' '..=b'~'))
-    };
     matches!(answer.status, 200 | 201)
         && bytes(&token.access_token, MAX_ACCESS_TOKEN)
         && !token.access_token.expose().contains(&b' ')
@@ -117,7 +118,17 @@ fn o8_whatever_comes_is_stored_right_or_kept_as_it_was() {
         };
         let profile = draw.of(&ALL);
         let outcome = match read(profile, &answer) {
-            Ok(token) => {
+            Ok(Given::RefreshTokenAlone { refresh_token, .. }) => {
+                let refresh = refresh_token.expose_str().expect("ASCII");
+                let shown = String::from_utf8_lossy(&body).into_owned();
+                assert!(matches!(answer.status, 200 | 201), "round {round}, {}: {shown}", profile.name);
+                assert!(bytes(&refresh_token, MAX_REFRESH_TOKEN) && refresh != "null", "round {round}: {shown}");
+                let is_a_bots = profile.nested.is_some() && refresh == "botref-1";
+                let of_a_bot = [r#""authed_user":{"id""#, r#","token_type":"bot""#].map(|piece| shown.contains(piece));
+                assert!(!is_a_bots || of_a_bot == [false; 2], "round {round}, {}: {shown}", profile.name);
+                "refresh_token_alone"
+            }
+            Ok(Given::Token(token)) => {
                 let access = token.access_token.expose_str().expect("ASCII").to_owned();
                 let refresh = token.refresh_token.as_ref().and_then(Secret::expose_str).unwrap_or_default().to_owned();
                 let shown = String::from_utf8_lossy(&body).into_owned();
@@ -135,7 +146,16 @@ fn o8_whatever_comes_is_stored_right_or_kept_as_it_was() {
         *outcomes.entry(outcome).or_default() += 1;
     }
     // The rule was put to the test: every outcome came often.
-    for outcome in ["pair", "token", "malformed", "unavailable", "invalid_grant", "invalid_client", "refused"] {
+    for outcome in [
+        "pair",
+        "token",
+        "malformed",
+        "unavailable",
+        "invalid_grant",
+        "invalid_client",
+        "refused",
+        "refresh_token_alone",
+    ] {
         assert!(outcomes.get(outcome).is_some_and(|count| *count > 100), "{outcome}: {outcomes:?}");
     }
 }

@@ -14,6 +14,8 @@ struct Stored {
     seconds: Option<u64>,
     scopes: Option<Vec<String>>,
     account: Option<String>,
+    /// The refresh token is all there is, and why.
+    alone: Option<Malformed>,
 }
 
 fn stored(access: &str) -> Stored {
@@ -46,20 +48,28 @@ fn answered(
 ) -> Result<Stored, TokenEndpointError> {
     let body = Secret::new(body);
     let answer = Answer { status, content_type: Some(content_type.to_owned()), retry_after: None, body };
-    read(profile, &answer).map(|token| {
-        let text = |secret: &Secret| secret.expose_str().expect("text").to_owned();
-        Stored {
+    let text = |secret: &Secret| secret.expose_str().expect("text").to_owned();
+    read(profile, &answer).map(|given| match given {
+        Given::Token(token) => Stored {
             access: text(&token.access_token),
             refresh: token.refresh_token.as_ref().map(text),
             seconds: token.expires_in.map(|life| life.as_secs()),
             scopes: token.scopes,
             account: token.account,
+            alone: None,
+        },
+        Given::RefreshTokenAlone { refresh_token, why } => {
+            Stored { refresh: Some(text(&refresh_token)), alone: Some(why), ..Stored::default() }
         }
     })
 }
 
 fn json(profile: &Profile, status: u16, body: &str) -> Result<Stored, TokenEndpointError> {
     answered(profile, status, JSON, body)
+}
+
+fn alone(refresh: &str, why: Malformed) -> Result<Stored, TokenEndpointError> {
+    Ok(Stored { refresh: Some(refresh.into()), alone: Some(why), ..Stored::default() })
 }
 
 fn kept(why: Malformed) -> Result<Stored, TokenEndpointError> {
@@ -121,10 +131,11 @@ fn o8_no_token_is_ever_a_word_for_none() {
     for word in ["null", "undefined", "None", "nil", "false", "true", "", " "] {
         assert_eq!(
             json(&GENERIC, 200, &format!(r#"{{"access_token":"{word}","refresh_token":"r"}}"#)),
-            kept(Malformed::AccessToken),
+            alone("r", Malformed::AccessToken),
             "{word:?}"
         );
-        assert!(answered(&GENERIC, 200, FORM, format!("access_token={word}&refresh_token=r")).is_err(), "{word:?}");
+        let form = answered(&GENERIC, 200, FORM, format!("access_token={word}&refresh_token={word}"));
+        assert_eq!(form, kept(Malformed::AccessToken), "{word:?}");
     }
 }
 
@@ -138,15 +149,69 @@ fn o8_what_is_not_read_is_kept() {
     kept_as(r#""access_token""#, Malformed::Shape);
     kept_as("null", Malformed::Shape);
     kept_as("{}", Malformed::NoAccessToken);
-    kept_as(r#"{"access_token":null,"refresh_token":"r"}"#, Malformed::NoAccessToken);
+    kept_as(r#"{"access_token":null,"refresh_token":"null"}"#, Malformed::NoAccessToken);
     kept_as(r#"{"Access_Token":"a"}"#, Malformed::NoAccessToken);
     kept_as(r#"{"access_token":["a"]}"#, Malformed::AccessToken);
     kept_as(r#"{"access_token":"a","refresh_token":"r","refresh_token":"s"}"#, Malformed::DuplicateKey);
     kept_as(r#"{"access_token":"a","refresh_token":"r","refresh_\u0074oken":"s"}"#, Malformed::DuplicateKey);
     kept_as(r#"{"access_token":"a","authed_user":{"id":"1","id":"2"}}"#, Malformed::DuplicateKey);
-    kept_as(r#"{"access_token":"a","token_type":"DPoP","refresh_token":"r"}"#, Malformed::TokenType);
+    kept_as(r#"{"access_token":"a","token_type":"DPoP"}"#, Malformed::TokenType);
     let form = answered(&GENERIC, 200, FORM, "access_token=a&refresh_token=r&refresh_token=s");
     assert_eq!(form, kept(Malformed::DuplicateKey));
+}
+
+#[test]
+fn i5_o8_a_refresh_token_beside_no_access_token_to_use_is_not_lost() {
+    let long = "a".repeat(MAX_ACCESS_TOKEN + 1);
+    for (rest, why) in [
+        ("", Malformed::NoAccessToken),
+        (r#","access_token":null"#, Malformed::NoAccessToken),
+        (r#","access_token":17"#, Malformed::AccessToken),
+        (r#","access_token":["a"]"#, Malformed::AccessToken),
+        (r#","access_token":{"value":{"deep":{"deeper":"a"}}}"#, Malformed::AccessToken),
+        (r#","access_token":"a\r\nx-admin: 1""#, Malformed::AccessToken),
+        (r#","access_token":"tökén""#, Malformed::AccessToken),
+        (&format!(r#","access_token":"{long}""#), Malformed::AccessToken),
+        (r#","access_token":"a","token_type":"DPoP""#, Malformed::TokenType),
+        (r#","access_token":"a","access_token":"b""#, Malformed::DuplicateKey),
+        (r#","access_token":"a","scope":"x","sc\u006fpe":"y""#, Malformed::DuplicateKey),
+        (r#","access_token":"a","x":{"y":1,"y":2}"#, Malformed::DuplicateKey),
+    ] {
+        assert_eq!(json(&GENERIC, 200, &format!(r#"{{"refresh_token":"r"{rest}}}"#)), alone("r", why), "{rest}");
+    }
+    let form = answered(&GENERIC, 201, FORM, "refresh_token=r&access_token=a&access_token=b");
+    assert_eq!(form, alone("r", Malformed::DuplicateKey));
+    let github = answered(&GITHUB, 200, FORM, "refresh_token=ghr_1&expires_in=1&token_type=bearer");
+    assert_eq!(github, alone("ghr_1", Malformed::NoAccessToken));
+    let person = r#"{"ok":true,"access_token":"xoxb-1","token_type":"bot","refresh_token":"xoxe-bot","authed_user":{"id":"U1","refresh_token":"xoxe-1"}}"#;
+    assert_eq!(json(&SLACK, 200, person), alone("xoxe-1", Malformed::NoAccessToken));
+    let refreshed = r#"{"ok":true,"token_type":"user","refresh_token":"xoxe-2"}"#;
+    assert_eq!(json(&SLACK, 200, refreshed), alone("xoxe-2", Malformed::NoAccessToken));
+}
+
+#[test]
+fn i5_o8_no_refresh_token_is_taken_that_is_anothers_or_that_an_error_names() {
+    let twice = |body: &str| assert_eq!(json(&GENERIC, 200, body), kept(Malformed::DuplicateKey), "{body}");
+    twice(r#"{"refresh_token":"r","refresh_\u0074oken":"r"}"#);
+    twice(r#"{"refresh_token":"r","error":"invalid_grant","error":""}"#);
+    twice(r#"{"refresh_token":"r","error":"invalid_grant","x":1,"x":2}"#);
+    twice(r#"{"refresh_token":"r","ok":true,"ok":false}"#);
+    assert_eq!(
+        json(&GENERIC, 200, r#"{"refresh_token":"r","error":"invalid_grant"}"#),
+        refused(RefusalCode::InvalidGrant)
+    );
+    assert_eq!(json(&GENERIC, 403, r#"{"refresh_token":"r"}"#), kept(Malformed::Status(403)));
+    assert_eq!(json(&GENERIC, 400, r#"{"refresh_token":"r","x":1,"x":2}"#), kept(Malformed::Status(400)));
+    assert_eq!(json(&GENERIC, 503, r#"{"refresh_token":"r"}"#), LATER);
+    for bots in [
+        r#"{"ok":true,"token_type":"bot","access_token":"xoxb-1","refresh_token":"xoxe-bot"}"#,
+        r#"{"ok":true,"refresh_token":"xoxe-bot","authed_user":{"id":"U1"}}"#,
+        r#"{"ok":true,"refresh_token":"xoxe-bot","authed_user":["U1"]}"#,
+        r#"{"refresh_token":"xoxe-bot","authed_user":{"refresh_token":"a"},"authed_user":{"refresh_token":"b"}}"#,
+        r#"{"refresh_token":"xoxe-bot","authed_user":{"refresh_token":"a","refresh_token":"b"}}"#,
+    ] {
+        assert!(matches!(json(&SLACK, 200, bots), Err(TokenEndpointError::Malformed(_))), "{bots}");
+    }
 }
 
 #[test]

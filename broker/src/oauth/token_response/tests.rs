@@ -11,7 +11,7 @@ fn reading(status: u16, content_type: Option<&str>, body: &[u8]) -> Result<(Stri
         retry_after: Some(Duration::from_secs(7)),
         body: Secret::new(body),
     };
-    read(&GENERIC, &answer).map(|token| {
+    read(&GENERIC, &answer).and_then(Given::token).map(|token| {
         let text = token.access_token.expose_str().expect("visible ASCII").to_owned();
         (text, token.expires_in.map(|life| life.as_secs()))
     })

@@ -1,9 +1,9 @@
 //! What a broker that died has left: taken up by the class of its provider.
 
-use super::people::People;
+use super::people::{DUE, People};
 use super::*;
-use crate::oauth::profile::{GENERIC, GOOGLE, MICROSOFT, Profile, Rotation};
-use crate::store::Intent;
+use crate::oauth::profile::{GENERIC, GITHUB, GOOGLE, MICROSOFT, Profile, Rotation};
+use crate::store::{Intent, Standing};
 
 static GRACE: Profile = Profile { rotation: Rotation::Grace(Duration::from_secs(30)), ..GENERIC };
 
@@ -17,6 +17,15 @@ impl People {
         let instead_of = stored.intent.as_ref();
         self.fixture.store.take_intent(&stored.id, stored.generation, &intent, instead_of).await.unwrap();
         intent
+    }
+
+    /// A broker died while it asked, and the provider has used the refresh token up.
+    async fn lost_an_answer(profile: &'static Profile) -> Self {
+        let people = Self::at(profile).await;
+        people.agrees(Some("canary-refresh-0")).await;
+        people.fixture.provider.is_strict("what nobody here ever read");
+        people.dangles("a/earlier", 1).await;
+        people
     }
 
     async fn recovers(&self) -> Refresher {
@@ -41,19 +50,101 @@ async fn what_the_provider_never_saw_is_asked_again_at_the_next_start() {
 }
 
 #[tokio::test]
-async fn what_a_strict_provider_did_without_our_hearing_it_asks_for_consent_after_one_more_request() {
+async fn what_a_strict_provider_did_without_our_hearing_it_ends_the_refreshes_and_the_old_token_serves_until_it_expires()
+ {
     for profile in [&GRACE, &GENERIC] {
-        let people = People::at(profile).await;
-        people.agrees(Some("canary-refresh-0")).await;
-        people.fixture.provider.is_strict("what nobody here ever read");
-        people.dangles("a/earlier", 1).await;
+        let people = People::lost_an_answer(profile).await;
         let restarted = people.recovers().await;
+        let stored = people.stored().await;
+        assert_eq!(stored.standing, ConsentReason::InvalidGrant.as_standing(), "who looks at it is told");
+        assert_eq!(stored.material.unwrap().refresh_token, None, "nobody can ever send it again");
+        people.fixture.clock.advance(DUE);
+        for need in [Need::Live, Need::NotDue, Need::Live] {
+            let served = restarted.token(&people.alice(), need).await.unwrap();
+            assert_eq!(
+                (text(&served).as_str(), served.token.refresh_after),
+                ("canary-agreed", served.token.expires_at)
+            );
+        }
+        assert_eq!(restarted.renew_due(), 0, "there is nothing to renew");
+        people.fixture.clock.advance(HOUR);
         for _ in 0..3 {
             let error = restarted.token(&people.alice(), Need::Live).await.unwrap_err();
             assert!(matches!(error, RefreshError::NeedsConsent { reason: ConsentReason::InvalidGrant }), "{error:?}");
         }
+        let stored = people.stored().await;
+        assert_eq!((stored.standing, stored.material), (ConsentReason::InvalidGrant.as_standing(), None));
         assert_eq!(people.fixture.provider.count(), 1);
     }
+}
+
+#[tokio::test]
+async fn where_a_refresh_kills_the_old_token_a_lost_answer_ends_all() {
+    let people = People::lost_an_answer(&GITHUB).await;
+    people.recovers().await;
+    let stored = people.stored().await;
+    assert_eq!((stored.standing, stored.material), (ConsentReason::InvalidGrant.as_standing(), None));
+}
+
+#[tokio::test]
+async fn where_asking_twice_changes_nothing_invalid_grant_ends_all() {
+    for profile in [&GOOGLE, &MICROSOFT] {
+        let people = People::lost_an_answer(profile).await;
+        people.recovers().await;
+        assert_eq!(people.stored().await.material, None);
+    }
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_grant_is_over_once_its_upstream_refuses_it() {
+    let people = People::lost_an_answer(&GENERIC).await;
+    let restarted = people.recovers().await;
+    let error = restarted.token(&people.alice(), Need::LaterThan(Generation(1))).await.unwrap_err();
+    assert!(matches!(error, RefreshError::NeedsConsent { reason: ConsentReason::InvalidGrant }), "{error:?}");
+    assert!(restarted.token(&people.alice(), Need::Live).await.is_err());
+    assert_eq!((people.stored().await.material, people.fixture.provider.count()), (None, 1));
+}
+
+#[tokio::test]
+async fn another_broker_that_finds_it_due_in_memory_does_not_end_what_is_left() {
+    let people = People::lost_an_answer(&GENERIC).await;
+    assert_eq!(people.token(Need::Live).await.unwrap(), "canary-agreed");
+    people.recovers().await;
+    people.fixture.clock.advance(DUE);
+    for need in [Need::Live, Need::NotDue] {
+        assert_eq!(people.token(need).await.unwrap(), "canary-agreed");
+        people.until_idle().await;
+    }
+    let served = people.fixture.refresher.token(&people.alice(), Need::Live).await.unwrap();
+    assert_eq!(served.token.refresh_after, served.token.expires_at, "it is due no more");
+    assert_eq!(people.fixture.provider.count(), 1);
+}
+
+#[tokio::test]
+async fn i5_a_lost_answer_that_comes_from_the_spool_after_all_makes_the_grant_whole() {
+    let people = People::lost_an_answer(&GENERIC).await;
+    let answer = people.next_generation("canary-late", Some("canary-late-refresh")).await;
+    people.recovers().await;
+    people.fixture.restarted().0.spool.put(answer.clone()).await;
+    let restarted = people.fixture.restarted();
+    restarted.0.replay_all().await.unwrap();
+    assert_eq!(people.stored().await.standing, Standing::Live);
+    assert_eq!(text(&restarted.token(&people.alice(), Need::Live).await.unwrap()), "canary-late");
+}
+
+#[tokio::test]
+async fn consent_makes_what_is_left_whole_and_a_revocation_ends_it() {
+    let people = People::lost_an_answer(&GENERIC).await;
+    people.recovers().await;
+    people.agrees(Some("canary-refresh-anew")).await;
+    assert_eq!(people.stored().await.standing, Standing::Live);
+    let people = People::lost_an_answer(&GENERIC).await;
+    people.recovers().await;
+    let stored = people.stored().await;
+    let (revoked, now) = (Standing::Revoked("holder".into()), people.fixture.clock.now());
+    people.fixture.store.end_grant(&stored.id, stored.generation, &revoked, now).await.unwrap();
+    people.fixture.refresher.forget(&stored.key);
+    assert_eq!(people.reason().await, ConsentReason::Revoked);
 }
 
 #[tokio::test]
@@ -61,13 +152,13 @@ async fn a_strict_provider_is_asked_twice_and_never_a_third_time() {
     let people = People::impatient(&GENERIC).await;
     people.agrees(Some("canary-refresh-0")).await;
     people.fixture.provider.hangs(true);
+    people.fixture.clock.advance(DUE);
     for _ in 0..10 {
         people.fixture.refresher.reconsider();
-        let error = people.token(Need::LaterThan(Generation(1))).await.unwrap_err();
-        assert!(matches!(error, RefreshError::Provider { .. }), "{error:?}");
+        assert_eq!(people.token(Need::NotDue).await.unwrap(), "canary-agreed", "until it expires");
     }
     assert_eq!(people.fixture.provider.count(), 2);
-    assert_eq!(people.token(Need::Live).await.unwrap(), "canary-agreed", "until it expires");
+    assert_eq!(people.stored().await.standing, ConsentReason::Lost.as_standing());
     people.fixture.clock.advance(HOUR);
     people.fixture.refresher.reconsider();
     assert_eq!(people.reason().await, ConsentReason::Lost);
