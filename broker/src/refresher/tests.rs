@@ -10,6 +10,7 @@ mod races;
 mod refreshes;
 mod service;
 mod spool;
+mod unreachable;
 
 use async_trait::async_trait;
 
