@@ -120,8 +120,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         true => Vault::open_existing(key_file(&config), &tenant)?,
         false => Vault::open_or_create(key_file(&config), &tenant)?,
     };
-    let sqlite = Arc::new(SqliteStore::open(&config.data_dir).await?);
-    let store: Arc<dyn Store> = Arc::clone(&sqlite) as Arc<dyn Store>;
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir).await?);
     let audit = Audit::start(Arc::clone(&store), Arc::clone(&clock), tenant.clone());
     let secrets = Secrets::new(Arc::clone(&store), vault.clone(), audit.clone(), Arc::clone(&clock), tenant.clone());
     let own = Arc::new(OwnIssuer::open(&config.public_url, Arc::clone(&store), &vault, Arc::clone(&clock)).await?);
@@ -249,7 +248,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         secrets,
         own,
         grants,
-        store,
+        store: Arc::clone(&store),
         audit,
         clock,
         public_url: config.public_url.clone(),
@@ -276,7 +275,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         () = async { while background.join_next().await.is_some() {} } => {}
         () = overdue(&stop) => {}
     }
-    sqlite.close().await;
+    store.close().await;
     served?;
     tracing::info!("ended");
     Ok(())

@@ -8,7 +8,9 @@ pub mod chain;
 mod conformance;
 mod consent;
 mod grant;
+mod lock;
 pub mod sqlite;
+mod value;
 
 use async_trait::async_trait;
 
@@ -17,6 +19,7 @@ use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, Princ
 
 pub use consent::{ConsentAttempt, SignInKind, StoredConsent, StoredSession, StoredSignIn};
 pub use grant::{GrantCommit, Intent, Invalidation, Material, Spare, Standing, StoredGrant};
+use lock::Lock;
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +40,16 @@ pub enum StoreError {
     /// The store cannot be reached or written now; trying later may help.
     #[error("the store is not available")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error.as_database_error() {
+            // A row that must not be there is, or one that must be there is gone.
+            Some(e) if e.is_unique_violation() || e.is_foreign_key_violation() => Self::Conflict,
+            Some(_) | None => Self::Unavailable(Box::new(error)),
+        }
+    }
 }
 
 /// Sealed bytes: what `vault` makes of a secret. Opaque here.
@@ -320,4 +333,7 @@ pub trait Store: Send + Sync + 'static {
         entries: &[AuditEntry],
         gap: &(dyn Fn(u64, u64) -> AuditEntry + Send + Sync),
     ) -> Result<Recorded, StoreError>;
+
+    /// Closes the connections; whatever was answered is durable without this.
+    async fn close(&self);
 }

@@ -106,10 +106,7 @@ impl SqliteStore {
             .connect_with(options.clone())
             .await
             .map_err(sqlite)?;
-        sqlx::migrate!("./migrations/sqlite")
-            .run(&writer)
-            .await
-            .map_err(|source| OpenError::Schema { path: path.clone(), source })?;
+        sqlx::migrate!().run(&writer).await.map_err(|source| OpenError::Schema { path: path.clone(), source })?;
         drop(directory);
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)

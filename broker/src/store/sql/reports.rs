@@ -1,14 +1,35 @@
 //! Which batches of reports have come: each once, and those that are missing known.
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row as _;
 
-use super::{signed, unsigned};
-use crate::store::{Recorded, ReportNumber, StoreError};
+use super::{Connection, Lock, audit, lock, query, signed, unsigned};
+use crate::store::{AuditEntry, Recorded, ReportNumber, StoreError};
+
+pub(super) async fn record(
+    db: &mut Connection,
+    number: &ReportNumber,
+    entries: &[AuditEntry],
+    gap: &(dyn Fn(u64, u64) -> AuditEntry + Send + Sync),
+) -> Result<Recorded, StoreError> {
+    lock(db, Lock::Audit).await?;
+    let recorded = note(db, number).await?;
+    match recorded {
+        Recorded::Repeated => {}
+        Recorded::Stored => {
+            audit::extend(db, entries).await?;
+        }
+        Recorded::Gap(first, last) => {
+            audit::extend(db, &[gap(first, last)]).await?;
+            audit::extend(db, entries).await?;
+        }
+    }
+    Ok(recorded)
+}
 
 /// Takes note of a batch's number.
-pub(super) async fn number(db: &mut SqliteConnection, number: &ReportNumber) -> Result<Recorded, StoreError> {
+async fn note(db: &mut Connection, number: &ReportNumber) -> Result<Recorded, StoreError> {
     let epoch = signed(number.epoch.0);
-    let row = sqlx::query("SELECT last FROM reports WHERE proxy = ? AND worker = ? AND epoch = ?")
+    let row = query("SELECT last FROM reports WHERE proxy = $1 AND worker = $2 AND epoch = $3")
         .bind(&number.proxy)
         .bind(&number.worker)
         .bind(epoch)
@@ -23,8 +44,8 @@ pub(super) async fn number(db: &mut SqliteConnection, number: &ReportNumber) -> 
     if sequence <= last {
         return late(db, number, sequence).await;
     }
-    sqlx::query(
-        "INSERT INTO reports (proxy, worker, epoch, last) VALUES (?, ?, ?, ?)
+    query(
+        "INSERT INTO reports (proxy, worker, epoch, last) VALUES ($1, $2, $3, $4)
          ON CONFLICT (proxy, worker, epoch) DO UPDATE SET last = excluded.last",
     )
     .bind(&number.proxy)
@@ -41,15 +62,14 @@ pub(super) async fn number(db: &mut SqliteConnection, number: &ReportNumber) -> 
 }
 
 /// A number at or below the highest: either it came before, or it fills a gap.
-async fn late(db: &mut SqliteConnection, number: &ReportNumber, sequence: u64) -> Result<Recorded, StoreError> {
-    let row = sqlx::query(
-        "DELETE FROM report_gaps WHERE proxy = ? AND worker = ? AND epoch = ? AND first <= ? AND last >= ?
+async fn late(db: &mut Connection, number: &ReportNumber, sequence: u64) -> Result<Recorded, StoreError> {
+    let row = query(
+        "DELETE FROM report_gaps WHERE proxy = $1 AND worker = $2 AND epoch = $3 AND first <= $4 AND last >= $4
          RETURNING first, last",
     )
     .bind(&number.proxy)
     .bind(&number.worker)
     .bind(signed(number.epoch.0))
-    .bind(signed(sequence))
     .bind(signed(sequence))
     .fetch_optional(&mut *db)
     .await?;
@@ -65,8 +85,8 @@ async fn late(db: &mut SqliteConnection, number: &ReportNumber, sequence: u64) -
     Ok(Recorded::Stored)
 }
 
-async fn add_gap(db: &mut SqliteConnection, number: &ReportNumber, first: u64, last: u64) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO report_gaps (proxy, worker, epoch, first, last) VALUES (?, ?, ?, ?, ?)")
+async fn add_gap(db: &mut Connection, number: &ReportNumber, first: u64, last: u64) -> Result<(), StoreError> {
+    query("INSERT INTO report_gaps (proxy, worker, epoch, first, last) VALUES ($1, $2, $3, $4, $5)")
         .bind(&number.proxy)
         .bind(&number.worker)
         .bind(signed(number.epoch.0))

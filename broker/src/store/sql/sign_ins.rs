@@ -1,14 +1,14 @@
 //! Sign-ins in progress, and browsers that are signed in.
 
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row as _;
 
-use super::{hash, one, signed, unsigned};
+use super::{Connection, hash, one, query, signed, unsigned};
 use crate::clock::UnixTime;
 use crate::model::PrincipalId;
 use crate::store::{Sealed, SignInKind, StoreError, StoredSession, StoredSignIn};
 
-pub(super) async fn add_session(db: &mut SqliteConnection, session: &StoredSession) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO sessions (hash, principal, signed_in_at, created_at, expires_at) VALUES (?, ?, ?, ?, ?)")
+pub(super) async fn add_session(db: &mut Connection, session: &StoredSession) -> Result<(), StoreError> {
+    query("INSERT INTO sessions (hash, principal, signed_in_at, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)")
         .bind(session.hash.as_slice())
         .bind(&session.principal.0)
         .bind(&session.signed_in_at)
@@ -20,12 +20,12 @@ pub(super) async fn add_session(db: &mut SqliteConnection, session: &StoredSessi
 }
 
 pub(super) async fn session(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     of: &[u8; 32],
     now: UnixTime,
 ) -> Result<Option<StoredSession>, StoreError> {
-    let row = sqlx::query(
-        "SELECT principal, signed_in_at, created_at, expires_at FROM sessions WHERE hash = ? AND expires_at > ?",
+    let row = query(
+        "SELECT principal, signed_in_at, created_at, expires_at FROM sessions WHERE hash = $1 AND expires_at > $2",
     )
     .bind(of.as_slice())
     .bind(signed(now.0))
@@ -42,15 +42,15 @@ pub(super) async fn session(
     }))
 }
 
-pub(super) async fn end_session(db: &mut SqliteConnection, of: &[u8; 32]) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM sessions WHERE hash = ?").bind(of.as_slice()).execute(db).await?;
+pub(super) async fn end_session(db: &mut Connection, of: &[u8; 32]) -> Result<(), StoreError> {
+    query("DELETE FROM sessions WHERE hash = $1").bind(of.as_slice()).execute(db).await?;
     Ok(())
 }
 
-pub(super) async fn add(db: &mut SqliteConnection, sign_in: &StoredSignIn) -> Result<(), StoreError> {
-    sqlx::query(
+pub(super) async fn add(db: &mut Connection, sign_in: &StoredSignIn) -> Result<(), StoreError> {
+    query(
         "INSERT INTO sign_ins (id, kind, browser, secrets, consent, principal, code, created_at, expires_at, used_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
     )
     .bind(&sign_in.id)
     .bind(name(sign_in.kind))
@@ -67,14 +67,10 @@ pub(super) async fn add(db: &mut SqliteConnection, sign_in: &StoredSignIn) -> Re
     Ok(())
 }
 
-pub(super) async fn find(
-    db: &mut SqliteConnection,
-    id: &str,
-    now: UnixTime,
-) -> Result<Option<StoredSignIn>, StoreError> {
-    let row = sqlx::query(
+pub(super) async fn find(db: &mut Connection, id: &str, now: UnixTime) -> Result<Option<StoredSignIn>, StoreError> {
+    let row = query(
         "SELECT kind, browser, secrets, consent, principal, code, created_at, expires_at, used_at FROM sign_ins
-         WHERE id = ? AND expires_at > ?",
+         WHERE id = $1 AND expires_at > $2",
     )
     .bind(id)
     .bind(signed(now.0))
@@ -105,14 +101,14 @@ pub(super) async fn find(
 }
 
 pub(super) async fn confirm(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     id: &str,
     principal: &PrincipalId,
     code: &[u8; 32],
 ) -> Result<(), StoreError> {
-    let confirmed = sqlx::query(
-        "UPDATE sign_ins SET principal = ?, code = ?
-         WHERE id = ? AND kind = 'application' AND principal IS NULL AND used_at IS NULL",
+    let confirmed = query(
+        "UPDATE sign_ins SET principal = $1, code = $2
+         WHERE id = $3 AND kind = 'application' AND principal IS NULL AND used_at IS NULL",
     )
     .bind(&principal.0)
     .bind(code.as_slice())
@@ -122,21 +118,19 @@ pub(super) async fn confirm(
     one(confirmed.rows_affected())
 }
 
-pub(super) async fn take(db: &mut SqliteConnection, id: &str, now: UnixTime) -> Result<(), StoreError> {
-    let used = sqlx::query(
-        "UPDATE sign_ins SET used_at = ?, secrets = NULL WHERE id = ? AND used_at IS NULL AND expires_at > ?",
-    )
-    .bind(signed(now.0))
-    .bind(id)
-    .bind(signed(now.0))
-    .execute(db)
-    .await?;
+pub(super) async fn take(db: &mut Connection, id: &str, now: UnixTime) -> Result<(), StoreError> {
+    let used =
+        query("UPDATE sign_ins SET used_at = $1, secrets = NULL WHERE id = $2 AND used_at IS NULL AND expires_at > $1")
+            .bind(signed(now.0))
+            .bind(id)
+            .execute(db)
+            .await?;
     one(used.rows_affected())
 }
 
-pub(super) async fn drop_expired(db: &mut SqliteConnection, before: UnixTime) -> Result<(), StoreError> {
-    for sql in ["DELETE FROM sessions WHERE expires_at < ?", "DELETE FROM sign_ins WHERE expires_at < ?"] {
-        sqlx::query(sql).bind(signed(before.0)).execute(&mut *db).await?;
+pub(super) async fn drop_expired(db: &mut Connection, before: UnixTime) -> Result<(), StoreError> {
+    for sql in ["DELETE FROM sessions WHERE expires_at < $1", "DELETE FROM sign_ins WHERE expires_at < $1"] {
+        query(sql).bind(signed(before.0)).execute(&mut *db).await?;
     }
     Ok(())
 }

@@ -1,20 +1,16 @@
 //! Principals and the identities that map to them.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row as _;
 
-use super::{signed, unsigned};
+use super::{Connection, Lock, Row, lock, query, signed, unsigned};
 use crate::clock::UnixTime;
 use crate::model::{Identity, Principal, PrincipalId, PrincipalKind};
 use crate::store::StoreError;
 
-pub(super) async fn of_identity(
-    db: &mut SqliteConnection,
-    identity: &Identity,
-) -> Result<Option<Principal>, StoreError> {
-    sqlx::query(
+pub(super) async fn of_identity(db: &mut Connection, identity: &Identity) -> Result<Option<Principal>, StoreError> {
+    query(
         "SELECT p.id, p.kind, p.name, p.created_at FROM identities i JOIN principals p ON p.id = i.principal
-         WHERE i.issuer = ? AND i.subject = ?",
+         WHERE i.issuer = $1 AND i.subject = $2",
     )
     .bind(&identity.issuer)
     .bind(&identity.subject)
@@ -24,10 +20,10 @@ pub(super) async fn of_identity(
     .transpose()
 }
 
-pub(super) async fn named(db: &mut SqliteConnection, kind: &PrincipalKind) -> Result<Option<Principal>, StoreError> {
+pub(super) async fn named(db: &mut Connection, kind: &PrincipalKind) -> Result<Option<Principal>, StoreError> {
     let (word, name) = words(kind);
     // An external one has no name, and NULL equals nothing.
-    sqlx::query("SELECT id, kind, name, created_at FROM principals WHERE kind = ? AND name = ?")
+    query("SELECT id, kind, name, created_at FROM principals WHERE kind = $1 AND name = $2")
         .bind(word)
         .bind(name)
         .fetch_optional(db)
@@ -36,8 +32,8 @@ pub(super) async fn named(db: &mut SqliteConnection, kind: &PrincipalKind) -> Re
         .transpose()
 }
 
-pub(super) async fn by_id(db: &mut SqliteConnection, id: &PrincipalId) -> Result<Option<Principal>, StoreError> {
-    sqlx::query("SELECT id, kind, name, created_at FROM principals WHERE id = ?")
+pub(super) async fn by_id(db: &mut Connection, id: &PrincipalId) -> Result<Option<Principal>, StoreError> {
+    query("SELECT id, kind, name, created_at FROM principals WHERE id = $1")
         .bind(&id.0)
         .fetch_optional(db)
         .await?
@@ -46,16 +42,17 @@ pub(super) async fn by_id(db: &mut SqliteConnection, id: &PrincipalId) -> Result
 }
 
 pub(super) async fn ensure(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     kind: &PrincipalKind,
     identity: Option<&Identity>,
     now: UnixTime,
 ) -> Result<Principal, StoreError> {
     // An identity never moves: its principal owns grants that a change of e-mail address must not hand over.
-    if let Some(identity) = identity
-        && let Some(principal) = of_identity(db, identity).await?
-    {
-        return Ok(principal);
+    if let Some(identity) = identity {
+        lock(db, Lock::Identity(identity)).await?;
+        if let Some(principal) = of_identity(db, identity).await? {
+            return Ok(principal);
+        }
     }
     let (word, name) = words(kind);
     if name.is_none() && identity.is_none() {
@@ -63,7 +60,7 @@ pub(super) async fn ensure(
         return Err(StoreError::Conflict);
     }
     let fresh = new_id();
-    sqlx::query("INSERT INTO principals (id, kind, name, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING")
+    query("INSERT INTO principals (id, kind, name, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
         .bind(&fresh.0)
         .bind(word)
         .bind(name)
@@ -71,7 +68,7 @@ pub(super) async fn ensure(
         .execute(&mut *db)
         .await?;
     // The one just made, or the one of that name that was there before.
-    let row = sqlx::query("SELECT id, kind, name, created_at FROM principals WHERE id = ? OR (kind = ? AND name = ?)")
+    let row = query("SELECT id, kind, name, created_at FROM principals WHERE id = $1 OR (kind = $2 AND name = $3)")
         .bind(&fresh.0)
         .bind(word)
         .bind(name)
@@ -79,7 +76,7 @@ pub(super) async fn ensure(
         .await?;
     let principal = read(&row)?;
     if let Some(identity) = identity {
-        sqlx::query("INSERT INTO identities (issuer, subject, principal, created_at) VALUES (?, ?, ?, ?)")
+        query("INSERT INTO identities (issuer, subject, principal, created_at) VALUES ($1, $2, $3, $4)")
             .bind(&identity.issuer)
             .bind(&identity.subject)
             .bind(&principal.id.0)
@@ -105,7 +102,7 @@ fn new_id() -> PrincipalId {
     PrincipalId(format!("{:032x}", u128::from_be_bytes(id)))
 }
 
-fn read(row: &SqliteRow) -> Result<Principal, StoreError> {
+fn read(row: &Row) -> Result<Principal, StoreError> {
     let id: String = row.try_get("id")?;
     let kind: String = row.try_get("kind")?;
     let name: Option<String> = row.try_get("name")?;

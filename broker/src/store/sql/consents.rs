@@ -1,17 +1,17 @@
 //! Consents in progress.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row as _;
 
-use super::{hash, one, signed, texts, to_json, unsigned};
+use super::{Connection, Lock, Row, hash, lock, one, query, signed, texts, to_json, unsigned};
 use crate::clock::UnixTime;
 use crate::model::{GrantKey, ServerName};
 use crate::store::{ConsentAttempt, Sealed, StoreError, StoredConsent};
 
-pub(super) async fn ensure(db: &mut SqliteConnection, consent: &StoredConsent) -> Result<StoredConsent, StoreError> {
-    let sql = "SELECT * FROM consents WHERE holder = ? AND provider_client = ? AND server = ? AND extra_scopes = ?
-         AND outcome IS NULL AND expires_at > ? ORDER BY expires_at DESC LIMIT 1";
-    let pending = sqlx::query(sql)
+pub(super) async fn ensure(db: &mut Connection, consent: &StoredConsent) -> Result<StoredConsent, StoreError> {
+    lock(db, Lock::Consents(&consent.key)).await?;
+    let sql = "SELECT * FROM consents WHERE holder = $1 AND provider_client = $2 AND server = $3 AND extra_scopes = $4
+         AND outcome IS NULL AND expires_at > $5 ORDER BY expires_at DESC LIMIT 1";
+    let pending = query(sql)
         .bind(&consent.key.holder)
         .bind(&consent.key.provider_client)
         .bind(&consent.server.0)
@@ -22,10 +22,10 @@ pub(super) async fn ensure(db: &mut SqliteConnection, consent: &StoredConsent) -
     if let Some(row) = pending {
         return read(&row);
     }
-    sqlx::query(
+    query(
         "INSERT INTO consents (id, provider_client, holder, server, subjects, extra_scopes, created_at, expires_at,
                                attempt, code_taken)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, 0)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0)",
     )
     .bind(&consent.id)
     .bind(&consent.key.provider_client)
@@ -40,13 +40,13 @@ pub(super) async fn ensure(db: &mut SqliteConnection, consent: &StoredConsent) -
     Ok(StoredConsent { attempt: None, attempts: 0, code_taken: false, held: None, outcome: None, ..consent.clone() })
 }
 
-pub(super) async fn find(db: &mut SqliteConnection, id: &str) -> Result<Option<StoredConsent>, StoreError> {
-    let sql = "SELECT * FROM consents WHERE id = ?";
-    sqlx::query(sql).bind(id).fetch_optional(db).await?.map(|row| read(&row)).transpose()
+pub(super) async fn find(db: &mut Connection, id: &str) -> Result<Option<StoredConsent>, StoreError> {
+    let sql = "SELECT * FROM consents WHERE id = $1";
+    query(sql).bind(id).fetch_optional(db).await?.map(|row| read(&row)).transpose()
 }
 
-pub(super) async fn renew(db: &mut SqliteConnection, id: &str, expires_at: UnixTime) -> Result<(), StoreError> {
-    let renewed = sqlx::query("UPDATE consents SET expires_at = ? WHERE id = ? AND outcome IS NULL")
+pub(super) async fn renew(db: &mut Connection, id: &str, expires_at: UnixTime) -> Result<(), StoreError> {
+    let renewed = query("UPDATE consents SET expires_at = $1 WHERE id = $2 AND outcome IS NULL")
         .bind(signed(expires_at.0))
         .bind(id)
         .execute(db)
@@ -54,12 +54,12 @@ pub(super) async fn renew(db: &mut SqliteConnection, id: &str, expires_at: UnixT
     one(renewed.rows_affected())
 }
 
-pub(super) async fn begin(db: &mut SqliteConnection, id: &str, attempt: &ConsentAttempt) -> Result<(), StoreError> {
+pub(super) async fn begin(db: &mut Connection, id: &str, attempt: &ConsentAttempt) -> Result<(), StoreError> {
     let Some(before) = attempt.number.checked_sub(1) else { return Err(StoreError::Conflict) };
-    let begun = sqlx::query(
-        "UPDATE consents SET attempt = ?, session = ?, state = ?, verifier = ?, scopes = ?, auth_revisions = ?, begun_at = ?,
+    let begun = query(
+        "UPDATE consents SET attempt = $1, session = $2, state = $3, verifier = $4, scopes = $5, auth_revisions = $6, begun_at = $7,
                 code_taken = 0
-         WHERE id = ? AND attempt = ? AND outcome IS NULL AND held IS NULL",
+         WHERE id = $8 AND attempt = $9 AND outcome IS NULL AND held IS NULL",
     )
     .bind(i64::from(attempt.number))
     .bind(attempt.session.as_slice())
@@ -75,9 +75,9 @@ pub(super) async fn begin(db: &mut SqliteConnection, id: &str, attempt: &Consent
     one(begun.rows_affected())
 }
 
-pub(super) async fn take_code(db: &mut SqliteConnection, id: &str, attempt: u32) -> Result<(), StoreError> {
-    let taken = sqlx::query(
-        "UPDATE consents SET code_taken = 1 WHERE id = ? AND attempt = ? AND code_taken = 0 AND outcome IS NULL",
+pub(super) async fn take_code(db: &mut Connection, id: &str, attempt: u32) -> Result<(), StoreError> {
+    let taken = query(
+        "UPDATE consents SET code_taken = 1 WHERE id = $1 AND attempt = $2 AND code_taken = 0 AND outcome IS NULL",
     )
     .bind(id)
     .bind(i64::from(attempt))
@@ -86,17 +86,17 @@ pub(super) async fn take_code(db: &mut SqliteConnection, id: &str, attempt: u32)
     one(taken.rows_affected())
 }
 
-pub(super) async fn hold(db: &mut SqliteConnection, id: &str, attempt: u32, held: &Sealed) -> Result<(), StoreError> {
-    let sql = "UPDATE consents SET held = ?
-         WHERE id = ? AND attempt = ? AND code_taken = 1 AND held IS NULL AND outcome IS NULL";
-    let kept = sqlx::query(sql).bind(&held.0).bind(id).bind(i64::from(attempt)).execute(db).await?;
+pub(super) async fn hold(db: &mut Connection, id: &str, attempt: u32, held: &Sealed) -> Result<(), StoreError> {
+    let sql = "UPDATE consents SET held = $1
+         WHERE id = $2 AND attempt = $3 AND code_taken = 1 AND held IS NULL AND outcome IS NULL";
+    let kept = query(sql).bind(&held.0).bind(id).bind(i64::from(attempt)).execute(db).await?;
     one(kept.rows_affected())
 }
 
-pub(super) async fn finish(db: &mut SqliteConnection, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError> {
-    let finished = sqlx::query(
-        "UPDATE consents SET outcome = ?, state = NULL, verifier = NULL, held = NULL
-         WHERE id = ? AND attempt = ? AND outcome IS NULL",
+pub(super) async fn finish(db: &mut Connection, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError> {
+    let finished = query(
+        "UPDATE consents SET outcome = $1, state = NULL, verifier = NULL, held = NULL
+         WHERE id = $2 AND attempt = $3 AND outcome IS NULL",
     )
     .bind(outcome)
     .bind(id)
@@ -106,17 +106,17 @@ pub(super) async fn finish(db: &mut SqliteConnection, id: &str, attempt: u32, ou
     one(finished.rows_affected())
 }
 
-pub(super) async fn abandoned(db: &mut SqliteConnection, before: UnixTime) -> Result<Vec<StoredConsent>, StoreError> {
-    let sql = "SELECT * FROM consents WHERE held IS NOT NULL AND expires_at < ? ORDER BY id";
-    sqlx::query(sql).bind(signed(before.0)).fetch_all(db).await?.iter().map(read).collect()
+pub(super) async fn abandoned(db: &mut Connection, before: UnixTime) -> Result<Vec<StoredConsent>, StoreError> {
+    let sql = "SELECT * FROM consents WHERE held IS NOT NULL AND expires_at < $1 ORDER BY id";
+    query(sql).bind(signed(before.0)).fetch_all(db).await?.iter().map(read).collect()
 }
 
-pub(super) async fn drop_expired(db: &mut SqliteConnection, before: UnixTime) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM consents WHERE expires_at < ?").bind(signed(before.0)).execute(db).await?;
+pub(super) async fn drop_expired(db: &mut Connection, before: UnixTime) -> Result<(), StoreError> {
+    query("DELETE FROM consents WHERE expires_at < $1").bind(signed(before.0)).execute(db).await?;
     Ok(())
 }
 
-fn read(row: &SqliteRow) -> Result<StoredConsent, StoreError> {
+fn read(row: &Row) -> Result<StoredConsent, StoreError> {
     let id: String = row.try_get("id")?;
     let number = |column| unsigned(row.try_get(column)?, "consents", &id);
     let list = |column| texts(row.try_get(column)?, "consents", &id);
@@ -147,7 +147,7 @@ fn read(row: &SqliteRow) -> Result<StoredConsent, StoreError> {
         expires_at: UnixTime(number("expires_at")?),
         attempt,
         attempts,
-        code_taken: row.try_get("code_taken")?,
+        code_taken: row.try_get::<i64, _>("code_taken")? == 1,
         held: row.try_get::<Option<Vec<u8>>, _>("held")?.map(Sealed),
         outcome: row.try_get("outcome")?,
         id,

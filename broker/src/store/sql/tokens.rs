@@ -1,16 +1,15 @@
 //! Tokens that the broker issued: their hashes, never themselves.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row as _;
 
-use super::{hash, signed, unsigned};
+use super::{Connection, Row, hash, query, signed, unsigned};
 use crate::clock::UnixTime;
 use crate::model::PrincipalId;
 use crate::store::{StoreError, StoredToken};
 
-pub(super) async fn add(db: &mut SqliteConnection, token: &StoredToken) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO tokens (id, hash, principal, issued_at, expires_at, revoked_at) VALUES (?, ?, ?, ?, ?, ?)",
+pub(super) async fn add(db: &mut Connection, token: &StoredToken) -> Result<(), StoreError> {
+    query(
+        "INSERT INTO tokens (id, hash, principal, issued_at, expires_at, revoked_at) VALUES ($1, $2, $3, $4, $5, $6)",
     )
     .bind(&token.id)
     .bind(&token.hash[..])
@@ -23,8 +22,8 @@ pub(super) async fn add(db: &mut SqliteConnection, token: &StoredToken) -> Resul
     Ok(())
 }
 
-pub(super) async fn find(db: &mut SqliteConnection, id: &str) -> Result<Option<StoredToken>, StoreError> {
-    sqlx::query("SELECT id, hash, principal, issued_at, expires_at, revoked_at FROM tokens WHERE id = ?")
+pub(super) async fn find(db: &mut Connection, id: &str) -> Result<Option<StoredToken>, StoreError> {
+    query("SELECT id, hash, principal, issued_at, expires_at, revoked_at FROM tokens WHERE id = $1")
         .bind(id)
         .fetch_optional(db)
         .await?
@@ -32,10 +31,10 @@ pub(super) async fn find(db: &mut SqliteConnection, id: &str) -> Result<Option<S
         .transpose()
 }
 
-pub(super) async fn live(db: &mut SqliteConnection, now: UnixTime) -> Result<Vec<StoredToken>, StoreError> {
-    sqlx::query(
+pub(super) async fn live(db: &mut Connection, now: UnixTime) -> Result<Vec<StoredToken>, StoreError> {
+    query(
         "SELECT id, hash, principal, issued_at, expires_at, revoked_at FROM tokens
-         WHERE expires_at > ? ORDER BY issued_at DESC, id",
+         WHERE expires_at > $1 ORDER BY issued_at DESC, id",
     )
     .bind(signed(now.0))
     .fetch_all(db)
@@ -45,10 +44,10 @@ pub(super) async fn live(db: &mut SqliteConnection, now: UnixTime) -> Result<Vec
     .collect()
 }
 
-pub(super) async fn revoked(db: &mut SqliteConnection, now: UnixTime) -> Result<Vec<StoredToken>, StoreError> {
-    sqlx::query(
+pub(super) async fn revoked(db: &mut Connection, now: UnixTime) -> Result<Vec<StoredToken>, StoreError> {
+    query(
         "SELECT id, hash, principal, issued_at, expires_at, revoked_at FROM tokens
-         WHERE revoked_at IS NOT NULL AND expires_at > ? ORDER BY id",
+         WHERE revoked_at IS NOT NULL AND expires_at > $1 ORDER BY id",
     )
     .bind(signed(now.0))
     .fetch_all(db)
@@ -58,9 +57,9 @@ pub(super) async fn revoked(db: &mut SqliteConnection, now: UnixTime) -> Result<
     .collect()
 }
 
-pub(super) async fn revoke(db: &mut SqliteConnection, id: &str, now: UnixTime) -> Result<bool, StoreError> {
+pub(super) async fn revoke(db: &mut Connection, id: &str, now: UnixTime) -> Result<bool, StoreError> {
     // The first moment stays: a second revocation does not move it.
-    let marked = sqlx::query("UPDATE tokens SET revoked_at = COALESCE(revoked_at, ?) WHERE id = ?")
+    let marked = query("UPDATE tokens SET revoked_at = COALESCE(revoked_at, $1) WHERE id = $2")
         .bind(signed(now.0))
         .bind(id)
         .execute(db)
@@ -68,7 +67,7 @@ pub(super) async fn revoke(db: &mut SqliteConnection, id: &str, now: UnixTime) -
     Ok(marked.rows_affected() == 1)
 }
 
-fn read(row: &SqliteRow) -> Result<StoredToken, StoreError> {
+fn read(row: &Row) -> Result<StoredToken, StoreError> {
     let id: String = row.try_get("id")?;
     let time = |value: i64| unsigned(value, "tokens", &id).map(UnixTime);
     Ok(StoredToken {

@@ -1,25 +1,24 @@
 //! Generations of grants that nobody uses any more, in the order in which that was committed.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row as _;
 
-use super::{signed, unsigned};
+use super::{Connection, Row, query, signed, unsigned};
 use crate::clock::UnixTime;
 use crate::model::{Generation, GrantKey};
 use crate::store::{Invalidation, StoreError};
 
 /// For a transaction that has changed the grant: it takes the next number, and keeps others from theirs until it ends.
 pub(super) async fn add(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     grant: &str,
     generation: Generation,
     at: UnixTime,
 ) -> Result<(), StoreError> {
-    sqlx::query("UPDATE invalidation_count SET last = last + 1 WHERE id = 1").execute(&mut *db).await?;
-    sqlx::query(
+    query("UPDATE invalidation_count SET last = last + 1 WHERE id = 1").execute(&mut *db).await?;
+    query(
         "INSERT INTO invalidations (grant_id, number, provider_client, holder, generation, at)
-         SELECT g.id, c.last, g.provider_client, g.holder, ?, ? FROM grants g, invalidation_count c
-         WHERE g.id = ? AND c.id = 1
+         SELECT g.id, c.last, g.provider_client, g.holder, $1, $2 FROM grants g, invalidation_count c
+         WHERE g.id = $3 AND c.id = 1
          ON CONFLICT (grant_id) DO UPDATE
             SET number = excluded.number, generation = excluded.generation, at = excluded.at",
     )
@@ -31,18 +30,18 @@ pub(super) async fn add(
     Ok(())
 }
 
-pub(super) async fn after(db: &mut SqliteConnection, number: u64, limit: u32) -> Result<Vec<Invalidation>, StoreError> {
-    let sql = "SELECT * FROM invalidations WHERE number > ? ORDER BY number LIMIT ?";
-    let rows = sqlx::query(sql).bind(signed(number)).bind(i64::from(limit)).fetch_all(db).await?;
+pub(super) async fn after(db: &mut Connection, number: u64, limit: u32) -> Result<Vec<Invalidation>, StoreError> {
+    let sql = "SELECT * FROM invalidations WHERE number > $1 ORDER BY number LIMIT $2";
+    let rows = query(sql).bind(signed(number)).bind(i64::from(limit)).fetch_all(db).await?;
     rows.iter().map(read).collect()
 }
 
-pub(super) async fn drop_old(db: &mut SqliteConnection, before: UnixTime) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM invalidations WHERE at < ?").bind(signed(before.0)).execute(db).await?;
+pub(super) async fn drop_old(db: &mut Connection, before: UnixTime) -> Result<(), StoreError> {
+    query("DELETE FROM invalidations WHERE at < $1").bind(signed(before.0)).execute(db).await?;
     Ok(())
 }
 
-fn read(row: &SqliteRow) -> Result<Invalidation, StoreError> {
+fn read(row: &Row) -> Result<Invalidation, StoreError> {
     let grant: String = row.try_get("grant_id")?;
     let number = |column| unsigned(row.try_get(column)?, "invalidations", &grant);
     Ok(Invalidation {

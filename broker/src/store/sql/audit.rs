@@ -1,16 +1,20 @@
 //! The chain of audit records.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row as _;
 
-use super::{hash, signed, unsigned};
+use super::{Connection, Lock, Row, hash, lock, query, signed, unsigned};
 use crate::clock::UnixTime;
 use crate::store::{AuditEntry, StoreError, StoredAudit, chain};
 
-/// Appends in the caller's transaction, which holds the write lock: nobody else extends the chain meanwhile.
-pub(super) async fn append(db: &mut SqliteConnection, entries: &[AuditEntry]) -> Result<u64, StoreError> {
+pub(super) async fn append(db: &mut Connection, entries: &[AuditEntry]) -> Result<u64, StoreError> {
+    lock(db, Lock::Audit).await?;
+    extend(db, entries).await
+}
+
+/// For who holds [`Lock::Audit`]: nobody else extends the chain until the transaction ends.
+pub(super) async fn extend(db: &mut Connection, entries: &[AuditEntry]) -> Result<u64, StoreError> {
     let head =
-        sqlx::query("SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1").fetch_optional(&mut *db).await?;
+        query("SELECT sequence, hash FROM audit ORDER BY sequence DESC LIMIT 1").fetch_optional(&mut *db).await?;
     let (mut sequence, mut previous) = match head {
         None => (0, chain::GENESIS),
         Some(row) => {
@@ -21,9 +25,9 @@ pub(super) async fn append(db: &mut SqliteConnection, entries: &[AuditEntry]) ->
     for entry in entries {
         sequence += 1;
         let hash = chain::link(&previous, sequence, entry);
-        sqlx::query(
+        query(
             "INSERT INTO audit (sequence, previous, hash, event, actor, server, at, json)
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
         .bind(signed(sequence))
         .bind(&previous[..])
@@ -40,27 +44,24 @@ pub(super) async fn append(db: &mut SqliteConnection, entries: &[AuditEntry]) ->
     Ok(sequence)
 }
 
-pub(super) async fn query(
-    db: &mut SqliteConnection,
+pub(super) async fn select(
+    db: &mut Connection,
     after: u64,
     actor: &str,
     server: &str,
     event: &str,
     limit: u32,
 ) -> Result<Vec<StoredAudit>, StoreError> {
-    sqlx::query(
+    query(
         "SELECT sequence, previous, hash, event, actor, server, at, json FROM audit
-         WHERE sequence > ? AND (? = '' OR actor = ?) AND (? = '' OR server = ?) AND (? = '' OR event = ?)
-         ORDER BY sequence LIMIT ?",
+         WHERE sequence > $1 AND ($2 = '' OR actor = $2) AND ($3 = '' OR server = $3) AND ($4 = '' OR event = $4)
+         ORDER BY sequence LIMIT $5",
     )
     .bind(signed(after))
     .bind(actor)
-    .bind(actor)
-    .bind(server)
     .bind(server)
     .bind(event)
-    .bind(event)
-    .bind(limit)
+    .bind(i64::from(limit))
     .fetch_all(db)
     .await?
     .iter()
@@ -68,7 +69,7 @@ pub(super) async fn query(
     .collect()
 }
 
-fn read(row: &SqliteRow) -> Result<StoredAudit, StoreError> {
+fn read(row: &Row) -> Result<StoredAudit, StoreError> {
     let sequence: i64 = row.try_get("sequence")?;
     let id = sequence.to_string();
     Ok(StoredAudit {

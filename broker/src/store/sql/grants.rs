@@ -2,45 +2,41 @@
 //!
 //! A row is `live` as long as it has an access token. One with a reason then is a grant whose refreshes have ended.
 
-use sqlx::sqlite::SqliteRow;
-use sqlx::{Row, SqliteConnection};
+use sqlx::Row as _;
 
-use super::{invalidations, one, signed, texts, to_json, unsigned};
+use super::{Connection, Row, invalidations, one, query, signed, texts, to_json, unsigned};
 use crate::clock::UnixTime;
 use crate::keys::SERVICE_HOLDER;
 use crate::model::{Generation, GrantKey, PrincipalId};
 use crate::store::{GrantCommit, Intent, Material, Sealed, Spare, Standing, StoreError, StoredGrant};
 
-pub(super) async fn find(db: &mut SqliteConnection, key: &GrantKey) -> Result<Option<StoredGrant>, StoreError> {
-    let sql = "SELECT * FROM grants WHERE provider_client = ? AND holder = ?";
-    let row = sqlx::query(sql).bind(&key.provider_client).bind(&key.holder).fetch_optional(db).await?;
+pub(super) async fn find(db: &mut Connection, key: &GrantKey) -> Result<Option<StoredGrant>, StoreError> {
+    let sql = "SELECT * FROM grants WHERE provider_client = $1 AND holder = $2";
+    let row = query(sql).bind(&key.provider_client).bind(&key.holder).fetch_optional(db).await?;
     row.map(|row| read(&row)).transpose()
 }
 
-pub(super) async fn by_id(db: &mut SqliteConnection, id: &str) -> Result<Option<StoredGrant>, StoreError> {
-    let sql = "SELECT * FROM grants WHERE id = ?";
-    sqlx::query(sql).bind(id).fetch_optional(db).await?.map(|row| read(&row)).transpose()
+pub(super) async fn by_id(db: &mut Connection, id: &str) -> Result<Option<StoredGrant>, StoreError> {
+    let sql = "SELECT * FROM grants WHERE id = $1";
+    query(sql).bind(id).fetch_optional(db).await?.map(|row| read(&row)).transpose()
 }
 
-pub(super) async fn all(
-    db: &mut SqliteConnection,
-    holder: Option<&PrincipalId>,
-) -> Result<Vec<StoredGrant>, StoreError> {
-    let sql = "SELECT * FROM grants WHERE coalesce(holder = ?, holder <> ?) ORDER BY id";
-    let query = sqlx::query(sql).bind(holder.map(|holder| holder.0.as_str())).bind(SERVICE_HOLDER);
-    query.fetch_all(db).await?.iter().map(read).collect()
+pub(super) async fn all(db: &mut Connection, holder: Option<&PrincipalId>) -> Result<Vec<StoredGrant>, StoreError> {
+    let sql = "SELECT * FROM grants WHERE coalesce(holder = $1, holder <> $2) ORDER BY id";
+    let selected = query(sql).bind(holder.map(|holder| holder.0.as_str())).bind(SERVICE_HOLDER);
+    selected.fetch_all(db).await?.iter().map(read).collect()
 }
 
 pub(super) async fn dangling(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     before: UnixTime,
     broker: &str,
 ) -> Result<Vec<StoredGrant>, StoreError> {
     let sql = "SELECT * FROM grants
          WHERE standing = 'live' AND intent_owner IS NOT NULL
-           AND (intent_deadline < ? OR substr(intent_owner, 1, length(?)) = ?) ORDER BY id";
+           AND (intent_deadline < $1 OR substr(intent_owner, 1, length($2)) = $2) ORDER BY id";
     let starts = format!("{broker}/");
-    sqlx::query(sql).bind(signed(before.0)).bind(&starts).bind(&starts).fetch_all(db).await?.iter().map(read).collect()
+    query(sql).bind(signed(before.0)).bind(&starts).fetch_all(db).await?.iter().map(read).collect()
 }
 
 /// What a commit may replace.
@@ -52,25 +48,25 @@ pub(super) enum Replacing {
     Live,
 }
 
-pub(super) async fn commit(db: &mut SqliteConnection, grant: &GrantCommit, from: Replacing) -> Result<(), StoreError> {
+pub(super) async fn commit(db: &mut Connection, grant: &GrantCommit, from: Replacing) -> Result<(), StoreError> {
     let Some(before) = grant.generation.0.checked_sub(1) else { return Err(StoreError::Conflict) };
     if before == 0 && from == Replacing::Live {
         return Err(StoreError::Conflict);
     }
     let written = if before == 0 {
-        sqlx::query(
+        query(
             "INSERT INTO grants (generation, standing, reason, scopes, auth_revisions, account, consented_at, access_token,
                                  refresh_token, issued_at, expires_at, refresh_after, provider_client, holder, id)
-             VALUES (?, 'live', '', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+             VALUES ($1, 'live', '', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING",
         )
     } else {
         // The id is part of the AAD: material sealed for another record must not land in this one.
-        sqlx::query(
-            "UPDATE grants SET generation = ?, standing = 'live', reason = '', scopes = ?, auth_revisions = ?, account = ?,
-                    consented_at = ?, access_token = ?, refresh_token = ?, issued_at = ?, expires_at = ?, refresh_after = ?,
+        query(
+            "UPDATE grants SET generation = $1, standing = 'live', reason = '', scopes = $2, auth_revisions = $3, account = $4,
+                    consented_at = $5, access_token = $6, refresh_token = $7, issued_at = $8, expires_at = $9, refresh_after = $10,
                     spare = NULL, spare_generation = NULL,
                     intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
-             WHERE provider_client = ? AND holder = ? AND id = ? AND generation = ? AND (? OR standing = 'live')",
+             WHERE provider_client = $11 AND holder = $12 AND id = $13 AND generation = $14 AND ($15 OR standing = 'live')",
         )
     };
     let material = &grant.material;
@@ -97,16 +93,17 @@ pub(super) async fn commit(db: &mut SqliteConnection, grant: &GrantCommit, from:
 }
 
 pub(super) async fn take_intent(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     id: &str,
     generation: Generation,
     intent: &Intent,
     instead_of: Option<&Intent>,
 ) -> Result<(), StoreError> {
-    let taken = sqlx::query(
-        "UPDATE grants SET intent_owner = ?, intent_attempt = ?, intent_started_at = ?, intent_deadline = ?
-         WHERE id = ? AND generation = ? AND standing = 'live' AND reason = ''
-           AND intent_owner IS ? AND (intent_owner IS NULL OR (intent_attempt = ? AND intent_started_at = ?))",
+    let taken = query(
+        "UPDATE grants SET intent_owner = $1, intent_attempt = $2, intent_started_at = $3, intent_deadline = $4
+         WHERE id = $5 AND generation = $6 AND standing = 'live' AND reason = ''
+           AND intent_owner IS NOT DISTINCT FROM $7
+           AND (intent_owner IS NULL OR (intent_attempt = $8 AND intent_started_at = $9))",
     )
     .bind(&intent.owner)
     .bind(i64::from(intent.attempt))
@@ -123,14 +120,14 @@ pub(super) async fn take_intent(
 }
 
 pub(super) async fn clear_intent(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     id: &str,
     generation: Generation,
     intent: &Intent,
 ) -> Result<bool, StoreError> {
-    let cleared = sqlx::query(
+    let cleared = query(
         "UPDATE grants SET intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
-         WHERE id = ? AND generation = ? AND intent_owner = ? AND intent_attempt = ? AND intent_started_at = ?",
+         WHERE id = $1 AND generation = $2 AND intent_owner = $3 AND intent_attempt = $4 AND intent_started_at = $5",
     )
     .bind(id)
     .bind(signed(generation.0))
@@ -143,14 +140,14 @@ pub(super) async fn clear_intent(
 }
 
 pub(super) async fn keep_spare(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     id: &str,
     generation: Generation,
     spare: &Sealed,
 ) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE grants SET spare = ?, spare_generation = ?
-         WHERE id = ? AND standing = 'live' AND reason = '' AND spare IS NULL",
+    query(
+        "UPDATE grants SET spare = $1, spare_generation = $2
+         WHERE id = $3 AND standing = 'live' AND reason = '' AND spare IS NULL",
     )
     .bind(&spare.0)
     .bind(signed(generation.0))
@@ -160,8 +157,8 @@ pub(super) async fn keep_spare(
     Ok(())
 }
 
-pub(super) async fn drop_spare(db: &mut SqliteConnection, id: &str, generation: Generation) -> Result<(), StoreError> {
-    sqlx::query("UPDATE grants SET spare = NULL, spare_generation = NULL WHERE id = ? AND spare_generation = ?")
+pub(super) async fn drop_spare(db: &mut Connection, id: &str, generation: Generation) -> Result<(), StoreError> {
+    query("UPDATE grants SET spare = NULL, spare_generation = NULL WHERE id = $1 AND spare_generation = $2")
         .bind(id)
         .bind(signed(generation.0))
         .execute(db)
@@ -170,27 +167,26 @@ pub(super) async fn drop_spare(db: &mut SqliteConnection, id: &str, generation: 
 }
 
 pub(super) async fn end_refreshes(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     id: &str,
     generation: Generation,
     reason: &str,
 ) -> Result<(), StoreError> {
-    let ended = sqlx::query(
-        "UPDATE grants SET reason = ?, refresh_token = NULL, spare = NULL, spare_generation = NULL,
+    let ended = query(
+        "UPDATE grants SET reason = $1, refresh_token = NULL, spare = NULL, spare_generation = NULL,
                 intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
-         WHERE id = ? AND generation = ? AND standing = 'live' AND reason = '' AND ? <> ''",
+         WHERE id = $2 AND generation = $3 AND standing = 'live' AND reason = '' AND $1 <> ''",
     )
     .bind(reason)
     .bind(id)
     .bind(signed(generation.0))
-    .bind(reason)
     .execute(db)
     .await?;
     one(ended.rows_affected())
 }
 
 pub(super) async fn end(
-    db: &mut SqliteConnection,
+    db: &mut Connection,
     id: &str,
     generation: Generation,
     standing: &Standing,
@@ -202,24 +198,23 @@ pub(super) async fn end(
         Standing::NeedsConsent(reason) => ("needs_consent", reason),
         Standing::Revoked(reason) => ("revoked", reason),
     };
-    let ended = sqlx::query(
-        "UPDATE grants SET standing = ?, reason = ?, access_token = NULL, refresh_token = NULL,
+    let ended = query(
+        "UPDATE grants SET standing = $1, reason = $2, access_token = NULL, refresh_token = NULL,
                 spare = NULL, spare_generation = NULL,
                 intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
-         WHERE id = ? AND generation = ? AND (standing = 'live' OR ? = 'revoked')",
+         WHERE id = $3 AND generation = $4 AND (standing = 'live' OR $1 = 'revoked')",
     )
     .bind(standing)
     .bind(reason)
     .bind(id)
     .bind(signed(generation.0))
-    .bind(standing)
     .execute(&mut *db)
     .await?;
     one(ended.rows_affected())?;
     invalidations::add(db, id, generation, now).await
 }
 
-fn read(row: &SqliteRow) -> Result<StoredGrant, StoreError> {
+fn read(row: &Row) -> Result<StoredGrant, StoreError> {
     let id: String = row.try_get("id")?;
     let corrupt = |why| StoreError::Corrupt { table: "grants", id: id.clone(), why };
     let number = |column| unsigned(row.try_get(column)?, "grants", &id);

@@ -1,0 +1,44 @@
+//! The broker's own private keys, sealed.
+
+use sqlx::Row as _;
+
+use super::{Connection, Row, query, signed, unsigned};
+use crate::clock::UnixTime;
+use crate::store::{Sealed, StoreError, StoredKey};
+
+pub(super) async fn of_purpose(db: &mut Connection, purpose: &str) -> Result<Vec<StoredKey>, StoreError> {
+    let rows = query("SELECT id, created_at, value FROM keys WHERE purpose = $1 ORDER BY created_at DESC, id DESC")
+        .bind(purpose)
+        .fetch_all(db)
+        .await?;
+    let read = |row: &Row| {
+        let id: String = row.try_get("id")?;
+        Ok(StoredKey {
+            created_at: UnixTime(unsigned(row.try_get("created_at")?, "keys", &id)?),
+            value: Sealed(row.try_get("value")?),
+            purpose: purpose.to_owned(),
+            id,
+        })
+    };
+    rows.iter().map(read).collect()
+}
+
+pub(super) async fn add(db: &mut Connection, key: &StoredKey) -> Result<(), StoreError> {
+    query("INSERT INTO keys (id, purpose, created_at, value) VALUES ($1, $2, $3, $4)")
+        .bind(&key.id)
+        .bind(&key.purpose)
+        .bind(signed(key.created_at.0))
+        .bind(&key.value.0)
+        .execute(db)
+        .await?;
+    Ok(())
+}
+
+pub(super) async fn drop(db: &mut Connection, purpose: &str, before: UnixTime) -> Result<(), StoreError> {
+    query("DELETE FROM keys WHERE purpose = $1 AND created_at < $2")
+        .bind(purpose)
+        .bind(signed(before.0))
+        .execute(db)
+        .await?;
+    Ok(())
+}

@@ -1,0 +1,320 @@
+//! What every SQL store does: one text for all of them, compiled once for each.
+//!
+//! A back end includes this module and gives it its types, how a transaction begins, and how one of them keeps all others
+//! out. The text is what SQLite and Postgres have in common: `$1`, `ON CONFLICT`, `RETURNING`, `IS NOT DISTINCT FROM`;
+//! numbers are `i64`, flags 0 or 1.
+//!
+//! No statement relies on another one before it, unless a lock was taken: what two brokers may do at once is decided by
+//! one statement that compares and swaps, or by a unique key. Where reading must come before writing, [`Lock`] says what
+//! is held from then to the end of the transaction.
+
+mod audit;
+mod consents;
+mod grants;
+mod invalidations;
+mod keys;
+mod manifests;
+mod principals;
+mod reports;
+mod secrets;
+mod sign_ins;
+mod tokens;
+
+use async_trait::async_trait;
+
+use super::{Connection, Handle, Row, lock, query};
+use crate::clock::UnixTime;
+use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, PrincipalKind};
+use crate::store::value::{hash, one, signed, texts, to_json, unsigned};
+use crate::store::{
+    AuditEntry, ConsentAttempt, GrantCommit, Intent, Invalidation, Lock, Recorded, ReportNumber, Sealed, Standing,
+    Store, StoreError, StoredAudit, StoredConsent, StoredGrant, StoredKey, StoredManifest, StoredSecret, StoredSession,
+    StoredSignIn, StoredToken,
+};
+
+/// One transaction that reads: all of it sees one moment.
+macro_rules! reading {
+    ($store:expr, |$db:ident| $work:expr) => {
+        $store
+            .bounded(async {
+                let mut tx = $store.read().await?;
+                let $db = &mut *tx;
+                $work.await
+            })
+            .await
+    };
+}
+
+/// One transaction that writes: durable if the work went well, without a trace if not.
+macro_rules! writing {
+    ($store:expr, |$db:ident| $work:expr) => {
+        $store
+            .bounded(async {
+                let mut tx = $store.write().await?;
+                let $db = &mut *tx;
+                let done = $work.await?;
+                tx.commit().await?;
+                Ok(done)
+            })
+            .await
+    };
+}
+
+#[async_trait]
+impl Store for Handle {
+    async fn ready(&self) -> Result<(), StoreError> {
+        writing!(self, |db| query("UPDATE probe SET count = count + 1 WHERE id = 1").execute(db))?;
+        reading!(self, |db| probe(db))
+    }
+
+    async fn principal(&self, identity: &Identity) -> Result<Option<Principal>, StoreError> {
+        reading!(self, |db| principals::of_identity(db, identity))
+    }
+
+    async fn ensure_principal(
+        &self,
+        kind: &PrincipalKind,
+        identity: Option<&Identity>,
+        now: UnixTime,
+    ) -> Result<Principal, StoreError> {
+        writing!(self, |db| principals::ensure(db, kind, identity, now))
+    }
+
+    async fn principal_named(&self, kind: &PrincipalKind) -> Result<Option<Principal>, StoreError> {
+        reading!(self, |db| principals::named(db, kind))
+    }
+
+    async fn principal_by_id(&self, id: &PrincipalId) -> Result<Option<Principal>, StoreError> {
+        reading!(self, |db| principals::by_id(db, id))
+    }
+
+    async fn manifests(&self) -> Result<(u64, Vec<StoredManifest>), StoreError> {
+        reading!(self, |db| manifests::all(db))
+    }
+
+    async fn put_manifests(
+        &self,
+        expected: u64,
+        manifests: &[StoredManifest],
+        actor: &str,
+        now: UnixTime,
+    ) -> Result<u64, StoreError> {
+        writing!(self, |db| manifests::put(db, expected, manifests, actor, now))
+    }
+
+    async fn secret(&self, group: &str, key: &str) -> Result<Option<StoredSecret>, StoreError> {
+        reading!(self, |db| secrets::find(db, group, key))
+    }
+
+    async fn put_secret(&self, secret: &StoredSecret, owners: &[String], now: UnixTime) -> Result<(), StoreError> {
+        writing!(self, |db| secrets::put(db, secret, owners, now))
+    }
+
+    async fn secret_owners(&self, group: &str) -> Result<Option<Vec<String>>, StoreError> {
+        reading!(self, |db| secrets::owners(db, group))
+    }
+
+    async fn secrets(&self) -> Result<Vec<(String, String)>, StoreError> {
+        reading!(self, |db| secrets::names(db))
+    }
+
+    async fn grant(&self, key: &GrantKey) -> Result<Option<StoredGrant>, StoreError> {
+        reading!(self, |db| grants::find(db, key))
+    }
+
+    async fn grant_by_id(&self, id: &str) -> Result<Option<StoredGrant>, StoreError> {
+        reading!(self, |db| grants::by_id(db, id))
+    }
+
+    async fn grants(&self, holder: Option<&PrincipalId>) -> Result<Vec<StoredGrant>, StoreError> {
+        reading!(self, |db| grants::all(db, holder))
+    }
+
+    async fn commit_grant(&self, grant: &GrantCommit) -> Result<(), StoreError> {
+        writing!(self, |db| grants::commit(db, grant, grants::Replacing::Any))
+    }
+
+    async fn commit_refresh(&self, grant: &GrantCommit) -> Result<(), StoreError> {
+        writing!(self, |db| grants::commit(db, grant, grants::Replacing::Live))
+    }
+
+    async fn take_intent(
+        &self,
+        id: &str,
+        generation: Generation,
+        intent: &Intent,
+        instead_of: Option<&Intent>,
+    ) -> Result<(), StoreError> {
+        writing!(self, |db| grants::take_intent(db, id, generation, intent, instead_of))
+    }
+
+    async fn clear_intent(&self, id: &str, generation: Generation, intent: &Intent) -> Result<bool, StoreError> {
+        writing!(self, |db| grants::clear_intent(db, id, generation, intent))
+    }
+
+    async fn dangling_intents(&self, before: UnixTime, broker: &str) -> Result<Vec<StoredGrant>, StoreError> {
+        reading!(self, |db| grants::dangling(db, before, broker))
+    }
+
+    async fn keep_spare(&self, id: &str, generation: Generation, spare: &Sealed) -> Result<(), StoreError> {
+        writing!(self, |db| grants::keep_spare(db, id, generation, spare))
+    }
+
+    async fn drop_spare(&self, id: &str, generation: Generation) -> Result<(), StoreError> {
+        writing!(self, |db| grants::drop_spare(db, id, generation))
+    }
+
+    async fn end_refreshes(&self, id: &str, generation: Generation, reason: &str) -> Result<(), StoreError> {
+        writing!(self, |db| grants::end_refreshes(db, id, generation, reason))
+    }
+
+    async fn end_grant(
+        &self,
+        id: &str,
+        generation: Generation,
+        standing: &Standing,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        writing!(self, |db| grants::end(db, id, generation, standing, now))
+    }
+
+    async fn invalidations(&self, after: u64, limit: u32) -> Result<Vec<Invalidation>, StoreError> {
+        reading!(self, |db| invalidations::after(db, after, limit))
+    }
+
+    async fn ensure_consent(&self, consent: &StoredConsent) -> Result<StoredConsent, StoreError> {
+        writing!(self, |db| consents::ensure(db, consent))
+    }
+
+    async fn consent(&self, id: &str) -> Result<Option<StoredConsent>, StoreError> {
+        reading!(self, |db| consents::find(db, id))
+    }
+
+    async fn renew_consent(&self, id: &str, expires_at: UnixTime) -> Result<(), StoreError> {
+        writing!(self, |db| consents::renew(db, id, expires_at))
+    }
+
+    async fn begin_consent(&self, id: &str, attempt: &ConsentAttempt) -> Result<(), StoreError> {
+        writing!(self, |db| consents::begin(db, id, attempt))
+    }
+
+    async fn take_code(&self, id: &str, attempt: u32) -> Result<(), StoreError> {
+        writing!(self, |db| consents::take_code(db, id, attempt))
+    }
+
+    async fn hold_tokens(&self, id: &str, attempt: u32, held: &Sealed) -> Result<(), StoreError> {
+        writing!(self, |db| consents::hold(db, id, attempt, held))
+    }
+
+    async fn finish_consent(&self, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError> {
+        writing!(self, |db| consents::finish(db, id, attempt, outcome))
+    }
+
+    async fn abandoned_consents(&self, before: UnixTime) -> Result<Vec<StoredConsent>, StoreError> {
+        reading!(self, |db| consents::abandoned(db, before))
+    }
+
+    async fn add_session(&self, session: &StoredSession) -> Result<(), StoreError> {
+        writing!(self, |db| sign_ins::add_session(db, session))
+    }
+
+    async fn session(&self, hash: &[u8; 32], now: UnixTime) -> Result<Option<StoredSession>, StoreError> {
+        reading!(self, |db| sign_ins::session(db, hash, now))
+    }
+
+    async fn end_session(&self, hash: &[u8; 32]) -> Result<(), StoreError> {
+        writing!(self, |db| sign_ins::end_session(db, hash))
+    }
+
+    async fn add_sign_in(&self, sign_in: &StoredSignIn) -> Result<(), StoreError> {
+        writing!(self, |db| sign_ins::add(db, sign_in))
+    }
+
+    async fn sign_in(&self, id: &str, now: UnixTime) -> Result<Option<StoredSignIn>, StoreError> {
+        reading!(self, |db| sign_ins::find(db, id, now))
+    }
+
+    async fn confirm_sign_in(&self, id: &str, principal: &PrincipalId, code: &[u8; 32]) -> Result<(), StoreError> {
+        writing!(self, |db| sign_ins::confirm(db, id, principal, code))
+    }
+
+    async fn use_sign_in(&self, id: &str, now: UnixTime) -> Result<(), StoreError> {
+        writing!(self, |db| sign_ins::take(db, id, now))
+    }
+
+    async fn drop_expired(&self, before: UnixTime) -> Result<(), StoreError> {
+        writing!(self, |db| drop_expired(db, before))
+    }
+
+    async fn add_token(&self, token: &StoredToken) -> Result<(), StoreError> {
+        writing!(self, |db| tokens::add(db, token))
+    }
+
+    async fn token(&self, id: &str) -> Result<Option<StoredToken>, StoreError> {
+        reading!(self, |db| tokens::find(db, id))
+    }
+
+    async fn tokens(&self, now: UnixTime) -> Result<Vec<StoredToken>, StoreError> {
+        reading!(self, |db| tokens::live(db, now))
+    }
+
+    async fn revoked_tokens(&self, now: UnixTime) -> Result<Vec<StoredToken>, StoreError> {
+        reading!(self, |db| tokens::revoked(db, now))
+    }
+
+    async fn revoke_token(&self, id: &str, now: UnixTime) -> Result<bool, StoreError> {
+        writing!(self, |db| tokens::revoke(db, id, now))
+    }
+
+    async fn keys(&self, purpose: &str) -> Result<Vec<StoredKey>, StoreError> {
+        reading!(self, |db| keys::of_purpose(db, purpose))
+    }
+
+    async fn add_key(&self, key: &StoredKey) -> Result<(), StoreError> {
+        writing!(self, |db| keys::add(db, key))
+    }
+
+    async fn drop_keys(&self, purpose: &str, before: UnixTime) -> Result<(), StoreError> {
+        writing!(self, |db| keys::drop(db, purpose, before))
+    }
+
+    async fn append_audit(&self, entries: &[AuditEntry]) -> Result<u64, StoreError> {
+        writing!(self, |db| audit::append(db, entries))
+    }
+
+    async fn audit(
+        &self,
+        after: u64,
+        actor: &str,
+        server: &str,
+        event: &str,
+        limit: u32,
+    ) -> Result<Vec<StoredAudit>, StoreError> {
+        reading!(self, |db| audit::select(db, after, actor, server, event, limit))
+    }
+
+    async fn record_calls(
+        &self,
+        number: &ReportNumber,
+        entries: &[AuditEntry],
+        gap: &(dyn Fn(u64, u64) -> AuditEntry + Send + Sync),
+    ) -> Result<Recorded, StoreError> {
+        writing!(self, |db| reports::record(db, number, entries, gap))
+    }
+
+    async fn close(&self) {
+        self.close_connections().await;
+    }
+}
+
+async fn probe(db: &mut Connection) -> Result<(), StoreError> {
+    query("SELECT count FROM probe WHERE id = 1").fetch_one(db).await?;
+    Ok(())
+}
+
+async fn drop_expired(db: &mut Connection, before: UnixTime) -> Result<(), StoreError> {
+    lock(db, Lock::Expired).await?;
+    consents::drop_expired(db, before).await?;
+    invalidations::drop_old(db, before).await?;
+    sign_ins::drop_expired(db, before).await
+}
