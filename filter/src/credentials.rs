@@ -44,6 +44,8 @@ struct Entry {
     credential: Rc<Credential>,
     /// Unix milliseconds; `None` while somebody renews it.
     refresh_after_ms: Option<u64>,
+    /// How many holds had been told by then.
+    after_holds: u64,
 }
 
 /// What the cache says of a key.
@@ -56,20 +58,31 @@ pub enum Cached {
     Miss,
 }
 
+/// How often holds that are over are dropped.
+const TIDY_MS: u64 = 1_000;
+
 /// Credentials by key: two generations of a bounded map, so that what is not used goes without a search.
 pub struct Credentials {
     recent: HashMap<CredentialKey, Entry>,
     older: HashMap<CredentialKey, Entry>,
     half: usize,
     max_age_ms: u64,
-    /// By grant: its last generation that is about to stop working, or has.
-    holds: HashMap<String, Hold>,
+    /// By grant: its generations that are about to stop working, or have.
+    holds: HashMap<String, Vec<Hold>>,
+    /// How many were told.
+    told: u64,
+    /// When those that are over are next dropped, Unix milliseconds.
+    tidy_at_ms: u64,
 }
 
 struct Hold {
     generation: u64,
-    /// Unix milliseconds.
+    /// Unix milliseconds: no credential that comes before then is used.
     until_ms: u64,
+    /// Its place among those told: what was kept before it is not used, even once it has ended.
+    number: u64,
+    /// Unix milliseconds: it has ended by then, and so has all that was kept before it.
+    over_ms: u64,
 }
 
 impl Credentials {
@@ -81,6 +94,8 @@ impl Credentials {
             half: entries.div_ceil(2).max(1),
             max_age_ms,
             holds: HashMap::new(),
+            told: 0,
+            tidy_at_ms: 0,
         }
     }
 
@@ -93,7 +108,10 @@ impl Credentials {
             }
         }
         let Some(entry) = self.recent.get_mut(key) else { return Cached::Miss };
-        if now_ms >= entry.credential.expires_at_ms {
+        let Credential { grant, generation, expires_at_ms, .. } = &*entry.credential;
+        let forbids = |hold: &Hold| *generation <= hold.generation && entry.after_holds < hold.number;
+        let is_held = self.holds.get(grant).is_some_and(|holds| holds.iter().any(forbids));
+        if is_held || now_ms >= *expires_at_ms {
             self.remove(key);
             return Cached::Miss;
         }
@@ -104,8 +122,8 @@ impl Credentials {
         Cached::Hit(Rc::clone(&entry.credential))
     }
 
-    /// Keeps a credential that was released at `now_ms` and is due for renewal at `refresh_after_ms`; of a generation on
-    /// hold, none is kept: who waited for it has it, and the next asks for its successor.
+    /// Keeps a credential that was released at `now_ms` and is due for renewal at `refresh_after_ms`; none of a generation
+    /// on hold.
     pub fn insert(
         &mut self,
         key: CredentialKey,
@@ -115,11 +133,13 @@ impl Credentials {
     ) -> Rc<Credential> {
         credential.expires_at_ms = credential.expires_at_ms.min(now_ms.saturating_add(self.max_age_ms));
         let credential = Rc::new(credential);
+        if self.is_on_hold(&credential, now_ms) {
+            return credential;
+        }
         // From both, or the predecessor would come back when its successor goes.
         self.remove(&key);
-        if !self.is_on_hold(&credential, now_ms) {
-            self.put(key, Entry { credential: Rc::clone(&credential), refresh_after_ms: Some(refresh_after_ms) });
-        }
+        let (refresh_after_ms, after_holds) = (Some(refresh_after_ms), self.told);
+        self.put(key, Entry { credential: Rc::clone(&credential), refresh_after_ms, after_holds });
         credential
     }
 
@@ -132,21 +152,27 @@ impl Credentials {
         }
     }
 
-    /// Forgets every credential of a grant up to this generation, which is about to stop working or has been revoked, and
-    /// keeps none that comes before `until_ms`: an answer may be on its way already. Earlier ones too: who has not
-    /// used the grant since its last renewal has one that some providers leave alive (O13).
+    /// Uses no credential of a grant up to this generation any more, which is about to stop working or has been revoked,
+    /// and none that comes before `until_ms`: an answer may be on its way already. Earlier ones too: who has not
+    /// used the grant since its last renewal has one that some providers leave alive (O13). A proxy that was away is told
+    /// many at once, so that one must not cost more the more there are, or the more credentials.
     pub fn hold(&mut self, grant: &str, generation: u64, until_ms: u64, now_ms: u64) {
-        let other = |entry: &mut Entry| entry.credential.grant != grant || entry.credential.generation > generation;
-        self.recent.retain(|_, entry| other(entry));
-        self.older.retain(|_, entry| other(entry));
-        self.holds.retain(|_, hold| now_ms < hold.until_ms);
-        self.holds.insert(grant.to_owned(), Hold { generation, until_ms });
+        if now_ms >= self.tidy_at_ms {
+            self.holds.retain(|_, holds| holds.iter().any(|hold| now_ms < hold.over_ms));
+            self.tidy_at_ms = now_ms.saturating_add(TIDY_MS);
+        }
+        self.told = self.told.saturating_add(1);
+        let over_ms = until_ms.max(now_ms.saturating_add(self.max_age_ms));
+        let holds = self.holds.entry(grant.to_owned()).or_default();
+        // The same generation is told anew, or lifted.
+        holds.retain(|earlier| earlier.generation != generation && now_ms < earlier.over_ms);
+        holds.push(Hold { generation, until_ms, number: self.told, over_ms });
     }
 
-    fn is_on_hold(&self, credential: &Credential, now_ms: u64) -> bool {
-        self.holds
-            .get(&credential.grant)
-            .is_some_and(|hold| credential.generation <= hold.generation && now_ms < hold.until_ms)
+    /// Whether a credential that has just come must not be used.
+    pub fn is_on_hold(&self, credential: &Credential, now_ms: u64) -> bool {
+        let forbids = |hold: &Hold| credential.generation <= hold.generation && now_ms < hold.until_ms;
+        self.holds.get(&credential.grant).is_some_and(|holds| holds.iter().any(forbids))
     }
 
     /// Forgets the credential of `key` if it is still the one released under `use_handle`: the upstream refused it.
@@ -354,10 +380,38 @@ mod tests {
         let mut cache = cache();
         cache.hold("g", 1, NOW_MS + 1_000, NOW_MS);
         let late = cache.insert(key("a"), credential("1", 1, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS + 999);
-        assert_eq!(&*late.use_handle, "1", "who waited for it has it");
+        assert!(cache.is_on_hold(&late, NOW_MS + 999) && !cache.is_on_hold(&late, NOW_MS + 1_000));
         assert_eq!(handle(&cache.get(&key("a"), NOW_MS + 999)), None);
-        cache.insert(key("a"), credential("2", 2, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS + 999);
+        let next = cache.insert(key("a"), credential("2", 2, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS + 999);
+        assert!(!cache.is_on_hold(&next, NOW_MS + 999));
+        cache.insert(key("a"), credential("1", 1, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS + 999);
         assert_eq!(handle(&cache.get(&key("a"), NOW_MS + 999)), Some("2"), "its successor is kept");
+    }
+
+    #[test]
+    fn o13_what_was_dropped_stays_dropped_whatever_is_held_after_it() {
+        let mut cache = three();
+        cache.hold("g", 2, NOW_MS + 1_000, NOW_MS);
+        cache.hold("g", 1, NOW_MS + 1_000, NOW_MS);
+        assert_eq!(handles(&mut cache, NOW_MS), [None, None, Some("3".into())]);
+        assert!(cache.is_on_hold(&credential("2", 2, NOW_MS + 10_000), NOW_MS));
+    }
+
+    #[test]
+    fn a_generation_whose_hold_is_lifted_is_used_and_those_that_have_ended_are_not() {
+        let mut cache = cache();
+        cache.hold("g", 4, NOW_MS + 9_000, NOW_MS);
+        cache.hold("g", 5, NOW_MS + 1_000, NOW_MS);
+        cache.hold("g", 4, NOW_MS + 9_500, NOW_MS);
+        let on_hold =
+            |cache: &Credentials, generation| cache.is_on_hold(&credential("1", generation, u64::MAX), NOW_MS);
+        assert!(on_hold(&cache, 4) && on_hold(&cache, 5) && !on_hold(&cache, 6));
+        cache.hold("g", 5, NOW_MS, NOW_MS);
+        assert!(on_hold(&cache, 4) && !on_hold(&cache, 5));
+        cache.insert(key("a"), credential("5", 5, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS);
+        assert_eq!(handle(&cache.get(&key("a"), NOW_MS)), Some("5"));
+        cache.hold("g", 4, NOW_MS + 9_000, NOW_MS);
+        assert_eq!(handle(&cache.get(&key("a"), NOW_MS)), Some("5"), "of the one before");
     }
 
     #[test]
@@ -367,7 +421,8 @@ mod tests {
         cache.insert(key("a"), credential("1", 1, NOW_MS + 10_000), NOW_MS + 8_000, NOW_MS + 1_000);
         assert_eq!(handle(&cache.get(&key("a"), NOW_MS + 1_000)), Some("1"));
         cache.hold("h", 1, NOW_MS + 3_000, NOW_MS + 2_000);
-        assert_eq!(cache.holds.len(), 1, "what has ended is forgotten");
+        cache.hold("i", 1, NOW_MS + 301_000, NOW_MS + 300_000);
+        assert_eq!(cache.holds.len(), 2, "what is over is forgotten: nothing is left that was kept before it");
     }
 
     #[test]

@@ -184,6 +184,8 @@ pub struct Judged {
     key: CredentialKey,
     deadline_ms: u64,
     timing: Timing,
+    /// What came was on hold, and it has asked again.
+    asked_again: bool,
 }
 
 /// Has left with a credential.

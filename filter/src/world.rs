@@ -128,6 +128,12 @@ pub(crate) fn delta(delta: proto::Delta) -> proto::Update {
     proto::Update { update: Some(proto::update::Update::Delta(delta)) }
 }
 
+/// Holds a grant up to a generation.
+pub(crate) fn hold(grant: &str, generation: u64, until_ms: u64) -> proto::Update {
+    let hold = proto::Hold { grant: grant.into(), generation, until_ms };
+    proto::Update { update: Some(proto::update::Update::Hold(hold)) }
+}
+
 /// Revokes the token with this `jti`, as the step from version 7 to 8.
 pub(crate) fn revocation(jti: &str) -> proto::Update {
     let what = proto::revocation::What::Token(proto::TokenId { issuer: ISSUER.into(), jti: jti.into() });

@@ -30,7 +30,7 @@ pub(super) fn release(
     let key = CredentialKey::of(&opened.snapshot, &allowed, &opened.server);
     let now_ms = timing.asked_at_ns / 1_000_000;
     let deadline_ms = now_ms.saturating_add(env.worker.config.deadline_ms);
-    let judged = Judged { opened, allowed, message, key, deadline_ms, timing };
+    let judged = Judged { opened, allowed, message, key, deadline_ms, timing, asked_again: false };
     match env.worker.credentials.get(&judged.key, now_ms) {
         Cached::Hit(credential) => judged.forward(credential, Source::Hit, None, env),
         Cached::Due(credential) => {
@@ -48,7 +48,12 @@ impl Flow {
     /// The broker has answered the question this request waits for. `credential` is set where the answer was one.
     pub fn on_credential(self, answer: &Answer, credential: Option<Rc<Credential>>, env: &mut Env<'_>) -> (Self, Step) {
         match (self, credential) {
-            (Self::AwaitCredential(judged), Some(credential)) => judged.forward(credential, source(answer), None, env),
+            (Self::AwaitCredential(judged), Some(credential)) => {
+                match env.worker.credentials.is_on_hold(&credential, env.now_ms()) {
+                    true => judged.held(env),
+                    false => judged.forward(credential, source(answer), None, env),
+                }
+            }
             (Self::AwaitCredential(judged), None) => refuse(&refusal(answer), &judged.context(), env),
             (other, _) => (other, Step::Wait),
         }
@@ -70,6 +75,17 @@ impl Judged {
     fn ask(&self, background: bool, env: &Env<'_>) -> Option<Ask> {
         let request = question(&self.opened, &self.message, background, env)?;
         Some(Ask { key: self.key.clone(), token_hash: self.opened.token_hash, request })
+    }
+
+    /// The grant has ended, or gone on, while the answer was on its way: it is not used, not even once (I11). The broker
+    /// knows by now what there is in its place.
+    fn held(mut self, env: &mut Env<'_>) -> (Flow, Step) {
+        let ask = if self.asked_again { None } else { self.ask(false, env) };
+        self.asked_again = true;
+        match ask {
+            Some(ask) => (Flow::AwaitCredential(Box::new(self)), Step::Acquire(Box::new(ask))),
+            None => refuse(&unavailable(), &self.context(), env),
+        }
     }
 
     fn forward(
@@ -175,7 +191,6 @@ pub(super) fn refusal(answer: &Answer) -> Rejection {
         Some(response::Answer::Denied(denied)) => match denied.reason() {
             proto::denied::Reason::Credential => Rejection::CredentialRefused,
             proto::denied::Reason::Policy | proto::denied::Reason::Server => Rejection::ServerNotAllowed,
-            proto::denied::Reason::Identity => Rejection::IdentityContested,
             proto::denied::Reason::Token => Rejection::TokenRefused { why: "refused_by_broker" },
             proto::denied::Reason::Unspecified => unavailable(),
         },

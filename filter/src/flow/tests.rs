@@ -145,11 +145,16 @@ fn credential_of(answer: &Answer) -> Option<(Credential, u64)> {
 }
 
 fn given(handle: &str, expires_at_ms: u64, refresh_after_ms: u64) -> Answer {
+    given_of(3, handle, expires_at_ms, refresh_after_ms)
+}
+
+/// A credential of this generation of grant `g`.
+fn given_of(generation: u64, handle: &str, expires_at_ms: u64, refresh_after_ms: u64) -> Answer {
     said(proto::acquire_credential_response::Answer::Credential(proto::Credential {
         headers: vec![proto::Header { name: "Authorization".into(), value: b"Bearer upstream-secret".to_vec() }],
         use_handle: handle.into(),
         grant: "g".into(),
-        generation: 3,
+        generation,
         issued_at_ms: NOW_MS,
         expires_at_ms,
         refresh_after_ms,

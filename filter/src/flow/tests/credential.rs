@@ -67,7 +67,6 @@ fn i8_every_answer_that_is_no_credential_is_a_refusal() {
         ("token", denied(Reason::Token), 401, -31007),
         ("policy", denied(Reason::Policy), 200, -31002),
         ("server", denied(Reason::Server), 200, -31002),
-        ("identity", denied(Reason::Identity), 200, -31002),
         ("credential", denied(Reason::Credential), 200, -31005),
         ("no reason", denied(Reason::Unspecified), 200, -31004),
         (
@@ -109,6 +108,51 @@ fn an_expired_credential_is_not_used_even_once() {
     gate.later(1_000);
     assert_eq!(refused(gate.answer(flow, &ask.key, &given("h", NOW_MS + 1_000, NOW_MS + 800))).1, -31004);
     asked(gate.send(&Request::post("demo/echo"), CALL).1);
+}
+
+/// Alice waits for the broker's answer, and then her grant is held up to this generation.
+fn held_while_waiting(generation: u64) -> (Gate, Flow, CredentialKey) {
+    let mut gate = Gate::new();
+    let (flow, step) = gate.send(&Request::post("demo/echo"), CALL);
+    gate.worker.update(world::hold("g", generation, NOW_MS + 60_000), NOW_MS).unwrap();
+    (gate, flow, asked(step).key)
+}
+
+#[test]
+fn i11_an_answer_that_a_revocation_overtook_is_not_used_and_the_broker_is_asked_once_more() {
+    let (mut gate, flow, key) = held_while_waiting(3);
+    let late = given("h", NOW_MS + 100_000, NOW_MS + 80_000);
+    let (flow, step) = gate.answer(flow, &key, &late);
+    assert_eq!(asked(step).key, key);
+    let required = proto::Consent { url: "https://gate.example/connect/1".into(), ..proto::Consent::default() };
+    let answer = said(Said::ConsentRequired(proto::ConsentRequired { consents: vec![required] }));
+    assert_eq!(refused(gate.answer(flow, &key, &answer)).1, -31001);
+    assert!(gate.worker.reports.next_batch().unwrap().uses.is_empty());
+    asked(gate.send(&Request::post("demo/echo"), CALL).1);
+}
+
+#[test]
+fn i11_who_asked_again_and_hears_the_same_is_refused() {
+    let (mut gate, flow, key) = held_while_waiting(3);
+    let late = given("h", NOW_MS + 100_000, NOW_MS + 80_000);
+    let (flow, step) = gate.answer(flow, &key, &late);
+    asked(step);
+    assert_eq!(refused(gate.answer(flow, &key, &late)).1, -31004);
+}
+
+#[test]
+fn who_asked_again_goes_on_with_the_next_generation() {
+    let (mut gate, flow, key) = held_while_waiting(3);
+    let (flow, step) = gate.answer(flow, &key, &given("h", NOW_MS + 100_000, NOW_MS + 80_000));
+    asked(step);
+    granted(gate.answer(flow, &key, &given_of(4, "h4", NOW_MS + 100_000, NOW_MS + 80_000)).1);
+    granted(gate.send(&Request::post("demo/echo"), CALL).1);
+}
+
+#[test]
+fn an_answer_of_a_generation_that_nothing_holds_is_used() {
+    let (mut gate, flow, key) = held_while_waiting(2);
+    granted(gate.answer(flow, &key, &given("h", NOW_MS + 100_000, NOW_MS + 80_000)).1);
 }
 
 #[test]
@@ -280,22 +324,18 @@ fn i12_a_credential_that_would_frame_or_route_the_request_is_none() {
 
 #[test]
 fn while_a_hold_is_in_force_requests_wait_for_the_successor() {
-    let hold = |grant: &str, generation| {
-        let hold = proto::Hold { grant: grant.into(), generation, until_ms: NOW_MS + 1_000 };
-        proto::Update { update: Some(proto::update::Update::Hold(hold)) }
-    };
     let mut gate = Gate::new();
     gate.released(&Request::post("demo/own"), CALL);
     for (grant, generation) in [("g", 2), ("h", 3)] {
-        gate.worker.update(hold(grant, generation), NOW_MS).unwrap();
+        gate.worker.update(world::hold(grant, generation, NOW_MS + 1_000), NOW_MS).unwrap();
         granted(gate.send(&Request::post("demo/own"), CALL).1);
     }
-    gate.worker.update(hold("g", 3), NOW_MS).unwrap();
+    gate.worker.update(world::hold("g", 3, NOW_MS + 1_000), NOW_MS).unwrap();
     let (flow, step) = gate.send(&Request::post("demo/own"), CALL);
     let ask = asked(step);
     assert!(!ask.request.background && matches!(flow, Flow::AwaitCredential(_)));
-    granted(gate.answer(flow, &ask.key, &given("h-2", NOW_MS + 100_000, NOW_MS + 80_000)).1);
-    asked(gate.send(&Request::post("demo/own"), CALL).1);
+    granted(gate.answer(flow, &ask.key, &given_of(4, "h-2", NOW_MS + 100_000, NOW_MS + 80_000)).1);
+    granted(gate.send(&Request::post("demo/own"), CALL).1);
 }
 
 #[test]

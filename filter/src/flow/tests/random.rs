@@ -1,4 +1,7 @@
-//! Whatever happens in whatever order: nothing is let go unjudged, nothing twice, nothing panics (I2, I10).
+//! Whatever happens in whatever order: nothing is let go unjudged, nothing twice, nothing with a credential on hold, and
+//! nothing panics (I2, I10, I11).
+
+use std::collections::HashMap;
 
 use super::*;
 
@@ -67,14 +70,22 @@ fn request(dice: &mut Dice, tokens: &Tokens) -> Request {
     request
 }
 
-fn update(dice: &mut Dice, gate: &mut Gate) {
+/// Until when each generation of grant `g` is on hold.
+type Held = HashMap<u64, u64>;
+
+fn update(dice: &mut Dice, gate: &mut Gate, held: &mut Held) {
     let from = gate.worker.version();
     let step = proto::Delta { from, to: from + 1, ..proto::Delta::default() };
-    let update = match dice.throw(6) {
+    let update = match dice.throw(8) {
         0 => world::delta(proto::Delta { removed_servers: vec!["demo/echo".into()], ..step }),
         1 => world::delta(proto::Delta { issuers: vec![world::issuer(vec![])], ..step }),
         2 => world::delta(proto::Delta { revocations: Some(proto::Revocations::default()), ..step }),
         3 => world::delta(proto::Delta { from: from + 3, ..step }),
+        4 | 5 => {
+            let (generation, until_ms) = (dice.throw(4), gate.now_ms() + dice.one(&[0, 1, 60, 5_000]));
+            held.insert(generation, until_ms);
+            world::hold("g", generation, until_ms)
+        }
         _ => world::full(world::snapshot()),
     };
     if gate.worker.update(update, gate.host.now_ms.get()).is_err() {
@@ -90,14 +101,14 @@ fn answer(dice: &mut Dice, now_ms: u64) -> Answer {
         2 => {
             said(Said::Denied(proto::Denied { reason: i32::try_from(dice.throw(6)).unwrap(), message: String::new() }))
         }
-        _ => given("h", now_ms + dice.throw(5_000), now_ms + dice.throw(4_000)),
+        _ => given_of(dice.throw(5), "h", now_ms + dice.throw(5_000), now_ms + dice.throw(4_000)),
     }
 }
 
-fn event(dice: &mut Dice, gate: &mut Gate, flow: Flow, truth: &mut Truth) -> (Flow, Step) {
+fn event(dice: &mut Dice, gate: &mut Gate, held: &mut Held, flow: Flow, truth: &mut Truth) -> (Flow, Step) {
     const PIECES: [&str; 8] =
         [CALL, CALL, CALL, NOTE, "", "{", r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#, "[]"];
-    match dice.throw(16) {
+    match dice.throw(17) {
         // As from Envoy: nothing of a request comes after its end.
         0..=3 | 11..=14 if !truth.ended => {
             let piece = dice.one(&PIECES).as_bytes();
@@ -136,7 +147,7 @@ fn event(dice: &mut Dice, gate: &mut Gate, flow: Flow, truth: &mut Truth) -> (Fl
             gate.on(|env| flow.on_response_headers(&head, env))
         }
         _ => {
-            update(dice, gate);
+            update(dice, gate, held);
             (flow, Step::Wait)
         }
     }
@@ -146,11 +157,11 @@ fn event(dice: &mut Dice, gate: &mut Gate, flow: Flow, truth: &mut Truth) -> (Fl
 fn i2_no_sequence_of_events_lets_an_unjudged_request_go() {
     let tokens = Tokens::new();
     let mut dice = Dice(1);
-    let mut gate = Gate::new();
-    let (mut forwards, mut replies) = (0, 0);
-    for round in 0..20_000 {
+    let (mut gate, mut held) = (Gate::new(), Held::new());
+    let (mut forwards, mut replies, mut asked_again) = (0, 0, 0);
+    for round in 0..30_000 {
         if round % 40 == 0 {
-            gate = Gate::new();
+            (gate, held) = (Gate::new(), Held::new());
         }
         let request = request(&mut dice, &tokens);
         let mut truth = Truth { is_post: request.pairs[0].1 == "POST", ended: request.ended, ..Truth::default() };
@@ -160,7 +171,12 @@ fn i2_no_sequence_of_events_lets_an_unjudged_request_go() {
                 Step::Forward(grant) => {
                     truth.forwards += 1;
                     assert!(may_leave(&truth), "round {round}: let go unjudged");
-                    assert!(matches!(flow, Flow::AwaitUpstream(_)));
+                    let Flow::AwaitUpstream(forwarded) = &flow else {
+                        panic!("round {round}: forwarded and elsewhere")
+                    };
+                    let (generation, now_ms) = (forwarded.credential.generation, gate.now_ms());
+                    let on_hold = held.iter().any(|(to, until_ms)| generation <= *to && now_ms < *until_ms);
+                    assert!(!on_hold, "round {round}: I11");
                     let pairs = upstream_headers(&request, &grant);
                     let inbound = &request.pairs[3].1;
                     let passes = request.pairs[1].1.contains("/pass/");
@@ -170,14 +186,18 @@ fn i2_no_sequence_of_events_lets_an_unjudged_request_go() {
                     truth.replies += 1;
                     assert!(matches!(flow, Flow::Done));
                 }
-                Step::Acquire(ask) => truth.asked = Some((ask.key, ask.token_hash)),
+                Step::Acquire(ask) => {
+                    asked_again += u32::from(truth.asked.is_some());
+                    truth.asked = Some((ask.key, ask.token_hash));
+                }
                 Step::PassResponse(_) | Step::RejectCredential(_) | Step::ResolveKey { .. } | Step::Wait => {}
             }
-            (flow, step) = event(&mut dice, &mut gate, flow, &mut truth);
+            (flow, step) = event(&mut dice, &mut gate, &mut held, flow, &mut truth);
         }
         assert!(truth.forwards <= 1 && truth.replies <= 1, "round {round}: one terminal action");
         forwards += truth.forwards;
         replies += truth.replies;
     }
     assert!(forwards > 500 && replies > 5_000, "the dice reach both ends: {forwards} and {replies}");
+    assert!(asked_again > 100, "{asked_again} were on hold when they came");
 }
