@@ -3,6 +3,7 @@
 //! Ending one is one use case, whoever asks for it: the holder on their page, or an operator (O13).
 
 mod at_provider;
+mod follow;
 
 use std::sync::Arc;
 
@@ -17,9 +18,10 @@ use crate::store::{Standing, Store, StoreError, StoredGrant};
 use crate::vault::Vault;
 
 pub use at_provider::{AtProvider, Tokens};
+pub use follow::Follower;
 
-/// A proxy keeps a credential for an hour at most, whatever its configuration.
-const CACHED: std::time::Duration = std::time::Duration::from_secs(60 * 60);
+#[cfg(test)]
+mod tests;
 
 /// How often a refresh may come between before whoever asked has to ask again.
 const RETRIES: usize = 5;
@@ -122,8 +124,8 @@ impl Grants {
 
     /// Nobody uses the tokens that this grant had up to this generation any more, neither here nor at a proxy.
     pub fn let_go_of(&self, key: &GrantKey, id: &str, generation: Generation) {
-        self.0.refresher.forget(key);
-        self.0.holds.hold(id, generation, self.0.clock.now().after(CACHED));
+        self.0.refresher.forget(key, generation);
+        self.0.holds.ended(id, generation);
     }
 
     /// Ends the grant at whichever generation it is by now; answers it as it was before.

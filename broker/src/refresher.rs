@@ -164,10 +164,10 @@ impl Refresher {
         Ok(stored.map(|stored| stored.generation))
     }
 
-    /// Drops what is in memory of a grant: it was agreed to anew, or ended.
-    pub fn forget(&self, grant: &GrantKey) {
+    /// Drops what is in memory of a grant up to this generation: it was agreed to anew, or ended.
+    pub fn forget(&self, grant: &GrantKey, generation: Generation) {
         let key = self.0.key(grant);
-        self.0.forget(&key);
+        self.0.forget_up_to(&key, generation);
         self.0.backoffs.succeeded(&key);
     }
 

@@ -17,7 +17,7 @@ use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::config::{ClientSecret, ClientSecretError, Config, Log, LogFormat, Mode, SignIn};
 use crate::consent::{self, Consents};
 use crate::fetch::{self, Fetcher};
-use crate::grants::{self, Grants};
+use crate::grants::{self, Follower, Grants};
 use crate::grpc;
 use crate::harden;
 use crate::http;
@@ -31,8 +31,8 @@ use crate::secrets::Secrets;
 use crate::service::{self, Service};
 use crate::signin::{self, Oidc, SignIns};
 use crate::snapshot::{self, PublishError, Publisher, Settings};
-use crate::store::Store;
 use crate::store::sqlite::{OpenError, SqliteStore};
+use crate::store::{Store, StoreError};
 use crate::vault::{KeyFile, KeyFileError, Vault};
 use crate::xds;
 
@@ -45,9 +45,8 @@ const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
 /// How long renewals that are under way may go on after that.
 const DRAIN: Duration = Duration::from_secs(20);
 
-/// How often what has expired is dropped: strangers can begin sign-ins. A consent is kept for a day longer, since its link
-/// says until then that it has expired, and starts again.
-const TIDY: Duration = Duration::from_secs(60);
+/// How often what has expired is dropped, and how long after it expired.
+const TIDY: Duration = Duration::from_secs(10 * 60);
 const KEPT_EXPIRED_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Why a broker did not start, or ended.
@@ -77,6 +76,9 @@ pub enum ServeError {
     /// There is no first snapshot.
     #[error("the first snapshot cannot be made")]
     Publish(#[from] PublishError),
+    /// What has ended is not known: a proxy that comes back would go on with it.
+    #[error("which grants have ended cannot be read")]
+    Ended(#[source] StoreError),
     /// Nothing could be fetched.
     #[error("the client for providers cannot be made")]
     Fetch(#[from] fetch::SetUpError),
@@ -167,6 +169,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         refresher: refresher.clone(),
         holds: Arc::new(publisher.clone()),
     });
+    let ended = Follower::start(grants.clone()).await.map_err(ServeError::Ended)?;
     let consents = Consents::new(consent::Parts {
         tenant: tenant.clone(),
         store: Arc::clone(&store),
@@ -221,6 +224,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let mut background = JoinSet::new();
     background.spawn(Arc::clone(&issuers).run(stop.clone()));
     background.spawn(publisher.clone().run(stop.clone()));
+    background.spawn(ended.run(stop.clone()));
     background.spawn(recover(refresher.clone(), registry.subscribe(), stop.clone()));
     background.spawn(refresher.clone().run(stop.clone()));
     background.spawn(drop_expired(Arc::clone(&store), Arc::clone(&clock), stop.clone()));
@@ -333,11 +337,11 @@ async fn recover(
     }
 }
 
-/// Drops sessions and sign-ins that have expired, and consents that did a while ago.
+/// Drops consents, sessions and sign-ins that expired a while ago: until then a link says so, and starts again.
 async fn drop_expired(store: Arc<dyn Store>, clock: Arc<dyn Clock>, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(TIDY)).await.is_some() {
-        let now = clock.now();
-        if let Err(error) = store.drop_expired(now, UnixTime(now.0.saturating_sub(KEPT_EXPIRED_MS))).await {
+        let before = UnixTime(clock.now().0.saturating_sub(KEPT_EXPIRED_MS));
+        if let Err(error) = store.drop_expired(before).await {
             tracing::warn!(%error, "what has expired stays for now");
         }
     }

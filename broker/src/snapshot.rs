@@ -250,8 +250,12 @@ impl Publisher {
 }
 
 impl Hold for Publisher {
-    fn hold(&self, grant: &str, generation: Generation, until: UnixTime) {
-        self.0.holds.tell(broker::Hold { grant: grant.to_owned(), generation: generation.0, until_ms: until.0 });
+    fn refreshing(&self, grant: &str, generation: Generation, until: UnixTime) {
+        self.0.holds.refreshing(broker::Hold { grant: grant.to_owned(), generation: generation.0, until_ms: until.0 });
+    }
+
+    fn ended(&self, grant: &str, generation: Generation) {
+        self.0.holds.ended(grant, generation.0);
     }
 }
 

@@ -70,7 +70,7 @@ impl Refresh {
             }
         }
         if self.client.profile.refresh_kills_access_token {
-            inner.holds.hold(&ready.id, ready.stored.generation, inner.clock.now());
+            inner.holds.refreshing(&ready.id, ready.stored.generation, inner.clock.now());
         }
     }
 
@@ -180,6 +180,9 @@ impl Refresh {
     pub(super) async fn end(&self, stored: &StoredGrant, reason: ConsentReason) -> Result<Turn, RefreshError> {
         let now = self.inner.clock.now();
         let ended = self.inner.store.end_grant(&stored.id, stored.generation, &reason.as_standing(), now).await;
+        if ended.is_ok() {
+            self.inner.holds.ended(&stored.id, stored.generation);
+        }
         self.ended(ended, stored, reason).await
     }
 
@@ -225,9 +228,11 @@ impl Inner {
             return Ok(());
         }
         match self.store.end_grant(&stored.id, refused, &stored.standing, self.clock.now()).await {
-            Ok(()) | Err(StoreError::Conflict) => self.forget(key),
+            Ok(()) => self.holds.ended(&stored.id, refused),
+            Err(StoreError::Conflict) => {}
             Err(error) => return Err(RefreshError::store(error)),
         }
+        self.forget(key);
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use moka::ops::compute::Op;
 
 use super::{Inner, Need, OpenedToken, RefreshError, Source};
 use crate::keys::Key;
+use crate::model::Generation;
 
 /// A point in time, before the store was read: what was read then is kept only if nothing was forgotten since.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,5 +62,15 @@ impl Inner {
     pub(super) fn forget(&self, key: &Key) {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.opened.invalidate(key);
+    }
+
+    /// Drops what is in memory of a grant up to this generation, which nobody uses any more.
+    pub(super) fn forget_up_to(&self, key: &Key, generation: Generation) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        self.opened.entry_by_ref(key).and_compute_with(|kept| match kept {
+            Some(kept) if kept.value().generation <= generation => Op::Remove,
+            Some(_) | None => Op::Nop,
+        });
+        self.recent.forget(key, generation);
     }
 }

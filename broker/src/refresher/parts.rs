@@ -32,8 +32,11 @@ pub struct Resolved {
 
 /// How proxies are told that a credential is about to stop working, or has.
 pub trait Hold: Send + Sync + 'static {
-    /// Until then nobody uses this generation of a grant, or one before it; a moment that has passed ends the hold.
-    fn hold(&self, grant: &str, generation: Generation, until: UnixTime);
+    /// Until then nobody uses this generation of a grant, or one before it: a refresh may end it. A moment that has passed
+    /// says that it has not.
+    fn refreshing(&self, grant: &str, generation: Generation, until: UnixTime);
+    /// Nobody uses this generation of a grant, or one before it, ever again.
+    fn ended(&self, grant: &str, generation: Generation);
 }
 
 /// How long things may take, and how much is kept.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{OpenedToken, Source};
 use crate::clock::UnixTime;
 use crate::keys::Key;
+use crate::model::Generation;
 
 /// Grants remembered at most; one that is not is renewed on the request that finds it due.
 const MAX_GRANTS: usize = 100_000;
@@ -34,6 +35,14 @@ impl Recent {
             }
         } else if all.len() < MAX_GRANTS {
             all.insert(key.clone(), Used { source: source.clone(), token: Arc::clone(token), last: now });
+        }
+    }
+
+    /// Drops a grant whose generations, up to this one, nobody uses any more.
+    pub(super) fn forget(&self, key: &Key, generation: Generation) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.get(key).is_some_and(|used| used.token.generation <= generation) {
+            all.remove(key);
         }
     }
 

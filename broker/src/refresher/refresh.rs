@@ -147,7 +147,7 @@ impl Refresh {
         let inner = &self.inner;
         if self.client.profile.refresh_kills_access_token {
             inner.opened.invalidate(&self.key);
-            inner.holds.hold(&ready.id, ready.stored.generation, ready.intent.deadline);
+            inner.holds.refreshing(&ready.id, ready.stored.generation, ready.intent.deadline);
         }
         failpoint::reached(Point::BeforeSend);
         let Asked { result, took } = inner.ask(&self.client, &ready.registered, &ready.refresh_token).await;
@@ -250,7 +250,6 @@ impl Refresh {
             auth_revisions: stored.auth_revisions,
             account: stored.account,
             consented_at: stored.consented_at,
-            consented_by: stored.consented_by,
             invalidates: self.client.profile.refresh_kills_access_token.then(|| self.inner.clock.now()),
         }
     }

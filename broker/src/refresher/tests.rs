@@ -61,11 +61,18 @@ struct Fixture {
 
 /// The holds that proxies were told.
 #[derive(Default)]
-pub(crate) struct Held(std::sync::Mutex<Vec<(String, Generation, UnixTime)>>);
+pub(crate) struct Held {
+    refreshing: std::sync::Mutex<Vec<(String, Generation, UnixTime)>>,
+    ended: std::sync::Mutex<Vec<(String, Generation)>>,
+}
 
 impl Hold for Held {
-    fn hold(&self, grant: &str, generation: Generation, until: UnixTime) {
-        self.0.lock().unwrap().push((grant.to_owned(), generation, until));
+    fn refreshing(&self, grant: &str, generation: Generation, until: UnixTime) {
+        self.refreshing.lock().unwrap().push((grant.to_owned(), generation, until));
+    }
+
+    fn ended(&self, grant: &str, generation: Generation) {
+        self.ended.lock().unwrap().push((grant.to_owned(), generation));
     }
 }
 

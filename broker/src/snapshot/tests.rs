@@ -278,7 +278,7 @@ async fn every_proxy_hears_of_a_hold_and_stays_at_its_version() {
         assert!(matches!(proxy.next().await.unwrap().update, Some(update::Update::Heartbeat(_))));
     }
     let until = START.after(DAY);
-    fixture.publisher.hold("g1", Generation(7), until);
+    fixture.publisher.refreshing("g1", Generation(7), until);
     for proxy in &mut proxies {
         let expected = broker::Hold { grant: "g1".into(), generation: 7, until_ms: until.0 };
         assert_eq!(proxy.next().await.unwrap().update, Some(update::Update::Hold(expected)));
@@ -303,25 +303,51 @@ async fn told_first(fixture: &Fixture) -> Vec<(String, u64)> {
 #[tokio::test]
 async fn o13_a_proxy_that_was_away_hears_of_every_hold_that_still_lasts() {
     let fixture = Fixture::new().await;
-    let publisher = &fixture.publisher;
-    publisher.hold("g1", Generation(7), START.after(DAY));
-    publisher.hold("g2", Generation(1), START.after(Duration::from_secs(1)));
-    publisher.hold("g3", Generation(1), START.after(DAY));
-    publisher.hold("g3", Generation(1), START);
-    publisher.hold("g1", Generation(8), START.after(DAY));
-    fixture.clock.advance(Duration::from_secs(1));
-    assert_eq!(told_first(&fixture).await, [("g1".to_owned(), 8)]);
+    let (publisher, second) = (&fixture.publisher, Duration::from_secs(1));
+    publisher.ended("g1", Generation(7));
+    publisher.refreshing("g2", Generation(1), START.after(second));
+    publisher.refreshing("g3", Generation(1), START.after(DAY));
+    publisher.refreshing("g3", Generation(1), START);
+    publisher.refreshing("g4", Generation(1), START.after(2 * second));
+    publisher.ended("g1", Generation(8));
+    publisher.ended("g1", Generation(6));
+    fixture.clock.advance(second);
+    let mut told = told_first(&fixture).await;
+    told.sort();
+    assert_eq!(told, [("g1".to_owned(), 8), ("g4".to_owned(), 1)]);
+    fixture.clock.advance(59 * 60 * second);
+    assert_eq!(told_first(&fixture).await, [("g1".to_owned(), 8)], "as long as a proxy may keep it");
     fixture.clock.advance(DAY);
     assert_eq!(told_first(&fixture).await, []);
 }
 
 #[tokio::test]
-async fn o13_a_refresh_under_way_does_not_cut_short_what_a_revocation_holds() {
+async fn o13_no_refresh_lifts_or_cuts_short_what_has_ended() {
     let fixture = Fixture::new().await;
-    fixture.publisher.hold("revoked", Generation(2), START.after(DAY));
-    fixture.publisher.hold("revoked", Generation(1), START.after(Duration::from_secs(20)));
-    fixture.clock.advance(Duration::from_secs(60));
+    let publisher = &fixture.publisher;
+    publisher.ended("revoked", Generation(2));
+    for generation in [1, 2] {
+        publisher.refreshing("revoked", Generation(generation), START.after(Duration::from_secs(20)));
+        publisher.refreshing("revoked", Generation(generation), START);
+    }
     assert_eq!(told_first(&fixture).await, [("revoked".to_owned(), 2)]);
+}
+
+#[tokio::test]
+async fn a_refresh_that_came_to_nothing_lifts_its_own_hold_and_no_other() {
+    let fixture = Fixture::new().await;
+    let publisher = &fixture.publisher;
+    publisher.ended("g", Generation(4));
+    let mut proxy = Box::pin(publisher.updates(0));
+    proxy.next().await.unwrap();
+    publisher.refreshing("g", Generation(5), START.after(DAY));
+    publisher.refreshing("g", Generation(5), START);
+    let mut told = Vec::new();
+    while let update::Update::Hold(hold) = proxy.next().await.unwrap().update.unwrap() {
+        told.push((hold.generation, hold.until_ms > START.0));
+    }
+    assert_eq!(told, [(4, true), (5, true), (5, false)]);
+    assert_eq!(told_first(&fixture).await, [("g".to_owned(), 4)]);
 }
 
 #[tokio::test]
@@ -329,9 +355,9 @@ async fn o13_a_proxy_that_is_slow_misses_no_hold_in_force() {
     let fixture = Fixture::new().await;
     let mut proxy = Box::pin(fixture.publisher.updates(0));
     proxy.next().await.unwrap();
-    fixture.publisher.hold("revoked", Generation(1), START.after(DAY));
+    fixture.publisher.ended("revoked", Generation(1));
     for _ in 0..5_000 {
-        fixture.publisher.hold("busy", Generation(1), START.after(DAY));
+        fixture.publisher.ended("busy", Generation(1));
     }
     let mut told = Vec::new();
     while let update::Update::Hold(hold) = proxy.next().await.unwrap().update.unwrap() {

@@ -1,6 +1,10 @@
 //! Grants that are over: by the provider's word, or by their holder's.
 
-use e2e::{audit_records, eventually_within, provider::Revoked, run};
+use e2e::{
+    audit_records, eventually_within,
+    provider::{Endpoint, Fault, Revoked},
+    run,
+};
 use futures::future::join_all;
 
 use super::*;
@@ -66,4 +70,34 @@ fn o13_whose_grants_the_operator_revokes_is_called_for_no_more_within_two_second
         let said = world.broker.command(&["grants", "revoke", "--all-of", "alice@example.com"]).await.ok();
         assert!(said.starts_with("revoked "), "{said}");
     }));
+}
+
+#[test]
+fn o13_a_proxy_that_was_away_while_a_grant_ended_and_the_broker_restarted_uses_it_no_more_within_two_seconds() {
+    run(async {
+        let mut world = World::build().concurrency(2).start().await;
+        let (provider, server) = connected(&world, "custom", LONG).await;
+        let call = server.call_as(&world.issuer.token("alice", &server).mint());
+        let twenty = async || join_all((0..20).map(|_| call.send())).await;
+        for reply in twenty().await {
+            assert_eq!(reply.result()["holder"], "alice", "{reply}");
+        }
+        // The token lives on there: only who holds it can let go of it.
+        provider.fail(Endpoint::Revoke, Fault::status(500));
+        world.envoy.child().freeze();
+        world.broker.command(&["grants", "revoke", "--all-of", "alice@example.com"]).await.ok();
+        world.broker.kill();
+        world.broker.start().await;
+        world.envoy.child().thaw();
+        eventually_within(Duration::from_secs(2), "no worker serves", async || {
+            twenty().await.iter().all(|reply| reply.json().get("error").is_some()).then_some(())
+        })
+        .await;
+        server.upstream.forget();
+        for reply in twenty().await {
+            world.link_in(&reply);
+        }
+        server.upstream.assert_untouched("a grant that has ended");
+        assert_eq!(provider.live_access_tokens().len(), 1);
+    });
 }

@@ -143,7 +143,7 @@ async fn consent_makes_what_is_left_whole_and_a_revocation_ends_it() {
     let stored = people.stored().await;
     let (revoked, now) = (Standing::Revoked("holder".into()), people.fixture.clock.now());
     people.fixture.store.end_grant(&stored.id, stored.generation, &revoked, now).await.unwrap();
-    people.fixture.refresher.forget(&stored.key);
+    people.fixture.refresher.forget(&stored.key, stored.generation);
     assert_eq!(people.reason().await, ConsentReason::Revoked);
 }
 

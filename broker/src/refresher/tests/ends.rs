@@ -18,6 +18,7 @@ async fn invalid_grant_asks_for_consent_and_the_provider_is_asked_no_more() {
     let stored = people.stored().await;
     assert_eq!((stored.generation, stored.standing), (Generation(1), ConsentReason::InvalidGrant.as_standing()));
     assert_eq!((stored.material, stored.intent), (None, None));
+    assert_eq!(*people.fixture.held.ended.lock().unwrap(), [(stored.id, Generation(1))], "proxies let go of it");
     people.agrees(Some("canary-refresh-9")).await;
     assert_eq!(people.token(Need::Live).await.unwrap(), "canary-agreed");
     assert_eq!(people.stored().await.generation, Generation(2));
@@ -95,7 +96,7 @@ async fn o13_what_its_holder_ended_while_it_was_refreshed_stays_ended() {
     let stored = people.stored().await;
     let revoked = Standing::Revoked("holder".into());
     people.fixture.store.end_grant(&stored.id, stored.generation, &revoked, people.fixture.clock.now()).await.unwrap();
-    people.fixture.refresher.forget(&stored.key);
+    people.fixture.refresher.forget(&stored.key, stored.generation);
     people.fixture.provider.gate.send_replace(true);
     let error = caller.await.unwrap().unwrap_err();
     assert!(matches!(error, RefreshError::NeedsConsent { reason: ConsentReason::Revoked }), "{error:?}");

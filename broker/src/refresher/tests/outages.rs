@@ -122,7 +122,7 @@ async fn where_a_refresh_kills_the_old_token_it_serves_again_if_the_provider_did
     people.fixture.provider.answers(503, "{}");
     assert_eq!(people.token(Need::Live).await.unwrap(), "canary-agreed");
     let now = people.fixture.clock.now();
-    let told = people.fixture.held.0.lock().unwrap().clone();
+    let told = people.fixture.held.refreshing.lock().unwrap().clone();
     assert!(matches!(told.as_slice(), [(_, _, until), (_, Generation(1), ended)] if *until > now && *ended == now));
 }
 

@@ -33,7 +33,6 @@ pub(crate) async fn agreed(
         auth_revisions: vec!["r1".to_owned(), "r2".to_owned()],
         account: Some("account-at-provider".to_owned()),
         consented_at: Some(now),
-        consented_by: None,
         invalidates: Some(now),
     }
 }
@@ -100,7 +99,7 @@ impl People {
     pub(super) async fn agrees(&self, refresh_token: Option<&str>) {
         let record = self.next_generation("canary-agreed", refresh_token).await;
         self.fixture.store.commit_grant(&record).await.unwrap();
-        self.fixture.refresher.forget(&record.key);
+        self.fixture.refresher.forget(&record.key, Generation(record.generation.0 - 1));
         if let Some(token) = refresh_token {
             self.fixture.provider.is_strict(token);
         }

@@ -64,7 +64,7 @@ async fn an_ended_grant_says_why() {
             .end_grant(&stored.id, stored.generation, &standing, people.fixture.clock.now())
             .await
             .unwrap();
-        people.fixture.refresher.forget(&stored.key);
+        people.fixture.refresher.forget(&stored.key, stored.generation);
         assert_eq!(people.reason().await, reason);
     }
 }
@@ -134,7 +134,7 @@ async fn proxies_hold_a_token_that_is_about_to_die_and_callers_wait_for_the_next
     let first = spawn(&people.fixture.refresher, &people.alice(), Need::Live);
     people.fixture.provider.until_asked(1).await;
     let stored = people.stored().await;
-    let told = people.fixture.held.0.lock().unwrap().clone();
+    let told = people.fixture.held.refreshing.lock().unwrap().clone();
     assert_eq!(told, [(stored.id, Generation(1), stored.intent.unwrap().deadline)]);
     let second = spawn(&people.fixture.refresher, &people.alice(), Need::Live);
     let elsewhere = spawn(&people.fixture.other_broker(), &people.alice(), Need::Live);

@@ -1,0 +1,65 @@
+//! What any broker has ended is read from the store by every other, and told to its proxies: the broker that did it may be
+//! gone by then, and the proxy that must hear of it may belong to another (I11, O13).
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Grants;
+use crate::store::{Invalidation, StoreError};
+
+/// How often the store is asked for what is new.
+const EVERY: Duration = Duration::from_millis(500);
+
+/// How long ago a start looks back: the hour that a proxy may keep a credential, and one that clocks may be apart.
+const BACK: Duration = Duration::from_secs(2 * 60 * 60);
+
+/// How many are read at once.
+const PAGE: u32 = 1_000;
+
+/// Reads on from where it was.
+pub struct Follower {
+    grants: Grants,
+    /// Number of the last one read.
+    last: u64,
+}
+
+impl Follower {
+    /// Tells what has ended as long ago as it can matter: before a proxy is served, which then hears all of it first.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub async fn start(grants: Grants) -> Result<Self, StoreError> {
+        let mut follower = Self { grants, last: 0 };
+        let now = follower.grants.0.clock.now();
+        follower.read_on(|invalidation| now.since(invalidation.at) < BACK).await?;
+        Ok(follower)
+    }
+
+    /// Reads on until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            // By its number alone: another broker's clock may say anything.
+            if let Err(error) = self.read_on(|_| true).await {
+                tracing::warn!(%error, "what other brokers have ended cannot be read");
+            }
+        }
+    }
+
+    async fn read_on(&mut self, matters: impl Fn(&Invalidation) -> bool) -> Result<(), StoreError> {
+        loop {
+            let page = self.grants.0.store.invalidations(self.last, PAGE).await?;
+            for invalidation in &page {
+                if matters(invalidation) {
+                    self.grants.let_go_of(&invalidation.key, &invalidation.grant, invalidation.generation);
+                }
+                self.last = invalidation.number;
+            }
+            if page.len() < PAGE as usize {
+                return Ok(());
+            }
+        }
+    }
+}
