@@ -3,6 +3,7 @@
 
 mod audit;
 mod grants;
+mod identities;
 mod manifests;
 mod socket;
 mod status;
@@ -213,6 +214,30 @@ impl Service for Admin {
         // Exposed to be handed to the operator, who asked for it; nothing else shows it again.
         let url = link.url.expose_str().unwrap_or_default().to_owned();
         Ok(Response::new(proto::CreateSignInLinkResponse { url, expires_at_ms: link.expires_at.0 }))
+    }
+
+    async fn list_identities(
+        &self,
+        request: Request<proto::ListIdentitiesRequest>,
+    ) -> Result<Response<proto::ListIdentitiesResponse>, Status> {
+        operator(&request)?;
+        identities::list(&*self.store, &request.into_inner().user).await.map(Response::new)
+    }
+
+    async fn link_identity(
+        &self,
+        request: Request<proto::LinkIdentityRequest>,
+    ) -> Result<Response<proto::LinkIdentityResponse>, Status> {
+        let actor = operator(&request)?;
+        identities::link(self, request.into_inner(), actor).await.map(Response::new)
+    }
+
+    async fn release_user(
+        &self,
+        request: Request<proto::ReleaseUserRequest>,
+    ) -> Result<Response<proto::ReleaseUserResponse>, Status> {
+        let actor = operator(&request)?;
+        identities::release(self, &request.into_inner().user, &actor).await.map(Response::new)
     }
 
     async fn list_grants(

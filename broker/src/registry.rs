@@ -134,6 +134,11 @@ impl Registry {
         Ok(Self { store, audit, clock, tenant, issuers, servers, applying: Mutex::new(()) })
     }
 
+    /// The issuers of this deployment, as configured.
+    pub fn issuers(&self) -> &Issuers {
+        &self.issuers
+    }
+
     /// Tells proxies to drop the credentials that hold a secret which has a new value.
     ///
     /// # Errors

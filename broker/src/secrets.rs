@@ -216,7 +216,7 @@ impl From<SecretsError> for ResolveError {
             SecretsError::Store(StoreError::Unavailable(_) | StoreError::Conflict) => {
                 Self::Unavailable(Arc::new(error))
             }
-            SecretsError::Store(StoreError::Corrupt { .. })
+            SecretsError::Store(StoreError::Corrupt { .. } | StoreError::OtherSubject(_))
             | SecretsError::Vault(_)
             | SecretsError::Missing(_)
             | SecretsError::Name { .. }

@@ -45,8 +45,9 @@ const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
 /// How long renewals that are under way may go on after that.
 const DRAIN: Duration = Duration::from_secs(20);
 
-/// How often what has expired is dropped, and how long after it expired.
-const TIDY: Duration = Duration::from_secs(10 * 60);
+/// How often what has expired is dropped: strangers can begin sign-ins. A consent is kept for a day longer, since its link
+/// says until then that it has expired, and starts again.
+const TIDY: Duration = Duration::from_secs(60);
 const KEPT_EXPIRED_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// Why a broker did not start, or ended.
@@ -337,11 +338,11 @@ async fn recover(
     }
 }
 
-/// Drops consents, sessions and sign-ins that expired a while ago: until then a link says so, and starts again.
+/// Drops sessions and sign-ins that have expired, and consents that did a while ago.
 async fn drop_expired(store: Arc<dyn Store>, clock: Arc<dyn Clock>, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(TIDY)).await.is_some() {
-        let before = UnixTime(clock.now().0.saturating_sub(KEPT_EXPIRED_MS));
-        if let Err(error) = store.drop_expired(before).await {
+        let now = clock.now();
+        if let Err(error) = store.drop_expired(now, UnixTime(now.0.saturating_sub(KEPT_EXPIRED_MS))).await {
             tracing::warn!(%error, "what has expired stays for now");
         }
     }

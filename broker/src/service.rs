@@ -32,6 +32,7 @@ use crate::consent::{Consents, Status};
 use crate::issuers::Issuers;
 use crate::keys::{self, Key, Purpose};
 use crate::model::{Auth, Generation, GrantKey, PrincipalId, Server, ServerName, Tenant};
+use crate::principals::Contested;
 use crate::refresher::{Need, RefreshError, Refresher, ResolveTemplate, Source};
 use crate::secret::Secret;
 use crate::snapshot::{self, Published, Publisher};
@@ -212,8 +213,13 @@ impl Service {
         timings.verify_us = micros(started.elapsed());
         let verified = match verified {
             Ok(verified) => verified,
-            // Nobody is known to have been refused: counted, not recorded.
-            Err(refused) => return refusal(&refused, timings),
+            Err(refused) => {
+                // Of all others nobody is known to have been refused: counted, not recorded.
+                if let Refused::Contested(contested) = &refused {
+                    inner.record_contest(request, contested).await;
+                }
+                return refusal(&refused, timings);
+            }
         };
         let started = Instant::now();
         let admitted = inner.admit(request, &published, Arc::clone(&verified));
@@ -431,9 +437,17 @@ impl Inner {
         refused: &Refused,
     ) {
         let policy = PolicyDecision { version: published.servers.revision, rule: refused.code().to_owned() };
-        let event = Event::call_refused(Some(actor(caller)), call(request), Some(policy), refused.code(), None);
-        if let Err(error) = self.audit.record(event).await {
-            // Nothing is released, so nothing depends on the record.
+        self.remember(Event::call_refused(Some(actor(caller)), call(request), Some(policy), refused.code(), None))
+            .await;
+    }
+
+    async fn record_contest(&self, request: &AcquireCredentialRequest, contested: &Contested) {
+        self.remember(Event::call_contested(contested.actor(), contested.owner.clone(), call(request))).await;
+    }
+
+    /// Nothing is released, so nothing depends on the record.
+    async fn remember(&self, refusal: Event) {
+        if let Err(error) = self.audit.record(refusal).await {
             tracing::error!(%error, "a refusal was not recorded");
         }
     }

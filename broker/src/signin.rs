@@ -83,6 +83,15 @@ pub struct Browser<'a> {
     pub request_id: &'a str,
 }
 
+/// Through what a person signed in, and what it says of them.
+#[derive(Clone, Copy)]
+struct Through<'a> {
+    /// For records: an issuer, `application` or `link`.
+    name: &'a str,
+    /// Names of teams.
+    teams: &'a [String],
+}
+
 /// A sign-in that was begun: the browser keeps the cookie, and goes on elsewhere.
 #[derive(Debug)]
 pub struct Begun {
@@ -204,11 +213,11 @@ impl Inner {
     async fn finish(
         &self,
         principal: &PrincipalId,
-        through: &str,
+        through: Through<'_>,
         to: Destination,
         browser: Browser<'_>,
     ) -> Result<SignedIn, Refused> {
-        self.audit.record(Event::signed_in(actor(through, principal), browser.request_id)).await?;
+        self.audit.record(Event::signed_in(actor(through.name, principal), browser.request_id)).await?;
         if let Some(session) = browser.session {
             self.sessions.end(&session.hash).await?;
         }
@@ -218,7 +227,11 @@ impl Inner {
 
     /// Records a refusal, and passes it on.
     async fn refuse(&self, who: Option<Actor>, request_id: &str, refused: Refused) -> Refused {
-        if let Err(error) = self.audit.record(Event::sign_in_refused(who, request_id, refused.code())).await {
+        let event = match &refused {
+            Refused::Contested(of) => Event::sign_in_contested(of.actor(), of.owner.clone(), request_id),
+            other => Event::sign_in_refused(who, request_id, other.code()),
+        };
+        if let Err(error) = self.audit.record(event).await {
             tracing::error!(%error, "a sign-in that was refused was not recorded");
         }
         refused

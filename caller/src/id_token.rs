@@ -21,6 +21,7 @@ pub struct Person {
     issuer: String,
     subject: String,
     email: Option<String>,
+    teams: Vec<String>,
 }
 
 impl Person {
@@ -37,6 +38,11 @@ impl Person {
     /// The address, in lower case, if the issuer says that it has verified it.
     pub fn email(&self) -> Option<&str> {
         self.email.as_deref()
+    }
+
+    /// Names of the teams that the issuer says they are in, each once.
+    pub fn teams(&self) -> &[String] {
+        &self.teams
     }
 }
 
@@ -125,6 +131,7 @@ pub fn verify_id_token(
         issuer: issuer.issuer.clone(),
         subject: subject.to_owned(),
         email: issuer.email_claim.as_ref().and_then(|claim| subjects::verified_email(&claims, claim)),
+        teams: subjects::teams(&claims, issuer)?,
     })
 }
 

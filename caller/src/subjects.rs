@@ -25,21 +25,27 @@ pub(crate) fn of(
     if let Some(identity) = identities.of(claims, issuer) {
         subjects.push(format!("external-identity:{}", identity.name));
     }
-    if let Some(claim) = &issuer.teams_claim {
-        for team in claims::texts(claims, claim).ok_or(TokenError::Teams)? {
-            if !claims::is_name(team) {
-                return Err(TokenError::Teams);
-            }
-            let subject = format!("team:{team}");
-            if !subjects.contains(&subject) {
-                subjects.push(subject);
-            }
-        }
-    }
+    subjects.extend(teams(claims, issuer)?.into_iter().map(|team| format!("team:{team}")));
     if !subjects.iter().any(|subject| subject == EVERYONE) {
         subjects.push(EVERYONE.to_owned());
     }
     Ok(subjects)
+}
+
+/// Names of the teams that an issuer says its subject is in, each once.
+pub(crate) fn teams(claims: &Members<'_>, issuer: &Issuer) -> Result<Vec<String>, TokenError> {
+    let mut teams = Vec::new();
+    let Some(claim) = &issuer.teams_claim else { return Ok(teams) };
+    for team in claims::texts(claims, claim).ok_or(TokenError::Teams)? {
+        if !claims::is_name(team) {
+            return Err(TokenError::Teams);
+        }
+        let team = team.clone().into_owned();
+        if !teams.contains(&team) {
+            teams.push(team);
+        }
+    }
+    Ok(teams)
 }
 
 fn person_or_account(claims: &Members<'_>, issuer: &Issuer) -> Result<Option<String>, TokenError> {

@@ -59,6 +59,8 @@ pub enum Rejection {
         /// As the body named it.
         tool: String,
     },
+    /// Another account of the same issuer has the caller's address, and only an operator can say whose it is.
+    IdentityContested,
     /// The caller must consent first.
     ConsentRequired {
         /// What for, and where; never empty by construction of the broker.
@@ -234,7 +236,7 @@ impl Rejection {
             Self::BodyTooLarge => Door::Outer(413),
             Self::BodyEncoded | Self::ContentTypeUnsupported => Door::Outer(415),
             Self::SnapshotMissing | Self::ClusterMismatch | Self::BodyCallbackMissing => Door::Outer(503),
-            Self::ServerNotAllowed | Self::ToolNotAllowed { .. } => Door::Inner(403),
+            Self::ServerNotAllowed | Self::ToolNotAllowed { .. } | Self::IdentityContested => Door::Inner(403),
             Self::CredentialRefused | Self::UpstreamForbidden => Door::Inner(403),
             Self::ConsentRequired { .. } => Door::Inner(405),
             Self::CredentialRenewed | Self::BrokerUnavailable { .. } => Door::Outage(503),

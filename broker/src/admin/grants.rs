@@ -11,7 +11,7 @@ use crate::model::{PrincipalId, PrincipalKind, ServerName, Servers};
 use crate::store::{Standing, Store, StoredGrant};
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 /// Every grant, or those of one user, or those that serve one server.
 pub(super) async fn list(
@@ -62,6 +62,15 @@ pub(super) async fn revoke(
         }
         None => return Err(Status::invalid_argument("say which grant, or whose")),
     };
+    Ok(proto::RevokeGrantsResponse { revoked: end(grants, which, actor).await? })
+}
+
+/// Ends those of these grants that have not been revoked.
+pub(super) async fn end(
+    grants: &Grants,
+    which: Vec<StoredGrant>,
+    actor: &Actor,
+) -> Result<Vec<proto::RevokedGrant>, Status> {
     let mut revoked = Vec::new();
     for grant in which.into_iter().filter(|grant| !matches!(grant.standing, Standing::Revoked(_))) {
         let id = grant.id.clone();
@@ -74,7 +83,7 @@ pub(super) async fn revoke(
             manage_url: ended.manage_url.unwrap_or_default().to_owned(),
         });
     }
-    Ok(proto::RevokeGrantsResponse { revoked })
+    Ok(revoked)
 }
 
 pub(super) async fn summary(
@@ -82,8 +91,11 @@ pub(super) async fn summary(
     servers: &Servers,
     grant: &StoredGrant,
 ) -> Result<proto::GrantSummary, Status> {
-    let holder = PrincipalId(grant.key.holder.clone());
-    let principal = store.principal_by_id(&holder).await.map_err(|error| status::of_store(&error))?;
+    let holder = named(store, &PrincipalId(grant.key.holder.clone())).await?;
+    let consented_by = match &grant.consented_by {
+        Some(who) => named(store, who).await?,
+        None => String::new(),
+    };
     let client = grants::provider_client(servers, &grant.key.provider_client);
     let (standing, reason) = match &grant.standing {
         Standing::Live => ("live", ""),
@@ -95,7 +107,7 @@ pub(super) async fn summary(
         id: grant.id.clone(),
         provider: client.as_deref().map(grants::host).unwrap_or_default(),
         profile: client.map(|client| client.profile.name.to_owned()).unwrap_or_default(),
-        holder: principal.as_ref().map_or(holder.0, shown),
+        holder,
         servers: grants::servers_of(servers, grant).into_iter().map(|name| name.0).collect(),
         scopes: grant.scopes.clone(),
         account: grant.account.clone().unwrap_or_default(),
@@ -107,11 +119,18 @@ pub(super) async fn summary(
         expires_at_ms: material.map(|material| material.expires_at.0),
         refresh_after_ms: material.map(|material| material.refresh_after.0),
         has_refresh_token: material.is_some_and(|material| material.refresh_token.is_some()),
+        consented_by,
         intent_deadline_ms: grant.intent.as_ref().map(|intent| intent.deadline.0),
     })
 }
 
-async fn user_named(store: &dyn Store, email: &str) -> Result<PrincipalId, Status> {
+/// A principal as operators know it; the bare id of one that is not there.
+pub(super) async fn named(store: &dyn Store, id: &PrincipalId) -> Result<String, Status> {
+    let principal = store.principal_by_id(id).await.map_err(|error| status::of_store(&error))?;
+    Ok(principal.as_ref().map_or_else(|| id.0.clone(), shown))
+}
+
+pub(super) async fn user_named(store: &dyn Store, email: &str) -> Result<PrincipalId, Status> {
     let email = crate::manifest::email(email).map_err(|flaw| Status::invalid_argument(flaw.message))?;
     let kind = PrincipalKind::User { email: email.clone() };
     let found = store.principal_named(&kind).await.map_err(|error| status::of_store(&error))?;

@@ -55,6 +55,7 @@ pub(super) fn of_sign_in(refused: &Refused) -> Status {
         | Refused::NoApplication
         | Refused::WrongPerson
         | Refused::Caller(_)
+        | Refused::Contested(_)
         | Refused::Answer(_)
         | Refused::Denied(_)
         | Refused::Tokens(_)
@@ -69,6 +70,7 @@ pub(super) fn of_sign_in(refused: &Refused) -> Status {
 pub(super) fn of_store(error: &StoreError) -> Status {
     match error {
         StoreError::Conflict => Status::aborted(told(error)),
+        StoreError::OtherSubject(_) => Status::failed_precondition(told(error)),
         StoreError::Corrupt { .. } => Status::data_loss(told(error)),
         StoreError::Unavailable(_) => Status::unavailable(told(error)),
     }

@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use crate::clock::UnixTime;
-use crate::model::{Generation, PrincipalId};
-use crate::store::ReportNumber;
+use crate::model::{Generation, Identity, PrincipalId};
+use crate::store::{ReportNumber, StoredIdentity};
 
 /// Kinds of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,10 @@ pub enum EventName {
     CredentialRelease,
     /// A grant was ended, by its holder or by an operator.
     GrantRevoked,
+    /// An operator said that a subject is somebody who was known before.
+    IdentityLink,
+    /// An operator said that an address belongs to somebody else now.
+    IdentityRelease,
     /// Manifests were applied.
     ManifestApply,
     /// A grant was renewed.
@@ -64,6 +68,8 @@ impl EventName {
             Self::CredentialReject => "credential.reject",
             Self::CredentialRelease => "credential.release",
             Self::GrantRevoked => "grant.revoked",
+            Self::IdentityLink => "identity.link",
+            Self::IdentityRelease => "identity.release",
             Self::ManifestApply => "manifest.apply",
             Self::RefreshDone => "refresh.done",
             Self::RefreshFailed => "refresh.failed",
@@ -271,6 +277,11 @@ impl Event {
         }
     }
 
+    /// A caller was refused whose address is `owner`'s, by another subject of the same issuer.
+    pub fn call_contested(actor: Actor, owner: PrincipalId, call: Call) -> Self {
+        Self { on_behalf_of: Some(owner), ..Self::call_refused(Some(actor), call, None, "identity_contested", None) }
+    }
+
     /// A proxy reports the use of a credential; who used it, and whose account, is in the release of that handle.
     pub fn call_used(actor: Option<Actor>, call: Call, use_handle: &str, at: UnixTime) -> Self {
         Self {
@@ -334,6 +345,33 @@ impl Event {
             actor,
             call: Call { request_id: request_id.to_owned(), ..Call::default() },
             ..Self::new(EventName::SignInRefused, Outcome::Refused)
+        }
+    }
+
+    /// Nobody was signed in: the address is `owner`'s, by another subject of the same issuer.
+    pub fn sign_in_contested(actor: Actor, owner: PrincipalId, request_id: &str) -> Self {
+        Self { on_behalf_of: Some(owner), ..Self::sign_in_refused(Some(actor), request_id, "identity_contested") }
+    }
+
+    /// An operator made an identity, `<issuer>#<subject>`, one of `principal`.
+    pub fn identity_link(actor: Actor, principal: PrincipalId, identity: &Identity) -> Self {
+        Self {
+            actor: Some(actor),
+            on_behalf_of: Some(principal),
+            call: Call { target: format!("{}#{}", identity.issuer, identity.subject), ..Call::default() },
+            ..Self::new(EventName::IdentityLink, Outcome::Success)
+        }
+    }
+
+    /// An operator took the name of `principal` away; `identities` were its own.
+    pub fn identity_release(actor: Actor, principal: PrincipalId, identities: &[StoredIdentity]) -> Self {
+        let keys: Vec<_> =
+            identities.iter().map(|of| format!("{}#{}", of.identity.issuer, of.identity.subject)).collect();
+        Self {
+            actor: Some(actor),
+            on_behalf_of: Some(principal),
+            call: Call { target: keys.join(" "), ..Call::default() },
+            ..Self::new(EventName::IdentityRelease, Outcome::Success)
         }
     }
 

@@ -96,7 +96,7 @@ async fn show(global: &Global, id: String) -> Result<(), Failure> {
         ("serves", words(&grant.servers)),
         ("scopes", words(&grant.scopes)),
         ("generation", grant.generation.to_string()),
-        ("consented", time(grant.consented_at_ms)),
+        ("consented", consented(&grant)),
         ("issued", time(grant.issued_at_ms)),
         ("expires", time(grant.expires_at_ms)),
         ("refresh", renewal),
@@ -111,13 +111,7 @@ async fn revoke(global: &Global, which: Option<Which>) -> Result<(), Failure> {
     let answer = answer.map_err(|status| of_status(status, "see `sallyport grants list`"))?;
     let revoked = answer.into_inner().revoked;
     if global.json {
-        let one = |grant: &RevokedGrant| {
-            json!({
-                "id": grant.id, "provider": grant.provider, "at_provider": grant.at_provider,
-                "manage_url": grant.manage_url,
-            })
-        };
-        print_json(&revoked.iter().map(one).collect());
+        print_json(&revoked.iter().map(end_as_json).collect());
         return Ok(());
     }
     if revoked.is_empty() {
@@ -129,8 +123,14 @@ async fn revoke(global: &Global, which: Option<Which>) -> Result<(), Failure> {
     Ok(())
 }
 
+pub(super) fn end_as_json(grant: &RevokedGrant) -> serde_json::Value {
+    json!({
+        "id": grant.id, "provider": grant.provider, "at_provider": grant.at_provider, "manage_url": grant.manage_url,
+    })
+}
+
 /// What the provider did, in words.
-fn told(grant: &RevokedGrant) -> String {
+pub(super) fn told(grant: &RevokedGrant) -> String {
     let provider = if grant.provider.is_empty() { "the provider" } else { &grant.provider };
     let there = match grant.manage_url.as_str() {
         "" => "end it there as well".to_owned(),
@@ -141,6 +141,14 @@ fn told(grant: &RevokedGrant) -> String {
         "no_tokens" => format!("nothing was left to end at {provider}"),
         "revocation_unsupported" => format!("{provider} cannot be told; {there}"),
         _ => format!("{provider} was asked, and did not do it; {there}"),
+    }
+}
+
+fn consented(grant: &GrantSummary) -> String {
+    match (grant.consented_at_ms, grant.consented_by.as_str()) {
+        (None, _) => "-".to_owned(),
+        (Some(at), "") => UnixTime(at).to_rfc3339(),
+        (Some(at), who) => format!("{} by {who}", UnixTime(at).to_rfc3339()),
     }
 }
 
@@ -155,11 +163,12 @@ fn standing(grant: &GrantSummary) -> String {
     if grant.reason.is_empty() { grant.standing.clone() } else { format!("{}: {}", grant.standing, grant.reason) }
 }
 
-fn as_json(grant: &GrantSummary) -> serde_json::Value {
+pub(super) fn as_json(grant: &GrantSummary) -> serde_json::Value {
     json!({
         "id": grant.id, "provider": grant.provider, "profile": grant.profile, "holder": grant.holder,
         "servers": grant.servers, "scopes": grant.scopes, "account": grant.account, "standing": grant.standing,
         "reason": grant.reason, "generation": grant.generation, "consented_at_ms": grant.consented_at_ms,
+        "consented_by": grant.consented_by,
         "issued_at_ms": grant.issued_at_ms, "expires_at_ms": grant.expires_at_ms,
         "refresh_after_ms": grant.refresh_after_ms, "has_refresh_token": grant.has_refresh_token,
         "intent_deadline_ms": grant.intent_deadline_ms,

@@ -6,6 +6,7 @@ mod client;
 mod config;
 mod failure;
 mod grants;
+mod identities;
 mod secret;
 mod serve;
 mod servers;
@@ -58,6 +59,9 @@ enum Command {
     Token(token::Command),
     /// Make a link by which a person can sign in at a browser, once and within ten minutes.
     Signin(signin::Arguments),
+    /// Say who people are, where a second account has somebody's e-mail address.
+    #[command(subcommand)]
+    Identities(identities::Command),
     /// See and revoke what people have agreed to.
     #[command(subcommand)]
     Grants(grants::Command),
@@ -93,6 +97,7 @@ pub fn main() -> ExitCode {
             Command::Secret(command) => secret::run(&global, command).await,
             Command::Token(command) => token::run(&global, command).await,
             Command::Signin(arguments) => signin::run(&global, arguments).await,
+            Command::Identities(command) => identities::run(&global, command).await,
             Command::Grants(command) => grants::run(&global, command).await,
             Command::Servers => servers::run(&global).await,
             Command::Audit(command) => audit::run(&global, command).await,

@@ -46,25 +46,22 @@ impl Consents {
         let inner = &self.0;
         let servers = inner.servers();
         let subject = inner.subject(&session.principal).await?;
+        let subjects = subjects(session, subject.as_deref());
         let mut grants: Vec<(Option<String>, StoredGrant)> = Vec::new();
         let own = inner.store.grants(Some(&session.principal)).await?;
         grants.extend(own.into_iter().map(|grant| (None, grant)));
         let mut connections = Connections::default();
-        let Some(subject) = subject else {
-            connections.connected = shown(&servers, &grants);
-            return Ok(connections);
-        };
         for server in servers.by_name.values() {
             let Some(code) = authorization_code(server) else { continue };
             let has = grants.iter().any(|(_, grant)| {
                 grant.key.provider_client == code.client.id && serves(grant, code, &[], inner.clock.now())
             });
-            if !has && servers.admits(&subjects(&subject), server).is_some() {
+            if !has && servers.admits(&subjects, server).is_some() {
                 connections.to_connect.push(server.name.clone());
             }
         }
         for (name, account) in &servers.virtual_accounts {
-            if account.owners.contains(&subject) {
+            if subject.as_ref().is_some_and(|subject| account.owners.contains(subject)) {
                 let kind = PrincipalKind::VirtualAccount { name: name.clone() };
                 let holder = inner.store.ensure_principal(&kind, None, inner.clock.now()).await?.id;
                 let of_account = inner.store.grants(Some(&holder)).await?;
@@ -81,8 +78,7 @@ impl Consents {
     /// [`Refused::Gone`] if there is no such server for this person.
     pub async fn connect(&self, server: &str, session: &Session) -> Result<Link, Refused> {
         let servers = self.0.servers();
-        let subject = self.0.subject(&session.principal).await?.ok_or(Refused::Gone)?;
-        let subjects = subjects(&subject);
+        let subjects = subjects(session, self.0.subject(&session.principal).await?.as_deref());
         let server = servers.by_name.get(&ServerName(server.to_owned())).ok_or(Refused::Gone)?;
         servers.admits(&subjects, server).ok_or(Refused::Gone)?;
         self.required(&session.principal, &subjects, server, &[]).await
@@ -111,9 +107,11 @@ impl Consents {
     }
 }
 
-/// As which policy knows a person in a browser.
-fn subjects(subject: &str) -> Vec<String> {
-    vec![subject.to_owned(), "team:everyone".to_owned()]
+/// As which policy knows a person in a browser: by their address, and by the teams that their issuer named when they signed
+/// in.
+fn subjects(session: &Session, subject: Option<&str>) -> Vec<String> {
+    let teams = session.teams.iter().map(|team| format!("team:{team}"));
+    subject.map(str::to_owned).into_iter().chain(teams).chain(["team:everyone".to_owned()]).collect()
 }
 
 /// Without those that their holder has ended.

@@ -64,7 +64,8 @@ pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<()
     let error = match given {
         Ok(Given::Token(token)) => {
             let granted = Granted::of(token, client, &attempt.scopes, &attempt.auth_revisions, issued_at);
-            let stored = match inner.commit(&consent.key, &granted, Over::SameAccount, pair).await {
+            let by = PrincipalId(actor.subject.clone());
+            let stored = match inner.commit(&consent.key, &granted, &by, Over::SameAccount, pair).await {
                 Ok(Some(generation)) => {
                     inner.connected(consent, attempt.number, actor, call, generation, granted.account).await;
                     return Ok(());

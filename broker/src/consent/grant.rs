@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Inner, Refused};
 use crate::clock::UnixTime;
 use crate::keys;
-use crate::model::{Generation, GrantKey, ProviderClient};
+use crate::model::{Generation, GrantKey, PrincipalId, ProviderClient};
 use crate::oauth::Token;
 use crate::refresher::Pair;
 use crate::refresher::due::{self, Chance};
@@ -81,19 +81,20 @@ impl Granted {
 }
 
 impl Inner {
-    /// Stores what was granted as the next generation, whatever anybody else stores meanwhile; answers which that is, or
+    /// Stores what was granted to `by` as the next generation, whatever anybody else stores meanwhile; answers which that is, or
     /// nothing if another account is connected and its replacement was not agreed to.
     pub(super) async fn commit(
         &self,
         key: &GrantKey,
         granted: &Granted,
+        by: &PrincipalId,
         over: Over,
         pair: Pair,
     ) -> Result<Option<Generation>, Refused> {
         let deadline = Instant::now() + self.commit_limit;
         let (mut pair, mut tried) = (Some(pair), None);
         loop {
-            let error = match self.try_commit(key, granted, over, &mut pair, &mut tried).await {
+            let error = match self.try_commit(key, granted, by, over, &mut pair, &mut tried).await {
                 Ok(committed) => return Ok(committed),
                 Err(error) => error,
             };
@@ -111,6 +112,7 @@ impl Inner {
         &self,
         key: &GrantKey,
         granted: &Granted,
+        by: &PrincipalId,
         over: Over,
         pair: &mut Option<Pair>,
         tried: &mut Option<Material>,
@@ -154,6 +156,7 @@ impl Inner {
             auth_revisions: auth_revisions(granted, live),
             account: granted.account.clone(),
             consented_at: Some(granted.issued_at),
+            consented_by: Some(by.clone()),
             // They may be of another account, where the provider names none: no proxy goes on with them.
             invalidates: Some(self.clock.now()),
             id,

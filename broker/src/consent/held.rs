@@ -132,8 +132,8 @@ impl Inner {
             return Ok(());
         }
         let replaced = self.store.grant(&consent.key).await?.filter(|grant| granted.is_of_another_account(grant));
-        let pair = Pair::new(&self.vault).await?;
-        if let Some(generation) = self.commit(&consent.key, &granted, Over::AnyAccount, pair).await? {
+        let (pair, by) = (Pair::new(&self.vault).await?, PrincipalId(actor.subject.clone()));
+        if let Some(generation) = self.commit(&consent.key, &granted, &by, Over::AnyAccount, pair).await? {
             self.connected(consent, attempt, actor, call, generation, granted.account).await;
         }
         if let Some(replaced) = &replaced {

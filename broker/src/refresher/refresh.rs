@@ -250,6 +250,7 @@ impl Refresh {
             auth_revisions: stored.auth_revisions,
             account: stored.account,
             consented_at: stored.consented_at,
+            consented_by: stored.consented_by,
             invalidates: self.client.profile.refresh_kills_access_token.then(|| self.inner.clock.now()),
         }
     }

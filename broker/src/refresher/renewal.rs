@@ -87,6 +87,7 @@ pub(super) async fn renew(
         auth_revisions: Vec::new(),
         account: None,
         consented_at: None,
+        consented_by: None,
         invalidates: None,
     };
     let token = match inner.commit(&record).await.map_err(RefreshError::store)? {

@@ -18,7 +18,7 @@ use super::commit::Committed;
 use super::{Inner, RefreshError};
 use crate::clock::UnixTime;
 use crate::keys::{Key, Purpose};
-use crate::model::{Generation, GrantKey};
+use crate::model::{Generation, GrantKey, PrincipalId};
 use crate::store::{GrantCommit, Material, Sealed, StoreError};
 
 /// The spool of one broker. Cheap to clone.
@@ -48,6 +48,7 @@ struct Entry {
     auth_revisions: Vec<String>,
     account: Option<String>,
     consented_at: Option<UnixTime>,
+    consented_by: Option<String>,
     #[serde(default)]
     invalidates: Option<UnixTime>,
 }
@@ -180,8 +181,18 @@ fn write(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
 
 impl Entry {
     fn of_commit(commit: &GrantCommit) -> Vec<u8> {
-        let GrantCommit { id, key, generation, material, scopes, auth_revisions, account, consented_at, invalidates } =
-            commit.clone();
+        let GrantCommit {
+            id,
+            key,
+            generation,
+            material,
+            scopes,
+            auth_revisions,
+            account,
+            consented_at,
+            consented_by,
+            invalidates,
+        } = commit.clone();
         let entry = Self {
             id,
             provider_client: key.provider_client,
@@ -196,6 +207,7 @@ impl Entry {
             auth_revisions,
             account,
             consented_at,
+            consented_by: consented_by.map(|who| who.0),
             invalidates,
         };
         serde_json::to_vec(&entry).expect("text and numbers are JSON")
@@ -222,6 +234,7 @@ impl Entry {
             auth_revisions: self.auth_revisions,
             account: self.account,
             consented_at: self.consented_at,
+            consented_by: self.consented_by.map(PrincipalId),
             invalidates: self.invalidates,
         })
     }

@@ -220,6 +220,7 @@ async fn the_diff_counts_the_grants_that_need_new_consent() {
             auth_revisions,
             account: None,
             consented_at: None,
+            consented_by: None,
             invalidates: None,
         };
         world.store.commit_grant(&commit).await.unwrap();

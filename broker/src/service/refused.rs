@@ -9,6 +9,7 @@ use sallyport_proto::broker::{Consent, ConsentRequired, Denied, Unavailable};
 
 use crate::audit::AuditError;
 use crate::consent::{self, Link};
+use crate::principals::{Contested, NoPrincipal};
 use crate::refresher::RefreshError;
 use crate::store::StoreError;
 
@@ -30,6 +31,9 @@ pub enum Refused {
     /// A token of our own that we did not issue as it is.
     #[error("the caller's token is not one that was issued here")]
     UnknownToken,
+    /// The caller's address is that of another subject of the same issuer.
+    #[error(transparent)]
+    Contested(Contested),
     /// No such server, or not for this proxy.
     #[error("there is no such server")]
     Server,
@@ -62,6 +66,15 @@ pub enum Refused {
     Audit(#[from] AuditError),
 }
 
+impl From<NoPrincipal> for Refused {
+    fn from(error: NoPrincipal) -> Self {
+        match error {
+            NoPrincipal::Contested(contested) => Self::Contested(contested),
+            NoPrincipal::Store(error) => Self::Store(error),
+        }
+    }
+}
+
 impl Refused {
     /// A code for audit and metrics.
     pub fn code(&self) -> &'static str {
@@ -69,6 +82,7 @@ impl Refused {
             Self::Token(error) => error.reason(),
             Self::Revoked => "revoked",
             Self::UnknownToken => "unknown_token",
+            Self::Contested(_) => "identity_contested",
             Self::Server => "server",
             Self::ServerChanged => "server_changed",
             Self::Policy(PolicyDenied) => "policy",
@@ -111,6 +125,8 @@ impl Refused {
             | Self::Token(_)
             | Self::Revoked
             | Self::UnknownToken
+            // On record, and nothing that goes on in the log by itself.
+            | Self::Contested(_)
             | Self::Server
             | Self::ServerChanged
             | Self::Consent(_)
@@ -122,6 +138,7 @@ impl Refused {
     pub fn answer(&self) -> Answer {
         match self {
             Self::Token(_) | Self::Revoked | Self::UnknownToken => self.denied(Reason::Token),
+            Self::Contested(_) => self.denied(Reason::Identity),
             Self::Server => self.denied(Reason::Server),
             Self::Policy(PolicyDenied) => self.denied(Reason::Policy),
             Self::Consent(link) => Answer::ConsentRequired(ConsentRequired {

@@ -28,7 +28,7 @@ use crate::vault::Vault;
 
 pub(crate) const START: UnixTime = UnixTime(1_800_000_000_000);
 pub(crate) const URL: &str = "http://127.0.0.1:10000";
-const ISSUER: &str = "https://id.example.com";
+pub(crate) const ISSUER: &str = "https://id.example.com";
 const UPSTREAM: &str = "https://mcp.example.com";
 
 /// A company's identity provider.
@@ -44,7 +44,12 @@ impl Idp {
     }
 
     pub(crate) fn token(&self, subject: &str, audience: &str, lives: u64) -> String {
-        let email = serde_json::json!({ "email": format!("{subject}@example.com"), "email_verified": true });
+        self.token_with(subject, &format!("{subject}@example.com"), audience, lives)
+    }
+
+    /// Of a subject who has been given this address.
+    pub(crate) fn token_with(&self, subject: &str, address: &str, audience: &str, lives: u64) -> String {
+        let email = serde_json::json!({ "email": address, "email_verified": true });
         let mut claims = Claims::with_custom_claims(email, jwt_simple::prelude::Duration::from_secs(0))
             .with_issuer(ISSUER)
             .with_subject(subject);
@@ -282,6 +287,11 @@ impl Fixture {
             public_url: URL.into(),
             commit_limit: Duration::from_secs(1),
         })
+    }
+
+    /// Whose tokens are believed.
+    pub(crate) fn issuers(&self) -> Arc<CallerIssuers> {
+        Arc::clone(&self.issuers.borrow())
     }
 
     /// Signs people in; at a login issuer, if this is one.

@@ -7,13 +7,13 @@
 use url::Url;
 
 use super::session::{decoded, encoded, hash};
-use super::{Begun, Browser, Destination, Inner, Refused, SignIns, SignedIn, actor, is_equal, random_id};
+use super::{Begun, Browser, Destination, Inner, Refused, SignIns, SignedIn, Through, actor, is_equal, random_id};
 use crate::model::{PrincipalId, PrincipalKind, ServerName};
 use crate::secret::Secret;
 use crate::store::{SignInKind, StoreError, StoredConsent, StoredSignIn};
 
 /// Through what a person signed in, for records.
-const THROUGH: &str = "application";
+const THROUGH: Through<'_> = Through { name: "application", teams: &[] };
 
 impl SignIns {
     /// Begins in a browser that wants to go on with this consent.
@@ -49,7 +49,7 @@ impl SignIns {
         let inner = &self.0;
         let (_, consent) = inner.asked(id).await?;
         if consent.key.holder != principal.0 {
-            return Err(inner.refuse(Some(actor(THROUGH, principal)), request_id, Refused::WrongPerson).await);
+            return Err(inner.refuse(Some(actor(THROUGH.name, principal)), request_id, Refused::WrongPerson).await);
         }
         let code = Secret::random::<32>();
         match inner.store.confirm_sign_in(id, principal, &hash(&code)).await {

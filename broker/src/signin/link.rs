@@ -2,7 +2,7 @@
 //! programs look, too.
 
 use super::session::{decoded, encoded, hash};
-use super::{Browser, Destination, Inner, LIFE, Refused, SignIns, SignedIn};
+use super::{Browser, Destination, Inner, LIFE, Refused, SignIns, SignedIn, Through};
 use crate::audit::{Actor, Event};
 use crate::clock::UnixTime;
 use crate::keys;
@@ -11,7 +11,7 @@ use crate::secret::Secret;
 use crate::store::{SignInKind, StoreError, StoredSignIn};
 
 /// Through what a person signed in, for records.
-const THROUGH: &str = "link";
+const THROUGH: Through<'_> = Through { name: "link", teams: &[] };
 
 /// A link that was made.
 #[derive(Debug)]

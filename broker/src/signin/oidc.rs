@@ -3,7 +3,7 @@
 use sallyport_caller::{Asked, IdTokenError, Person, TokenError, verify_id_token};
 use url::Url;
 
-use super::{Begun, Browser, Destination, Inner, Refused, SignIns, SignedIn, is_equal, random_id, session};
+use super::{Begun, Browser, Destination, Inner, Refused, SignIns, SignedIn, Through, is_equal, random_id, session};
 use crate::keys;
 use crate::model::{Generation, Identity};
 use crate::oauth::Verifier;
@@ -103,7 +103,8 @@ impl Inner {
         let person = self.person(&provider.oidc, &id_token, &kept.nonce, &tokens.access_token).await?;
         let identity = Identity { issuer: person.issuer().to_owned(), subject: person.subject().to_owned() };
         let principal = principals::of(&*self.store, &identity, person.email(), self.clock.now()).await?;
-        self.finish(&principal, person.issuer(), Destination::restored(&begun.consent), browser).await
+        let through = Through { name: person.issuer(), teams: person.teams() };
+        self.finish(&principal, through, Destination::restored(&begun.consent), browser).await
     }
 
     /// What was begun in this browser with this state.

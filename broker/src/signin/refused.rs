@@ -9,6 +9,7 @@ use crate::issuers::ProviderError;
 use crate::oauth::TokenEndpointError;
 use crate::oauth::authorize::AuthorizationUrlError;
 use crate::oauth::callback::{CallbackError, Denial};
+use crate::principals::{Contested, NoPrincipal};
 use crate::service;
 use crate::store::StoreError;
 use crate::vault::VaultError;
@@ -40,6 +41,9 @@ pub enum Refused {
     /// The token that the application sent.
     #[error("the application's token is not accepted: {0}")]
     Caller(#[source] Box<service::Refused>),
+    /// The address is that of another subject of the same issuer.
+    #[error(transparent)]
+    Contested(Contested),
     /// No such person, or none who can sign in.
     #[error("there is no such person")]
     NoPerson,
@@ -75,6 +79,15 @@ pub enum Refused {
     Audit(#[from] AuditError),
 }
 
+impl From<NoPrincipal> for Refused {
+    fn from(error: NoPrincipal) -> Self {
+        match error {
+            NoPrincipal::Contested(contested) => Self::Contested(contested),
+            NoPrincipal::Store(error) => Self::Store(error),
+        }
+    }
+}
+
 impl Refused {
     /// A code for records.
     pub fn code(&self) -> &'static str {
@@ -87,6 +100,7 @@ impl Refused {
             Self::NoApplication => "no_application",
             Self::WrongPerson => "wrong_person",
             Self::Caller(refused) => refused.code(),
+            Self::Contested(_) => "identity_contested",
             Self::NoPerson => "no_person",
             Self::Answer(CallbackError::Issuer) => "iss",
             Self::Answer(CallbackError::IssuerMissing) => "iss_missing",

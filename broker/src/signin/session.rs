@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
+use super::Through;
 use crate::clock::Clock;
 use crate::keys;
 use crate::model::PrincipalId;
@@ -36,6 +37,8 @@ pub struct Session {
     pub hash: [u8; 32],
     /// Through what: an issuer, `application` or `link`.
     pub signed_in_at: String,
+    /// Names of the teams that the issuer said they are in.
+    pub teams: Vec<String>,
     csrf: Secret,
 }
 
@@ -80,18 +83,20 @@ impl Sessions {
             principal: stored.principal,
             hash,
             signed_in_at: stored.signed_in_at,
+            teams: stored.teams,
             csrf: Secret::new(keys::hex(&csrf)),
         }))
     }
 
     /// Signs a browser in, always under a new secret: one that somebody brought along is nobody's session (fixation).
-    pub(super) async fn start(&self, principal: &PrincipalId, signed_in_at: &str) -> Result<Secret, StoreError> {
+    pub(super) async fn start(&self, principal: &PrincipalId, through: Through<'_>) -> Result<Secret, StoreError> {
         let (secret, now) = (Secret::random::<32>(), self.clock.now());
         self.store
             .add_session(&StoredSession {
                 hash: hash(&secret),
                 principal: principal.clone(),
-                signed_in_at: signed_in_at.to_owned(),
+                signed_in_at: through.name.to_owned(),
+                teams: through.teams.to_vec(),
                 created_at: now,
                 expires_at: now.after(LIFE),
             })

@@ -56,7 +56,9 @@ async fn add(store: &dyn Store, vault: &Vault, now: UnixTime) -> Result<(), Sess
     let value = vault.data_key().await?.seal(&place(&id), &Secret::random::<32>());
     match store.add_key(&StoredKey { id, purpose: PURPOSE.to_owned(), created_at: now, value }).await {
         Ok(()) | Err(StoreError::Conflict) => Ok(()),
-        Err(error @ (StoreError::Corrupt { .. } | StoreError::Unavailable(_))) => Err(error.into()),
+        Err(error @ (StoreError::Corrupt { .. } | StoreError::OtherSubject(_) | StoreError::Unavailable(_))) => {
+            Err(error.into())
+        }
     }
 }
 

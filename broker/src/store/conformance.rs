@@ -5,6 +5,7 @@
 mod audit;
 mod consents;
 mod grants;
+mod identities;
 mod intents;
 mod invalidations;
 mod keys;
@@ -63,6 +64,19 @@ macro_rules! suite {
                 ]
                 two: [
                     two_brokers_make_one_principal,
+                ]
+            }
+            cases! { $open, identities,
+                one: [
+                    say_how_and_when_they_were_linked,
+                    an_address_links_issuers_and_never_a_second_subject_of_one,
+                    an_operator_links_a_second_subject_and_nobody_elses,
+                    a_released_name_is_somebody_new_and_leaves_nothing_to_its_last_owner,
+                    a_released_name_can_be_released_again_only_once_it_is_somebodys,
+                ]
+                two: [
+                    of_two_subjects_at_two_brokers_one_gets_the_principal,
+                    a_release_and_a_sign_in_at_once_leave_one_owner_of_the_name,
                 ]
             }
             cases! { $open, manifests,

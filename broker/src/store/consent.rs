@@ -62,6 +62,8 @@ pub struct StoredSession {
     pub principal: PrincipalId,
     /// Through what, for audit: an issuer, or `link`.
     pub signed_in_at: String,
+    /// Teams that the issuer says they are in, by name.
+    pub teams: Vec<String>,
     /// When.
     pub created_at: UnixTime,
     /// Until when.

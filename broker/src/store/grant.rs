@@ -2,7 +2,7 @@
 
 use super::Sealed;
 use crate::clock::UnixTime;
-use crate::model::{Generation, GrantKey};
+use crate::model::{Generation, GrantKey, PrincipalId};
 
 /// A grant: one stored authorization at one provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct StoredGrant {
     pub account: Option<String>,
     /// When somebody agreed to it; never, for client credentials.
     pub consented_at: Option<UnixTime>,
+    /// Who did: the holder, or an owner of that virtual account.
+    pub consented_by: Option<PrincipalId>,
     /// Who refreshes it now, or died while refreshing it.
     pub intent: Option<Intent>,
     /// A refresh token whose commit lost.
@@ -114,6 +116,8 @@ pub struct GrantCommit {
     pub account: Option<String>,
     /// As in [`StoredGrant`].
     pub consented_at: Option<UnixTime>,
+    /// As in [`StoredGrant`].
+    pub consented_by: Option<PrincipalId>,
     /// When it invalidated the generations before it, if it does; else they serve until they expire.
     pub invalidates: Option<UnixTime>,
 }

@@ -8,6 +8,7 @@ pub mod chain;
 mod conformance;
 mod consent;
 mod grant;
+mod identity;
 mod lock;
 pub mod sqlite;
 mod value;
@@ -19,6 +20,7 @@ use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, Princ
 
 pub use consent::{ConsentAttempt, SignInKind, StoredConsent, StoredSession, StoredSignIn};
 pub use grant::{GrantCommit, Intent, Invalidation, Material, Spare, Standing, StoredGrant};
+pub use identity::{Linked, Released, StoredIdentity};
 use lock::Lock;
 
 /// Why the store did not do what it was asked.
@@ -27,6 +29,9 @@ pub enum StoreError {
     /// Somebody else was first; re-read and decide again.
     #[error("changed by somebody else meanwhile")]
     Conflict,
+    /// The name belongs to a principal that another subject of the same issuer is; only an operator links this one.
+    #[error("another subject of the same issuer has this name")]
+    OtherSubject(PrincipalId),
     /// A stored record cannot be right; it spoils no other.
     #[error("stored {table} record {id} is not readable: {why}")]
     Corrupt {
@@ -172,7 +177,8 @@ pub trait Store: Send + Sync + 'static {
     async fn principal(&self, identity: &Identity) -> Result<Option<Principal>, StoreError>;
     /// The principal of this identity, else the one of this kind and name, made if there is none; the identity, if
     /// given, then belongs to it and never moves. `External` needs an identity (`Conflict` without one). Two callers
-    /// at once get the same principal.
+    /// at once get the same principal; two subjects of one issuer never do: the second is `OtherSubject`, until an
+    /// operator links it.
     async fn ensure_principal(
         &self,
         kind: &PrincipalKind,
@@ -183,6 +189,15 @@ pub trait Store: Send + Sync + 'static {
     async fn principal_named(&self, kind: &PrincipalKind) -> Result<Option<Principal>, StoreError>;
     /// A principal by id.
     async fn principal_by_id(&self, id: &PrincipalId) -> Result<Option<Principal>, StoreError>;
+    /// Every identity, or those of one principal, in order of principal, issuer and subject.
+    async fn identities(&self, principal: Option<&PrincipalId>) -> Result<Vec<StoredIdentity>, StoreError>;
+    /// Makes an identity one of the user of this e-mail address, whatever other subjects of its issuer they are; answers
+    /// whether it was not yet. `Conflict` if it is somebody else's, or nobody has that address.
+    async fn link_identity(&self, email: &str, identity: &Identity, now: UnixTime) -> Result<bool, StoreError>;
+    /// Takes a user's name away, and with it their identities, sessions, sign-ins and consents, and revokes their tokens:
+    /// whoever comes under that name next is somebody new. The principal stays, nameless, as the holder of its grants.
+    /// `None` if nobody has that name.
+    async fn release_user(&self, email: &str, now: UnixTime) -> Result<Option<Released>, StoreError>;
 
     /// Every manifest, in order of type and name, and the revision they are at (0 for a new store).
     async fn manifests(&self) -> Result<(u64, Vec<StoredManifest>), StoreError>;
@@ -292,8 +307,9 @@ pub trait Store: Send + Sync + 'static {
     async fn confirm_sign_in(&self, id: &str, principal: &PrincipalId, code: &[u8; 32]) -> Result<(), StoreError>;
     /// Uses a sign-in up: one caller ever gets `Ok`, all others `Conflict`.
     async fn use_sign_in(&self, id: &str, now: UnixTime) -> Result<(), StoreError>;
-    /// Drops consents, sessions and sign-ins that expired before `before`, and invalidations of before then.
-    async fn drop_expired(&self, before: UnixTime) -> Result<(), StoreError>;
+    /// Drops sessions and sign-ins that have expired at `now`, consents that expired before `before`, and invalidations of
+    /// before then.
+    async fn drop_expired(&self, now: UnixTime, before: UnixTime) -> Result<(), StoreError>;
 
     /// Remembers a token that was issued; `Conflict` if its id is taken or its principal is not there.
     async fn add_token(&self, token: &StoredToken) -> Result<(), StoreError>;

@@ -191,6 +191,7 @@ pub(super) fn refusal(answer: &Answer) -> Rejection {
         Some(response::Answer::Denied(denied)) => match denied.reason() {
             proto::denied::Reason::Credential => Rejection::CredentialRefused,
             proto::denied::Reason::Policy | proto::denied::Reason::Server => Rejection::ServerNotAllowed,
+            proto::denied::Reason::Identity => Rejection::IdentityContested,
             proto::denied::Reason::Token => Rejection::TokenRefused { why: "refused_by_broker" },
             proto::denied::Reason::Unspecified => unavailable(),
         },

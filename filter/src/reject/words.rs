@@ -30,6 +30,7 @@ impl Rejection {
             Self::ScopeInsufficient => ("scope_insufficient", UNAUTHORIZED),
             Self::ServerNotAllowed => ("server_not_allowed", NOT_ALLOWED),
             Self::ToolNotAllowed { .. } => ("tool_not_allowed", NOT_ALLOWED),
+            Self::IdentityContested => ("identity_contested", NOT_ALLOWED),
             Self::ConsentRequired { .. } => ("consent_required", CONSENT_REQUIRED),
             Self::CredentialRenewed => ("credential_renewed", CREDENTIAL_RENEWED),
             Self::CredentialRefused => ("credential_refused", UPSTREAM_REFUSED),
@@ -74,6 +75,10 @@ impl Rejection {
                 let tool: String = tool.chars().take(TOLD_BACK).collect();
                 format!("you are not allowed to use the tool {tool} of {server}: ask its owner for access")
             }
+            Self::IdentityContested => format!(
+                "you are not allowed to use {server} yet: another account of your identity provider has your e-mail \
+                 address here, and an operator of the gateway must decide whose it is"
+            ),
             Self::ConsentRequired { consents } => consent(consents),
             Self::CredentialRenewed => format!("credential was renewed, try again: {server} refused the old one"),
             Self::CredentialRefused => {

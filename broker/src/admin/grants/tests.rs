@@ -19,16 +19,16 @@ use crate::secret::Secret;
 use crate::service::tests::{Fixture, START};
 use crate::store::{GrantCommit, Material};
 
-const ALICE: &str = "alice@example.com";
+pub(in crate::admin) const ALICE: &str = "alice@example.com";
 const BOB: &str = "bob@example.com";
 
-struct Office {
-    fixture: Fixture,
+pub(in crate::admin) struct Office {
+    pub(in crate::admin) fixture: Fixture,
     notes: Arc<AuthorizationCode>,
 }
 
 impl Office {
-    async fn at(profile: &'static Profile, revokes: bool) -> Self {
+    pub(in crate::admin) async fn at(profile: &'static Profile, revokes: bool) -> Self {
         let fixture = Fixture::new().await;
         let token_url = fixture.token_url();
         let text = |text: &str| Template(vec![TemplatePart::Text(text.to_owned())]);
@@ -57,14 +57,27 @@ impl Office {
     }
 
     /// Whom `email` is, who has agreed to read.
-    async fn agrees(&self, email: &str) -> StoredGrant {
+    pub(in crate::admin) async fn agrees(&self, email: &str) -> StoredGrant {
         let (store, kind) = (&self.fixture.store, PrincipalKind::User { email: email.to_owned() });
         let holder = store.ensure_principal(&kind, None, START).await.unwrap().id;
         let key = self.notes.grant_of(&holder);
         self.commit(key, Some(Secret::new(format!("canary-refresh-of-{email}")))).await
     }
 
+    /// An owner has agreed for a virtual account.
+    pub(in crate::admin) async fn agrees_for(&self, owner: &StoredGrant, account: &str) -> StoredGrant {
+        let kind = PrincipalKind::VirtualAccount { name: account.to_owned() };
+        let holder = self.fixture.store.ensure_principal(&kind, None, START).await.unwrap().id;
+        let by = PrincipalId(owner.key.holder.clone());
+        self.commit_by(Some(by), self.notes.grant_of(&holder), None).await
+    }
+
     async fn commit(&self, key: GrantKey, refresh: Option<Secret>) -> StoredGrant {
+        let by = (key.holder != SERVICE_HOLDER).then(|| PrincipalId(key.holder.clone()));
+        self.commit_by(by, key, refresh).await
+    }
+
+    async fn commit_by(&self, by: Option<PrincipalId>, key: GrantKey, refresh: Option<Secret>) -> StoredGrant {
         let (store, id, generation) = (&self.fixture.store, keys::grant_id(&Tenant("t".into()), &key), Generation(1));
         let pair = Pair::new(&self.fixture.vault).await.unwrap();
         let (access_token, refresh_token) = pair.seal(&id, generation, &Secret::new("canary-access"), refresh.as_ref());
@@ -75,6 +88,7 @@ impl Office {
         let (account, consented_at) = (Some("U1".to_owned()), Some(START));
         let commit = GrantCommit {
             id: id.clone(),
+            consented_by: by,
             key,
             generation,
             material,
@@ -186,9 +200,23 @@ async fn a_grant_is_told_with_everything_but_its_tokens() {
     assert_eq!((told.servers.join(" ").as_str(), told.scopes.join(" ").as_str()), ("demo/notes", "read"));
     assert_eq!((told.account.as_str(), told.standing.as_str(), told.generation), ("U1", "live", 1));
     assert_eq!((told.expires_at_ms, told.intent_deadline_ms), (Some(START.0 + 3_600_000), None));
+    assert_eq!(told.consented_by, "user:alice@example.com");
     assert!(told.has_refresh_token && !format!("{told:?}").contains("canary"), "i9");
     assert_eq!(office.list("", "").await.unwrap().len(), 2);
     assert_eq!(office.list("", "demo/board").await.unwrap(), [], "nobody agreed to what it needs");
+}
+
+#[tokio::test]
+async fn a_grant_of_a_virtual_account_says_which_owner_agreed() {
+    let office = Office::at(&GENERIC, true).await;
+    let (alice, _) = (office.agrees(ALICE).await, office.agrees(BOB).await);
+    let runtime = office.agrees_for(&alice, "runtime").await;
+    let listed = office.list("", "").await.unwrap();
+    let told = listed.into_iter().find(|grant| grant.id == runtime.id).unwrap();
+    assert_eq!(
+        (told.holder.as_str(), told.consented_by.as_str()),
+        ("virtualaccount:runtime", "user:alice@example.com")
+    );
 }
 
 #[tokio::test]

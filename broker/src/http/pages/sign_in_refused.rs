@@ -43,6 +43,11 @@ pub(super) fn told(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::WrongPerson => {
             (StatusCode::FORBIDDEN, "The link was made for somebody else. If somebody sent it to you, do not go on.")
         }
+        Refused::Contested(_) => (
+            StatusCode::FORBIDDEN,
+            "Another account of the place where you signed in has your e-mail address here, and you are not signed in. The \
+             operator of this gateway must say whether that is you: ask them, and name the request below.",
+        ),
         Refused::Caller(_) => (StatusCode::UNAUTHORIZED, "The token that was sent is not accepted for this server."),
         Refused::Denied(denial) => (StatusCode::OK, denial.reason.sentence()),
         Refused::Tokens(_) | Refused::Discovery(_) => (

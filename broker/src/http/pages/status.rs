@@ -53,11 +53,11 @@ fn problem(server: &str, refused: &Refused) -> Response {
         Refused::Token(_) | Refused::Revoked | Refused::UnknownToken => StatusCode::UNAUTHORIZED,
         // The same for both: who may not use a server does not learn whether it is there.
         Refused::Server | Refused::Policy(_) => StatusCode::FORBIDDEN,
-        Refused::NoConsent(ConsentRefused::NoOwner) => StatusCode::FORBIDDEN,
+        Refused::NoConsent(ConsentRefused::NoOwner) | Refused::Contested(_) => StatusCode::FORBIDDEN,
         _ => StatusCode::SERVICE_UNAVAILABLE,
     };
     let message = match status {
-        StatusCode::FORBIDDEN if !matches!(refused, Refused::NoConsent(_)) => {
+        StatusCode::FORBIDDEN if !matches!(refused, Refused::NoConsent(_) | Refused::Contested(_)) => {
             "there is no such server, or policy does not let this caller use it".to_owned()
         }
         _ => refused.to_string(),

@@ -172,6 +172,7 @@ impl Site {
             hash: Sha256::digest(secret).into(),
             principal: principal.clone(),
             signed_in_at: "https://id.example.com".to_owned(),
+            teams: vec![],
             created_at: START,
             expires_at: START.after(std::time::Duration::from_secs(8 * 3600)),
         };

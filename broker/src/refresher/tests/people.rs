@@ -33,6 +33,7 @@ pub(crate) async fn agreed(
         auth_revisions: vec!["r1".to_owned(), "r2".to_owned()],
         account: Some("account-at-provider".to_owned()),
         consented_at: Some(now),
+        consented_by: None,
         invalidates: Some(now),
     }
 }

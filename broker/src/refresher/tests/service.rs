@@ -170,6 +170,7 @@ async fn i5_loser_of_a_race_serves_the_winners_and_deletes_nothing() {
         auth_revisions: vec![],
         account: None,
         consented_at: None,
+        consented_by: None,
         invalidates: None,
     };
     fixture.store.commit_grant(&winner).await.unwrap();

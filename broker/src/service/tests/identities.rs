@@ -56,3 +56,27 @@ async fn r10_an_external_user_is_nobody_else_of_the_same_address() {
     assert_eq!(customer.kind, PrincipalKind::External);
     assert_ne!(customer.id, person.id);
 }
+
+#[tokio::test]
+async fn i8_who_was_given_somebodys_address_is_refused_until_an_operator_decides() {
+    let fixture = Fixture::new().await;
+    let key = fixture.alice_agrees(Some("canary-refresh-0")).await;
+    let second = |server: &str| {
+        let audience = format!("{URL}/mcp-server/demo/{server}/server");
+        request(server, fixture.idp.token_with("alice-2", "alice@example.com", &audience, 3600))
+    };
+    for server in ["own", "none", "header"] {
+        assert_eq!(reason(&fixture.acquire(&second(server)).await), Some(Reason::Identity), "{server}");
+    }
+    fixture.credential(&fixture.alice("own")).await;
+    let row = fixture.rows("call.refused").await.pop().unwrap();
+    assert!(row.contains(r#""reason":"identity_contested""#) && row.contains(r#""subject":"alice-2""#), "{row}");
+    assert!(row.contains(&format!(r#""on_behalf_of":"{}""#, key.holder)) && row.contains(r#""server":"demo/header""#));
+    assert!(!row.contains(&second("own").token), "i9");
+    let status = fixture.service.consent_status(&second("own").token, "demo/own").await.unwrap_err();
+    assert!(matches!(status, Refused::Contested(_)) && status.to_string().contains("an operator must decide"));
+
+    let new = Identity { issuer: ISSUER.into(), subject: "alice-2".into() };
+    fixture.store.link_identity("alice@example.com", &new, START).await.unwrap();
+    assert_eq!(fixture.credential(&second("own")).await.headers[0].value, b"Bearer canary-agreed", "the same person");
+}

@@ -14,7 +14,7 @@ pub(super) fn client(token_url: url::Url) -> Arc<AuthorizationCode> {
 
 impl Fixture {
     /// Alice agrees; her principal is made by her first call.
-    async fn alice_agrees(&self, refresh_token: Option<&str>) -> GrantKey {
+    pub(super) async fn alice_agrees(&self, refresh_token: Option<&str>) -> GrantKey {
         self.acquire(&self.alice("own")).await;
         let identity = Identity { issuer: ISSUER.into(), subject: "alice".into() };
         let alice = self.store.principal(&identity).await.unwrap().unwrap().id;

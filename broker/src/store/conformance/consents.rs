@@ -160,9 +160,9 @@ pub(super) async fn those_that_expired_while_they_held_tokens_are_found(store: &
 
 pub(super) async fn only_what_expired_is_dropped(store: &dyn Store) {
     store.ensure_consent(&consent(store, "c1").await).await.unwrap();
-    store.drop_expired(NOW.after(LIFE)).await.unwrap();
+    store.drop_expired(NOW.after(2 * LIFE), NOW.after(LIFE)).await.unwrap();
     found(store, "c1").await;
-    store.drop_expired(NOW.after(LIFE + Duration::from_millis(1))).await.unwrap();
+    store.drop_expired(NOW, NOW.after(LIFE + Duration::from_millis(1))).await.unwrap();
     assert!(store.consent("c1").await.unwrap().is_none());
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{NOW, sealed};
-use crate::model::{Generation, GrantKey};
+use crate::model::{Generation, GrantKey, PrincipalKind};
 use crate::store::{GrantCommit, Material, Sealed, Standing, Store, StoreError, StoredGrant};
 
 pub(super) fn key(client: &str, holder: &str) -> GrantKey {
@@ -26,6 +26,7 @@ pub(super) fn grant(id: &str, key: &GrantKey, generation: u64, token: &str) -> G
         auth_revisions: vec!["r1".to_owned(), "r2".to_owned()],
         account: Some("account".to_owned()),
         consented_at: Some(NOW),
+        consented_by: None,
         invalidates: None,
     }
 }
@@ -35,7 +36,7 @@ fn assert_same(stored: &StoredGrant, given: &GrantCommit) {
     assert_eq!((stored.material.as_ref(), &stored.scopes), (Some(&given.material), &given.scopes));
     assert_eq!((&stored.auth_revisions, &stored.account), (&given.auth_revisions, &given.account));
     assert_eq!((&stored.standing, &stored.intent, &stored.spare), (&Standing::Live, &None, &None));
-    assert_eq!(stored.consented_at, given.consented_at);
+    assert_eq!((stored.consented_at, &stored.consented_by), (given.consented_at, &given.consented_by));
 }
 
 async fn token(store: &dyn Store, key: &GrantKey) -> Sealed {
@@ -45,8 +46,11 @@ async fn token(store: &dyn Store, key: &GrantKey) -> Sealed {
 pub(super) async fn are_read_as_written(store: &dyn Store) {
     let key = key("c", "service");
     assert!(store.grant(&key).await.unwrap().is_none());
-    for generation in 1..=3 {
+    let owner = PrincipalKind::User { email: "owner@example.com".to_owned() };
+    let owner = store.ensure_principal(&owner, None, NOW).await.unwrap().id;
+    for (generation, consented_by) in [(1, None), (2, Some(owner)), (3, None)] {
         let given = grant("id", &key, generation, &format!("token {generation}"));
+        let given = GrantCommit { consented_by, ..given };
         store.commit_grant(&given).await.unwrap();
         assert_same(&store.grant(&key).await.unwrap().unwrap(), &given);
     }

@@ -85,9 +85,9 @@ pub(super) async fn are_read_page_by_page(store: &dyn Store) {
 pub(super) async fn the_old_are_dropped_and_numbers_go_on(store: &dyn Store) {
     live(store, "g1").await;
     end(store, "g1").await;
-    store.drop_expired(NOW).await.unwrap();
+    store.drop_expired(NOW, NOW).await.unwrap();
     assert_eq!(store.invalidations(0, ALL).await.unwrap(), [of(1, "g1", 1)]);
-    store.drop_expired(NOW.after(Duration::from_millis(1))).await.unwrap();
+    store.drop_expired(NOW, NOW.after(Duration::from_millis(1))).await.unwrap();
     assert_eq!(store.invalidations(0, ALL).await.unwrap(), []);
     live(store, "g2").await;
     end(store, "g2").await;

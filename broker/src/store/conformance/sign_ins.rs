@@ -12,7 +12,7 @@ async fn somebody(store: &dyn Store) -> PrincipalId {
     store.ensure_principal(&kind, None, NOW).await.unwrap().id
 }
 
-fn later(seconds: u64) -> UnixTime {
+pub(super) fn later(seconds: u64) -> UnixTime {
     NOW.after(Duration::from_secs(seconds))
 }
 
@@ -31,23 +31,26 @@ fn sign_in(id: &str, kind: SignInKind) -> StoredSignIn {
     }
 }
 
-async fn begun(store: &dyn Store, id: &str, kind: SignInKind) -> StoredSignIn {
+pub(super) fn session(hash: u8, principal: &PrincipalId) -> StoredSession {
+    StoredSession {
+        hash: [hash; 32],
+        principal: principal.clone(),
+        signed_in_at: "https://id.example.com".to_owned(),
+        teams: vec!["platform".to_owned(), "a \"team\"".to_owned()],
+        created_at: NOW,
+        expires_at: later(60),
+    }
+}
+
+pub(super) async fn begun(store: &dyn Store, id: &str, kind: SignInKind) -> StoredSignIn {
     let given = sign_in(id, kind);
     store.add_sign_in(&given).await.unwrap();
     given
 }
 
 pub(super) async fn a_session_is_read_as_written_until_it_expires_or_ends(store: &dyn Store) {
-    let session = |hash| StoredSession {
-        hash: [hash; 32],
-        principal: PrincipalId(String::new()),
-        signed_in_at: "https://id.example.com".to_owned(),
-        created_at: NOW,
-        expires_at: later(60),
-    };
     let principal = somebody(store).await;
-    let (one, other) =
-        (StoredSession { principal: principal.clone(), ..session(1) }, StoredSession { principal, ..session(2) });
+    let (one, other) = (session(1, &principal), session(2, &principal));
     for session in [&one, &other] {
         store.add_session(session).await.unwrap();
     }
@@ -57,7 +60,7 @@ pub(super) async fn a_session_is_read_as_written_until_it_expires_or_ends(store:
     store.end_session(&[1; 32]).await.unwrap();
     assert_eq!(store.session(&[1; 32], NOW).await.unwrap(), None);
     assert_eq!(store.session(&[2; 32], NOW).await.unwrap(), Some(other));
-    assert!(store.add_session(&session(4)).await.is_err(), "nobody's");
+    assert!(store.add_session(&session(4, &PrincipalId(String::new()))).await.is_err(), "nobody's");
 }
 
 pub(super) async fn a_sign_in_is_read_as_written_until_it_expires(store: &dyn Store) {
@@ -99,9 +102,9 @@ pub(super) async fn a_used_one_keeps_no_secrets_and_an_expired_one_is_not_used(s
 
 pub(super) async fn the_expired_are_dropped_and_no_others(store: &dyn Store) {
     begun(store, "a", SignInKind::Oidc).await;
-    store.drop_expired(later(60)).await.unwrap();
+    store.drop_expired(later(59), later(3_600)).await.unwrap();
     assert!(store.sign_in("a", NOW).await.unwrap().is_some());
-    store.drop_expired(later(61)).await.unwrap();
+    store.drop_expired(later(60), NOW).await.unwrap();
     assert!(store.sign_in("a", NOW).await.unwrap().is_none());
 }
 

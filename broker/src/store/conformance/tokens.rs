@@ -12,7 +12,7 @@ async fn somebody(store: &dyn Store) -> PrincipalId {
     store.ensure_principal(&kind, None, NOW).await.unwrap().id
 }
 
-fn token(id: &str, principal: &PrincipalId, hash: u8, issued_at: UnixTime) -> StoredToken {
+pub(super) fn token(id: &str, principal: &PrincipalId, hash: u8, issued_at: UnixTime) -> StoredToken {
     StoredToken {
         id: id.to_owned(),
         hash: [hash; 32],

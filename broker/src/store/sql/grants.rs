@@ -55,18 +55,19 @@ pub(super) async fn commit(db: &mut Connection, grant: &GrantCommit, from: Repla
     }
     let written = if before == 0 {
         query(
-            "INSERT INTO grants (generation, standing, reason, scopes, auth_revisions, account, consented_at, access_token,
-                                 refresh_token, issued_at, expires_at, refresh_after, provider_client, holder, id)
-             VALUES ($1, 'live', '', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT DO NOTHING",
+            "INSERT INTO grants (generation, standing, reason, scopes, auth_revisions, account, consented_at, consented_by,
+                                 access_token, refresh_token, issued_at, expires_at, refresh_after, provider_client, holder, id)
+             VALUES ($1, 'live', '', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING",
         )
     } else {
         // The id is part of the AAD: material sealed for another record must not land in this one.
         query(
             "UPDATE grants SET generation = $1, standing = 'live', reason = '', scopes = $2, auth_revisions = $3, account = $4,
-                    consented_at = $5, access_token = $6, refresh_token = $7, issued_at = $8, expires_at = $9, refresh_after = $10,
+                    consented_at = $5, consented_by = $6,
+                    access_token = $7, refresh_token = $8, issued_at = $9, expires_at = $10, refresh_after = $11,
                     spare = NULL, spare_generation = NULL,
                     intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
-             WHERE provider_client = $11 AND holder = $12 AND id = $13 AND generation = $14 AND ($15 OR standing = 'live')",
+             WHERE provider_client = $12 AND holder = $13 AND id = $14 AND generation = $15 AND ($16 OR standing = 'live')",
         )
     };
     let material = &grant.material;
@@ -76,6 +77,7 @@ pub(super) async fn commit(db: &mut Connection, grant: &GrantCommit, from: Repla
         .bind(to_json(&grant.auth_revisions))
         .bind(&grant.account)
         .bind(grant.consented_at.map(|at| signed(at.0)))
+        .bind(grant.consented_by.as_ref().map(|who| &who.0))
         .bind(&material.access_token.0)
         .bind(material.refresh_token.as_ref().map(|token| &token.0))
         .bind(signed(material.issued_at.0))
@@ -264,6 +266,7 @@ fn read(row: &Row) -> Result<StoredGrant, StoreError> {
         auth_revisions: texts(row.try_get("auth_revisions")?, "grants", &id)?,
         account: row.try_get("account")?,
         consented_at: maybe("consented_at")?.map(UnixTime),
+        consented_by: row.try_get::<Option<String>, _>("consented_by")?.map(PrincipalId),
         intent,
         spare,
         id,

@@ -11,6 +11,7 @@
 mod audit;
 mod consents;
 mod grants;
+mod identities;
 mod invalidations;
 mod keys;
 mod manifests;
@@ -27,9 +28,9 @@ use crate::clock::UnixTime;
 use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, PrincipalKind};
 use crate::store::value::{hash, one, signed, texts, to_json, unsigned};
 use crate::store::{
-    AuditEntry, ConsentAttempt, GrantCommit, Intent, Invalidation, Lock, Recorded, ReportNumber, Sealed, Standing,
-    Store, StoreError, StoredAudit, StoredConsent, StoredGrant, StoredKey, StoredManifest, StoredSecret, StoredSession,
-    StoredSignIn, StoredToken,
+    AuditEntry, ConsentAttempt, GrantCommit, Intent, Invalidation, Lock, Recorded, Released, ReportNumber, Sealed,
+    Standing, Store, StoreError, StoredAudit, StoredConsent, StoredGrant, StoredIdentity, StoredKey, StoredManifest,
+    StoredSecret, StoredSession, StoredSignIn, StoredToken,
 };
 
 /// One transaction that reads: all of it sees one moment.
@@ -86,6 +87,18 @@ impl Store for Handle {
 
     async fn principal_by_id(&self, id: &PrincipalId) -> Result<Option<Principal>, StoreError> {
         reading!(self, |db| principals::by_id(db, id))
+    }
+
+    async fn identities(&self, principal: Option<&PrincipalId>) -> Result<Vec<StoredIdentity>, StoreError> {
+        reading!(self, |db| identities::all(db, principal))
+    }
+
+    async fn link_identity(&self, email: &str, identity: &Identity, now: UnixTime) -> Result<bool, StoreError> {
+        writing!(self, |db| identities::link(db, email, identity, now))
+    }
+
+    async fn release_user(&self, email: &str, now: UnixTime) -> Result<Option<Released>, StoreError> {
+        writing!(self, |db| identities::release(db, email, now))
     }
 
     async fn manifests(&self) -> Result<(u64, Vec<StoredManifest>), StoreError> {
@@ -242,8 +255,8 @@ impl Store for Handle {
         writing!(self, |db| sign_ins::take(db, id, now))
     }
 
-    async fn drop_expired(&self, before: UnixTime) -> Result<(), StoreError> {
-        writing!(self, |db| drop_expired(db, before))
+    async fn drop_expired(&self, now: UnixTime, before: UnixTime) -> Result<(), StoreError> {
+        writing!(self, |db| drop_expired(db, now, before))
     }
 
     async fn add_token(&self, token: &StoredToken) -> Result<(), StoreError> {
@@ -312,9 +325,9 @@ async fn probe(db: &mut Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn drop_expired(db: &mut Connection, before: UnixTime) -> Result<(), StoreError> {
+async fn drop_expired(db: &mut Connection, now: UnixTime, before: UnixTime) -> Result<(), StoreError> {
     lock(db, Lock::Expired).await?;
     consents::drop_expired(db, before).await?;
     invalidations::drop_old(db, before).await?;
-    sign_ins::drop_expired(db, before).await
+    sign_ins::drop_expired(db, now).await
 }

@@ -1,11 +1,11 @@
-//! Principals and the identities that map to them.
+//! Principals, by their identities and names.
 
 use sqlx::Row as _;
 
-use super::{Connection, Lock, Row, lock, query, signed, unsigned};
+use super::{Connection, Lock, Row, identities, lock, query, signed, unsigned};
 use crate::clock::UnixTime;
 use crate::model::{Identity, Principal, PrincipalId, PrincipalKind};
-use crate::store::StoreError;
+use crate::store::{Linked, StoreError};
 
 pub(super) async fn of_identity(db: &mut Connection, identity: &Identity) -> Result<Option<Principal>, StoreError> {
     query(
@@ -60,29 +60,21 @@ pub(super) async fn ensure(
         return Err(StoreError::Conflict);
     }
     let fresh = new_id();
-    query("INSERT INTO principals (id, kind, name, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING")
-        .bind(&fresh.0)
-        .bind(word)
-        .bind(name)
-        .bind(signed(now.0))
-        .execute(&mut *db)
-        .await?;
-    // The one just made, or the one of that name that was there before.
-    let row = query("SELECT id, kind, name, created_at FROM principals WHERE id = $1 OR (kind = $2 AND name = $3)")
-        .bind(&fresh.0)
-        .bind(word)
-        .bind(name)
-        .fetch_one(&mut *db)
-        .await?;
+    // The one just made, or the one of that name that was there before; held, so that nobody takes the name away meanwhile.
+    let row = query(
+        "INSERT INTO principals (id, kind, name, created_at) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (kind, name) DO UPDATE SET name = excluded.name RETURNING id, kind, name, created_at",
+    )
+    .bind(&fresh.0)
+    .bind(word)
+    .bind(name)
+    .bind(signed(now.0))
+    .fetch_one(&mut *db)
+    .await?;
     let principal = read(&row)?;
     if let Some(identity) = identity {
-        query("INSERT INTO identities (issuer, subject, principal, created_at) VALUES ($1, $2, $3, $4)")
-            .bind(&identity.issuer)
-            .bind(&identity.subject)
-            .bind(&principal.id.0)
-            .bind(signed(now.0))
-            .execute(&mut *db)
-            .await?;
+        let linked = if principal.id == fresh { Linked::Created } else { Linked::Email };
+        identities::join(db, &principal.id, identity, linked, now).await?;
     }
     Ok(principal)
 }

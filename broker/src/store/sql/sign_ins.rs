@@ -2,20 +2,24 @@
 
 use sqlx::Row as _;
 
-use super::{Connection, hash, one, query, signed, unsigned};
+use super::{Connection, hash, one, query, signed, texts, to_json, unsigned};
 use crate::clock::UnixTime;
 use crate::model::PrincipalId;
 use crate::store::{Sealed, SignInKind, StoreError, StoredSession, StoredSignIn};
 
 pub(super) async fn add_session(db: &mut Connection, session: &StoredSession) -> Result<(), StoreError> {
-    query("INSERT INTO sessions (hash, principal, signed_in_at, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)")
-        .bind(session.hash.as_slice())
-        .bind(&session.principal.0)
-        .bind(&session.signed_in_at)
-        .bind(signed(session.created_at.0))
-        .bind(signed(session.expires_at.0))
-        .execute(db)
-        .await?;
+    query(
+        "INSERT INTO sessions (hash, principal, signed_in_at, teams, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(session.hash.as_slice())
+    .bind(&session.principal.0)
+    .bind(&session.signed_in_at)
+    .bind(to_json(&session.teams))
+    .bind(signed(session.created_at.0))
+    .bind(signed(session.expires_at.0))
+    .execute(db)
+    .await?;
     Ok(())
 }
 
@@ -25,7 +29,7 @@ pub(super) async fn session(
     now: UnixTime,
 ) -> Result<Option<StoredSession>, StoreError> {
     let row = query(
-        "SELECT principal, signed_in_at, created_at, expires_at FROM sessions WHERE hash = $1 AND expires_at > $2",
+        "SELECT principal, signed_in_at, teams, created_at, expires_at FROM sessions WHERE hash = $1 AND expires_at > $2",
     )
     .bind(of.as_slice())
     .bind(signed(now.0))
@@ -37,6 +41,7 @@ pub(super) async fn session(
         hash: *of,
         principal: PrincipalId(row.try_get("principal")?),
         signed_in_at: row.try_get("signed_in_at")?,
+        teams: texts(row.try_get("teams")?, "sessions", "one of them")?,
         created_at: UnixTime(number("created_at")?),
         expires_at: UnixTime(number("expires_at")?),
     }))
@@ -128,9 +133,9 @@ pub(super) async fn take(db: &mut Connection, id: &str, now: UnixTime) -> Result
     one(used.rows_affected())
 }
 
-pub(super) async fn drop_expired(db: &mut Connection, before: UnixTime) -> Result<(), StoreError> {
-    for sql in ["DELETE FROM sessions WHERE expires_at < $1", "DELETE FROM sign_ins WHERE expires_at < $1"] {
-        query(sql).bind(signed(before.0)).execute(&mut *db).await?;
+pub(super) async fn drop_expired(db: &mut Connection, now: UnixTime) -> Result<(), StoreError> {
+    for sql in ["DELETE FROM sessions WHERE expires_at <= $1", "DELETE FROM sign_ins WHERE expires_at <= $1"] {
+        query(sql).bind(signed(now.0)).execute(&mut *db).await?;
     }
     Ok(())
 }

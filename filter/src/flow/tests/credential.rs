@@ -67,6 +67,7 @@ fn i8_every_answer_that_is_no_credential_is_a_refusal() {
         ("token", denied(Reason::Token), 401, -31007),
         ("policy", denied(Reason::Policy), 200, -31002),
         ("server", denied(Reason::Server), 200, -31002),
+        ("identity", denied(Reason::Identity), 200, -31002),
         ("credential", denied(Reason::Credential), 200, -31005),
         ("no reason", denied(Reason::Unspecified), 200, -31004),
         (

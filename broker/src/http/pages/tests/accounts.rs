@@ -73,6 +73,7 @@ async fn o12_a_choice_that_was_made_is_not_made_again_where_only_its_end_was_los
         auth_revisions: first.auth_revisions,
         account: Some("two".into()),
         consented_at: Some(site.fixture.clock.now()),
+        consented_by: first.consented_by,
         invalidates: Some(site.fixture.clock.now()),
     };
     site.fixture.store.commit_grant(&chosen).await.unwrap();

@@ -179,6 +179,7 @@ async fn i5_consent_commits_on_top_of_a_refresh_that_was_faster() {
             auth_revisions: before.auth_revisions.clone(),
             account: before.account.clone(),
             consented_at: before.consented_at,
+            consented_by: before.consented_by.clone(),
             invalidates: None,
         };
         site.fixture.store.commit_grant(&refreshed).await.unwrap();

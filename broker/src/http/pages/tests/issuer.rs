@@ -73,7 +73,7 @@ impl Login {
             profile: sallyport_caller::TokenProfile::AccessToken,
             subject_claim: "sub".to_owned(),
             email_claim: Some("email".to_owned()),
-            teams_claim: None,
+            teams_claim: Some("groups".to_owned()),
             max_lifetime_ms: 3_600_000,
             required_scopes: vec![],
             self_issued: false,
@@ -106,6 +106,18 @@ impl Login {
 
     async fn come_back(&self, cookie: &str, path: &str) -> Reply {
         self.site.send(Method::GET, path, &[("cookie", cookie)], "").await
+    }
+
+    /// From the button to wherever that leads.
+    async fn signs_in(&self, changes: &Value) -> Reply {
+        let away = self.begin("to=connections").await;
+        self.gives(&away, changes);
+        self.come_back(&away.cookie, &away.back("code=c1")).await
+    }
+
+    /// Of the browser that was signed in by this.
+    fn cookie(&self, signed_in: &Reply) -> String {
+        format!("{COOKIE}={}", signed_in.cookie(COOKIE).unwrap())
     }
 
     fn exchanges(&self) -> usize {
@@ -245,6 +257,59 @@ async fn r10_an_address_that_is_not_verified_makes_nobody_that_user() {
     let reply = login.come_back(&away.cookie, &away.back("code=c1")).await;
     let session = format!("{COOKIE}={}", reply.cookie(COOKIE).unwrap());
     assert_eq!(login.come_back(&session, reply.location()).await.status, StatusCode::FORBIDDEN, "somebody else");
+}
+
+#[tokio::test]
+async fn r10_who_was_given_somebodys_address_is_not_signed_in_as_them() {
+    let login = Login::new().await;
+    let first = login.signs_in(&json!({})).await;
+    assert!(first.cookie(COOKIE).is_some());
+    let second = login.signs_in(&json!({"sub": "alice-2"})).await;
+    assert_eq!((second.status, second.cookie(COOKIE)), (StatusCode::FORBIDDEN, None), "{}", second.body);
+    assert!(second.says("operator of this gateway must say whether that is you"), "{}", second.body);
+    let alice = login.site.browser("alice").await.principal;
+    let row = login.site.refusals().await.pop().unwrap();
+    assert!(
+        row.contains("identity_contested") && row.contains(r#""subject":"alice-2""#) && row.contains(&alice.0),
+        "{row}"
+    );
+    assert!(login.signs_in(&json!({})).await.cookie(COOKIE).is_some(), "who was there before");
+
+    login.site.fixture.store.release_user("alice@example.com", START).await.unwrap();
+    assert!(login.signs_in(&json!({"sub": "alice-2"})).await.cookie(COOKIE).is_some(), "somebody new");
+    assert_ne!(login.site.browser("alice").await.principal, alice);
+}
+
+#[tokio::test]
+async fn teams_of_the_id_token_say_what_a_person_can_connect() {
+    let login = Login::new().await;
+    login.site.fixture.servers.send_modify(|servers| {
+        let board = Arc::make_mut(servers).by_name.get_mut(&ServerName("demo/board".into())).unwrap();
+        Arc::make_mut(board).subjects = vec!["team:platform".to_owned()];
+    });
+    let without = login.signs_in(&json!({"groups": ["sales", "Platform", "team:platform"]})).await;
+    let page = login.come_back(&login.cookie(&without), "/connections").await;
+    assert!(page.status == StatusCode::OK && !page.says("demo/board"), "{}", page.body);
+    let with = login.signs_in(&json!({"groups": ["sales", "platform"]})).await;
+    let cookie = login.cookie(&with);
+    let page = login.come_back(&cookie, "/connections").await;
+    assert!(page.says("demo/board"), "{}", page.body);
+
+    let csrf = page.between(r#"name="csrf" value=""#, "\"").to_owned();
+    let form = format!("csrf={csrf}&server=demo%2Fboard");
+    let reply = login.site.press("/connections/connect", &cookie, &form).await;
+    assert!(reply.location().starts_with("/connect/"), "{}", reply.body);
+    let page = login.come_back(&cookie, reply.location()).await;
+    assert!(page.says("on your behalf") && page.says("demo/board"), "{}", page.body);
+}
+
+#[tokio::test]
+async fn an_id_token_whose_teams_cannot_be_read_signs_nobody_in() {
+    let login = Login::new().await;
+    for groups in [json!({"a": 1}), json!(["platform", 7]), json!([""]), json!(["a\nb"])] {
+        let reply = login.signs_in(&json!({"groups": groups})).await;
+        assert_eq!((reply.status, reply.cookie(COOKIE)), (StatusCode::BAD_GATEWAY, None), "{groups}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,119 @@
+//! Whose an identity is, and how it came to be theirs.
+
+use sqlx::Row as _;
+
+use super::{Connection, Row, principals, query, signed, unsigned};
+use crate::clock::UnixTime;
+use crate::model::{Identity, PrincipalId};
+use crate::store::{Linked, Released, StoreError, StoredIdentity};
+
+pub(super) async fn all(
+    db: &mut Connection,
+    principal: Option<&PrincipalId>,
+) -> Result<Vec<StoredIdentity>, StoreError> {
+    query(
+        "SELECT issuer, subject, principal, linked, created_at FROM identities
+         WHERE coalesce(principal = $1, TRUE) ORDER BY principal, issuer, subject",
+    )
+    .bind(principal.map(|principal| &principal.0))
+    .fetch_all(db)
+    .await?
+    .iter()
+    .map(read)
+    .collect()
+}
+
+/// Adds an identity that no principal has to one that no other subject of its issuer is.
+pub(super) async fn join(
+    db: &mut Connection,
+    principal: &PrincipalId,
+    identity: &Identity,
+    linked: Linked,
+    now: UnixTime,
+) -> Result<(), StoreError> {
+    let others = "SELECT 1 FROM identities WHERE principal = $1 AND issuer = $2";
+    let other = query(others).bind(&principal.0).bind(&identity.issuer).fetch_optional(&mut *db).await?;
+    // An address that changes hands must not hand over what its last owner has connected.
+    if other.is_some() || add(db, principal, identity, linked, now).await? == 0 {
+        return Err(StoreError::OtherSubject(principal.clone()));
+    }
+    Ok(())
+}
+
+pub(super) async fn link(
+    db: &mut Connection,
+    email: &str,
+    identity: &Identity,
+    now: UnixTime,
+) -> Result<bool, StoreError> {
+    // Held, so that nobody takes the name away meanwhile.
+    let user = query("UPDATE principals SET name = name WHERE kind = 'user' AND name = $1 RETURNING id")
+        .bind(email)
+        .fetch_optional(&mut *db)
+        .await?;
+    let user = PrincipalId(user.ok_or(StoreError::Conflict)?.try_get("id")?);
+    if add(db, &user, identity, Linked::Operator, now).await? == 1 {
+        return Ok(true);
+    }
+    match principals::of_identity(db, identity).await? {
+        Some(owner) if owner.id == user => Ok(false),
+        Some(_) | None => Err(StoreError::Conflict),
+    }
+}
+
+pub(super) async fn release(db: &mut Connection, email: &str, now: UnixTime) -> Result<Option<Released>, StoreError> {
+    // Whoever is about to join by the name waits for this, and finds nobody.
+    let named =
+        query("UPDATE principals SET kind = 'external', name = NULL WHERE kind = 'user' AND name = $1 RETURNING id")
+            .bind(email)
+            .fetch_optional(&mut *db)
+            .await?;
+    let Some(named) = named else { return Ok(None) };
+    let principal = PrincipalId(named.try_get("id")?);
+    let identities = all(db, Some(&principal)).await?;
+    let tokens = query("UPDATE tokens SET revoked_at = $1 WHERE principal = $2 AND revoked_at IS NULL RETURNING id")
+        .bind(signed(now.0))
+        .bind(&principal.0)
+        .fetch_all(&mut *db)
+        .await?;
+    let tokens = tokens.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?;
+    for sql in [
+        "DELETE FROM identities WHERE principal = $1",
+        "DELETE FROM sessions WHERE principal = $1",
+        "DELETE FROM sign_ins WHERE principal = $1",
+        // What one holds is revoked at the provider once nobody has said what becomes of it.
+        "DELETE FROM consents WHERE holder = $1 AND held IS NULL",
+    ] {
+        query(sql).bind(&principal.0).execute(&mut *db).await?;
+    }
+    Ok(Some(Released { principal, identities, tokens }))
+}
+
+/// Answers how many rows that made: none if it is somebody's already.
+async fn add(
+    db: &mut Connection,
+    principal: &PrincipalId,
+    identity: &Identity,
+    linked: Linked,
+    now: UnixTime,
+) -> Result<u64, StoreError> {
+    let sql = "INSERT INTO identities (issuer, subject, principal, linked, created_at) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT DO NOTHING";
+    let added = query(sql)
+        .bind(&identity.issuer)
+        .bind(&identity.subject)
+        .bind(&principal.0)
+        .bind(linked.as_str())
+        .bind(signed(now.0))
+        .execute(db)
+        .await?;
+    Ok(added.rows_affected())
+}
+
+fn read(row: &Row) -> Result<StoredIdentity, StoreError> {
+    let identity = Identity { issuer: row.try_get("issuer")?, subject: row.try_get("subject")? };
+    let corrupt = |why| StoreError::Corrupt { table: "identities", id: identity.subject.clone(), why };
+    let linked = Linked::read(row.try_get("linked")?).ok_or_else(|| corrupt("how it was linked is unknown"))?;
+    let linked_at = UnixTime(unsigned(row.try_get("created_at")?, "identities", &identity.subject)?);
+    Ok(StoredIdentity { principal: PrincipalId(row.try_get("principal")?), identity, linked, linked_at })
+}
