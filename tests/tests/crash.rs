@@ -9,6 +9,9 @@ use e2e::{
     run,
 };
 
+#[path = "crash/left.rs"]
+mod left;
+
 /// Deaths at each moment.
 const ROUNDS: usize = 10;
 

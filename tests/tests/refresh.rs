@@ -5,6 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use e2e::{Auth, Browser, Provider, Server, World, eventually};
 
+#[path = "refresh/alone.rs"]
+mod alone;
 #[path = "refresh/due.rs"]
 mod due;
 #[path = "refresh/ends.rs"]

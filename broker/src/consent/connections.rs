@@ -6,6 +6,7 @@ use crate::audit::Event;
 use crate::clock::UnixTime;
 use crate::grants::{self, Ending};
 use crate::model::{PrincipalId, PrincipalKind, ServerName, Servers};
+use crate::refresher::ConsentReason;
 use crate::signin::Session;
 use crate::store::{Standing, StoredGrant};
 
@@ -24,8 +25,8 @@ pub struct Connection {
     pub servers: Vec<ServerName>,
     /// The virtual account that acts with it, if it is one's.
     pub holder: Option<String>,
-    /// Whether it can be used.
-    pub is_live: bool,
+    /// Why its holder must agree again, if they must.
+    pub needs_consent: Option<ConsentReason>,
 }
 
 /// What a person has and could have.
@@ -129,6 +130,10 @@ fn connection(servers: &Servers, holder: Option<String>, grant: &StoredGrant) ->
         since: grant.consented_at,
         servers: grants::servers_of(servers, grant),
         holder,
-        is_live: grant.standing == Standing::Live,
+        needs_consent: match &grant.standing {
+            Standing::Live => None,
+            Standing::NeedsConsent(code) => Some(ConsentReason::of_standing(code)),
+            Standing::Revoked(_) => Some(ConsentReason::Revoked),
+        },
     }
 }

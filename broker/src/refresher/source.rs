@@ -62,7 +62,7 @@ impl ConsentReason {
     }
 
     /// Why an ended grant was ended.
-    pub(super) fn of_standing(code: &str) -> Self {
+    pub fn of_standing(code: &str) -> Self {
         let known = [Self::InvalidGrant, Self::Rejected, Self::Expired, Self::Lost, Self::Unreadable];
         known.into_iter().find(|reason| reason.code() == code).unwrap_or(Self::InvalidGrant)
     }

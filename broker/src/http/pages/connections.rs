@@ -79,7 +79,7 @@ fn row(session: &Session, connection: &Connection) -> Markup {
             td {
                 (connection.provider.as_deref().unwrap_or("not configured any more"))
                 @if let Some(holder) = &connection.holder { br; "as virtual account " (holder) }
-                @if !connection.is_live { br; em { "needs your consent again" } }
+                @if let Some(reason) = connection.needs_consent { br; em { "needs your consent again: " (reason) } }
             }
             td { @for server in &connection.servers { (server) br; } }
             td { (connection.account.as_deref().unwrap_or("not told")) }

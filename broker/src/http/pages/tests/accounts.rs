@@ -186,3 +186,20 @@ async fn o13_says_when_the_provider_was_not_told() {
     assert!(site.fixture.rows("grant.revoked").await[0].contains("revocation_failed"));
     assert_eq!(site.grant(&alice, CLIENT).await.unwrap().material, None);
 }
+
+#[tokio::test]
+async fn what_is_left_of_a_grant_is_shown_with_the_reason_and_asked_for_anew() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    site.connect(&alice, "notes").await;
+    let grant = site.grant(&alice, CLIENT).await.unwrap();
+    site.fixture.store.end_refreshes(&grant.id, grant.generation, "invalid_grant").await.unwrap();
+    let page = site.get(&alice, "/connections").await;
+    assert!(page.says("needs your consent again: the provider says that the access is over"), "{}", page.body);
+    assert!(page.says("Connect demo/notes"), "{}", page.body);
+    let consent = site.link(&alice, "notes").await;
+    assert!(site.get(&alice, &format!("/connect/{consent}")).await.says("An agent wants to use"));
+    site.post(&alice, &format!("/connections/{}/disconnect", grant.id), &[]).await;
+    assert_eq!(site.revoked(), ["canary-token-1"], "what was left is revoked as well");
+    assert_eq!(site.grant(&alice, CLIENT).await.unwrap().material, None);
+}
