@@ -79,7 +79,11 @@ fn i5_l3_a_lost_answer_asks_for_consent_and_the_old_token_serves_until_it_expire
             for _ in 0..2 {
                 assert_eq!(gate.world.link_in(&call.send().await).as_str(), link, "{person}");
             }
-            assert_eq!((gate.given(&person).await, gate.uses(&person)), (None, 2), "{person}: asked twice, never again");
+            assert_eq!(
+                (gate.given(&person).await, gate.uses(&person)),
+                (None, 2),
+                "{person}: asked twice, never again"
+            );
             gate.world.consent(&Browser::of(&person), &gate.server).await;
             assert_eq!(call.send().await.result()["holder"], person.as_str());
         }
