@@ -4,8 +4,9 @@ use std::error::Error;
 const PROTOS: [&str; 2] = ["sallyport/broker/v1/broker.proto", "sallyport/admin/v1/admin.proto"];
 
 /// Messages that hold a secret themselves; `src/lib.rs` gives them a `Debug` that prints none of it (I9).
-const SECRET: [&str; 6] = [
+const SECRET: [&str; 7] = [
     "sallyport.admin.v1.CreateSignInLinkResponse",
+    "sallyport.admin.v1.FingerprintRequest",
     "sallyport.admin.v1.IssueTokenResponse",
     "sallyport.admin.v1.SetSecretRequest",
     "sallyport.broker.v1.AcquireCredentialRequest",

@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status};
 
 use crate::audit::{Actor, Audit, Event};
 use crate::clock::{Clock, UnixTime};
+use crate::fingerprints::Fingerprints;
 use crate::grants::Grants;
 use crate::harden::effective_uid;
 use crate::issuers::own::OwnIssuer;
@@ -52,6 +53,8 @@ pub struct Admin {
     pub store: Arc<dyn Store>,
     /// Where what operators do is recorded.
     pub audit: Audit,
+    /// By which the audit names what is released.
+    pub fingerprints: Arc<Fingerprints>,
     /// Time.
     pub clock: Arc<dyn Clock>,
     /// Origin of the gateway, without a trailing slash.
@@ -273,6 +276,17 @@ impl Service for Admin {
     ) -> Result<Response<Self::QueryAuditStream>, Status> {
         operator(&request)?;
         Ok(Response::new(audit::query(Arc::clone(&self.store), request.into_inner())))
+    }
+
+    async fn fingerprint(
+        &self,
+        request: Request<proto::FingerprintRequest>,
+    ) -> Result<Response<proto::FingerprintResponse>, Status> {
+        operator(&request)?;
+        let token = Secret::new(request.into_inner().token);
+        // Exposed to be named without being told.
+        let fingerprint = self.fingerprints.of(token.expose()).as_str().to_owned();
+        Ok(Response::new(proto::FingerprintResponse { fingerprint }))
     }
 
     async fn verify_audit(

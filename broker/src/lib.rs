@@ -13,6 +13,7 @@ pub mod config;
 pub mod consent;
 pub mod failpoint;
 pub mod fetch;
+pub mod fingerprints;
 pub mod grants;
 pub mod grpc;
 pub mod harden;

@@ -48,7 +48,7 @@ use crate::vault::Vault;
 
 pub use ask::Registered;
 pub use error::{RefreshError, ResolveError};
-pub use parts::{Hold, Limits, Parts, ResolveTemplate, Resolved};
+pub use parts::{Hold, Limits, Parts, ResolveTemplate, Resolved, UsedSecret};
 pub use seal::Pair;
 pub use source::{Agreed, ConsentReason, Source};
 pub use spool::Spool;

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use crate::audit::{Actor, Audit, AuditError, Event};
 use crate::clock::Clock;
 use crate::model::{Generation, SecretRef, Template, TemplatePart, Tenant};
-use crate::refresher::{ResolveError, ResolveTemplate, Resolved};
+use crate::refresher::{ResolveError, ResolveTemplate, Resolved, UsedSecret};
 use crate::secret::Secret;
 use crate::store::{Store, StoreError, StoredSecret};
 use crate::vault::{Place, RecordKind, Vault, VaultError};
@@ -137,22 +137,22 @@ impl Secrets {
     /// # Errors
     /// If one of them is not there, or does not open.
     pub async fn resolve(&self, template: &Template) -> Result<Resolved, SecretsError> {
-        let (mut parts, mut secrets) = (Vec::new(), Vec::new());
+        let mut secrets = Vec::new();
         for part in &template.0 {
-            parts.push(match part {
-                TemplatePart::Text(text) => Secret::new(text.as_str()),
-                TemplatePart::Secret(secret) => {
-                    let (value, generation) = self.opened(secret).await?;
-                    secrets.push((self.reference(secret), generation));
-                    value
-                }
-            });
+            if let TemplatePart::Secret(secret) = part {
+                let (value, generation) = self.opened(secret).await?;
+                secrets.push(UsedSecret { reference: self.reference(secret), generation, value });
+            }
         }
-        // Exposed to be joined. Room for all of it from the start: growing would leave copies behind.
-        let mut joined = Vec::with_capacity(parts.iter().map(|part| part.expose().len()).sum());
-        for part in &parts {
-            joined.extend_from_slice(part.expose());
-        }
+        let mut opened = secrets.iter();
+        // Exposed to be joined.
+        let parts = template.0.iter().map(|part| match part {
+            TemplatePart::Text(text) => text.as_bytes(),
+            TemplatePart::Secret(_) => opened.next().map_or(&[][..], |secret| secret.value.expose()),
+        });
+        let parts: Vec<&[u8]> = parts.collect();
+        // In one piece, with room for all of it: growing would leave copies behind.
+        let joined = parts.concat();
         Ok(Resolved { value: Secret::new(joined), secrets })
     }
 

@@ -17,6 +17,7 @@ use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::config::{ClientSecret, ClientSecretError, Config, Log, LogFormat, Mode, SignIn};
 use crate::consent::{self, Consents};
 use crate::fetch::{self, Fetcher};
+use crate::fingerprints::{FingerprintError, Fingerprints};
 use crate::grants::{self, Follower, Grants};
 use crate::grpc;
 use crate::harden;
@@ -71,6 +72,9 @@ pub enum ServeError {
     /// There are no signing keys.
     #[error("the broker's own signing keys do not open")]
     OwnIssuer(#[from] OwnIssuerError),
+    /// Releases could not be recorded whole.
+    #[error("the audit cannot name what is released")]
+    Fingerprints(#[from] FingerprintError),
     /// The manifests cannot be loaded.
     #[error("the manifests cannot be loaded")]
     Registry(#[from] RegistryError),
@@ -128,6 +132,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let audit = Audit::start(Arc::clone(&store), Arc::clone(&clock), tenant.clone());
     let secrets = Secrets::new(Arc::clone(&store), vault.clone(), audit.clone(), Arc::clone(&clock), tenant.clone());
     let own = Arc::new(OwnIssuer::open(&config.public_url, Arc::clone(&store), &vault, Arc::clone(&clock)).await?);
+    let fingerprints = Arc::new(Fingerprints::open(&*store, &vault, &*clock).await?);
     let fetcher = fetcher(&config)?;
     let providers = config.issuers.iter().map(Provider::from).collect();
     let issuers = Issuers::new(providers, own.issuer(), fetcher.clone(), Arc::clone(&clock));
@@ -193,6 +198,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         consents: consents.clone(),
         secrets: Arc::new(secrets.clone()),
         audit: audit.clone(),
+        fingerprints: Arc::clone(&fingerprints),
         clock: Arc::clone(&clock),
     });
     let sign_ins = SignIns::new(signin::Parts {
@@ -256,6 +262,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         grants,
         store: Arc::clone(&store),
         audit,
+        fingerprints,
         clock,
         public_url: config.public_url.clone(),
         secret_changed: Box::new({

@@ -29,6 +29,7 @@ use crate::audit::{Actor, Audit, Call, Event, PolicyDecision, Release};
 use crate::causes;
 use crate::clock::Clock;
 use crate::consent::{Consents, Status};
+use crate::fingerprints::Fingerprints;
 use crate::issuers::Issuers;
 use crate::keys::{self, Key, Purpose};
 use crate::model::{Auth, Generation, GrantKey, PrincipalId, Server, ServerName, Tenant};
@@ -79,6 +80,8 @@ pub struct Parts {
     pub secrets: Arc<dyn ResolveTemplate>,
     /// Remembers every release.
     pub audit: Audit,
+    /// By which the records name what is released.
+    pub fingerprints: Arc<Fingerprints>,
     /// Tells the time.
     pub clock: Arc<dyn Clock>,
 }
@@ -104,6 +107,7 @@ struct Inner {
     consents: Consents,
     secrets: Arc<dyn ResolveTemplate>,
     audit: Audit,
+    fingerprints: Arc<Fingerprints>,
     clock: Arc<dyn Clock>,
     callers: Callers,
     /// The latest generation of each grant that an upstream refused.
@@ -120,7 +124,7 @@ struct Admitted {
 impl Service {
     /// Over its parts.
     pub fn new(parts: Parts) -> Self {
-        let Parts { tenant, store, publisher, keys, refresher, consents, secrets, audit, clock } = parts;
+        let Parts { tenant, store, publisher, keys, refresher, consents, secrets, audit, fingerprints, clock } = parts;
         let callers = Callers::new(tenant.clone(), Arc::clone(&store), Arc::clone(&keys), Arc::clone(&clock));
         let rejections = Cache::builder().max_capacity(MAX_REJECTIONS).time_to_live(REJECTION_AGE).build();
         Self(Arc::new(Inner {
@@ -132,6 +136,7 @@ impl Service {
             consents,
             secrets,
             audit,
+            fingerprints,
             clock,
             callers,
             rejections,
@@ -312,22 +317,24 @@ impl Inner {
     ) -> Result<Credential, Refused> {
         let started = Instant::now();
         let caller = &admitted.verified.caller;
-        let prepared = self.prepare(&admitted.server, &admitted.verified, need, timings).await?;
+        let prepared = self.prepare(admitted, &request.token, need, timings).await?;
         // Random, so that no handle can be guessed; no secret: it names a record.
         let use_handle = keys::hex(Secret::random::<16>().expose());
         let release = Release {
             use_handle: use_handle.clone(),
             grant: prepared.grant.as_ref().map(|(id, _)| id.clone()),
             generation: prepared.grant.as_ref().map(|(_, generation)| *generation),
-            secrets: prepared.secrets.iter().map(|(name, generation)| format!("{name}#{}", generation.0)).collect(),
+            secrets: prepared.secrets,
+            fingerprints: prepared.fingerprints,
             provider_account: prepared.provider_account,
         };
         let event = Event::credential_release(
             actor(caller),
-            Some(admitted.verified.principal.clone()),
+            admitted.verified.principal.clone(),
             call(request),
             admitted.policy.clone(),
             release,
+            prepared.source,
             started.elapsed(),
         );
         let recording = Instant::now();
@@ -383,6 +390,7 @@ impl Inner {
                 grant: Some(clip(request.grant.clone())).filter(|grant| !grant.is_empty()),
                 generation: Some(Generation(request.generation)),
                 secrets: Vec::new(),
+                fingerprints: Vec::new(),
                 provider_account: None,
             };
             let reason = format!("http_{}", request.status);

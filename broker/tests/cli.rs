@@ -378,6 +378,14 @@ hint: set it with `sallyport secret set keys:echo --owner demo`
     ] {
         refused(dir, arguments, 1, &told);
     }
+    let fingerprint = done(dir, &["audit", "fingerprint"], "ya29.leaked\n");
+    std::fs::write(dir.join("leaked.txt"), "ya29.leaked").unwrap();
+    assert_eq!(done(dir, &["audit", "fingerprint", "--from-file", "leaked.txt"], ""), fingerprint);
+    assert_ne!(done(dir, &["audit", "fingerprint"], "ya29.other"), fingerprint);
+    let told: serde_json::Value =
+        serde_json::from_str(&done(dir, &["audit", "fingerprint", "--json"], "ya29.leaked")).unwrap();
+    assert_eq!(told, serde_json::json!({ "fingerprint": fingerprint.trim_end() }));
+    assert_eq!(done(dir, &["audit", "query", "--fingerprint", fingerprint.trim_end()], ""), "");
     let long = sallyport(dir, &["token", "issue", "--virtual-account", "runtime", "--ttl", "400d"], "");
     assert_eq!((long.code, long.stdout.as_str()), (1, ""));
 

@@ -27,6 +27,7 @@ macro_rules! hide {
 
 hide!(
     admin::CreateSignInLinkResponse,
+    admin::FingerprintRequest,
     admin::IssueTokenResponse,
     admin::SetSecretRequest,
     broker::AcquireCredentialRequest,

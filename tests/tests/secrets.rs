@@ -6,5 +6,7 @@ mod broker;
 mod canaries;
 #[path = "secrets/people.rs"]
 mod people;
+#[path = "secrets/records.rs"]
+mod records;
 #[path = "secrets/vault.rs"]
 mod vault;

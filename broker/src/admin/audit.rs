@@ -9,7 +9,7 @@ use tonic::Status;
 use super::status;
 use crate::audit::{self, ChainHead, VerifyError, verify_chain};
 use crate::keys;
-use crate::store::Store;
+use crate::store::{Store, StoredAudit};
 
 /// Records read from the store at a time.
 const PAGE: u32 = 500;
@@ -24,7 +24,7 @@ pub(super) fn query(
         let mut after = query.after_sequence;
         let mut left = if query.limit == 0 { u32::MAX } else { query.limit };
         while left > 0 {
-            let page = store.audit(after, &query.actor, &query.server, &query.event, left.min(PAGE)).await;
+            let page = store.audit(after, &query.actor, &query.server, &query.event, PAGE).await;
             let page = match page {
                 Ok(page) => page,
                 Err(error) => {
@@ -35,8 +35,10 @@ pub(super) fn query(
             };
             let Some(last) = page.last() else { return };
             after = last.sequence;
-            left -= u32::try_from(page.len()).unwrap_or(u32::MAX).min(left);
-            for record in &page {
+            let wanted =
+                |record: &&StoredAudit| query.fingerprint.is_empty() || is_release_of(&query.fingerprint, record);
+            for record in page.iter().filter(wanted).take(left as usize) {
+                left -= 1;
                 if records.send(Ok(proto::AuditRecord { json: audit::line(record) })).await.is_err() {
                     return;
                 }
@@ -44,6 +46,19 @@ pub(super) fn query(
         }
     });
     ReceiverStream::new(stream)
+}
+
+/// Whether a record tells of a release with this fingerprint. They are searched for too rarely to be worth a column.
+fn is_release_of(fingerprint: &str, record: &StoredAudit) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Released {
+        fingerprints: Vec<String>,
+    }
+
+    // Most are told apart without being read.
+    record.entry.json.contains(fingerprint)
+        && serde_json::from_str(&record.entry.json)
+            .is_ok_and(|record: Released| record.fingerprints.iter().any(|held| held == fingerprint))
 }
 
 /// Whether the chain is whole. A broken one is an answer; not being able to read it is an error.

@@ -1,10 +1,11 @@
 //! What can happen: one constructor for each kind of event, so that none lacks what its kind must say.
 //!
-//! No field takes a `Secret`; secrets are named by handle, grant and generation (I9).
+//! No field takes a `Secret`; secrets are named by handle, grant, generation and fingerprint (I9).
 
 use std::time::Duration;
 
 use crate::clock::UnixTime;
+use crate::fingerprints::Fingerprint;
 use crate::model::{Generation, Identity, PrincipalId};
 use crate::store::{ReportNumber, StoredIdentity};
 
@@ -160,6 +161,8 @@ pub struct Release {
     pub generation: Option<Generation>,
     /// Secrets in the server's headers: `<reference>#<generation>` each.
     pub secrets: Vec<String>,
+    /// Of each value that is released: the access token, the secrets in the server's headers, or the token passed through.
+    pub fingerprints: Vec<Fingerprint>,
     /// Account at the provider that the upstream sees.
     pub provider_account: Option<String>,
 }
@@ -193,6 +196,7 @@ pub struct Event {
     pub(super) grant: Option<String>,
     pub(super) generation: Option<Generation>,
     pub(super) secrets: Vec<String>,
+    pub(super) fingerprints: Vec<Fingerprint>,
     pub(super) provider_account: Option<String>,
     pub(super) latency: Option<Duration>,
     pub(super) report: Option<ReportSpan>,
@@ -213,6 +217,7 @@ impl Event {
             grant: None,
             generation: None,
             secrets: Vec::new(),
+            fingerprints: Vec::new(),
             provider_account: None,
             latency: None,
             report: None,
@@ -225,23 +230,26 @@ impl Event {
             grant: release.grant,
             generation: release.generation,
             secrets: release.secrets,
+            fingerprints: release.fingerprints,
             provider_account: release.provider_account,
             ..self
         }
     }
 
-    /// A credential is about to be released. `principal` is whom the provider's account belongs to, if to anybody.
+    /// A credential is about to be released for `principal`; `reason` is a code that says where it came from.
     pub fn credential_release(
         actor: Actor,
-        principal: Option<PrincipalId>,
+        principal: PrincipalId,
         call: Call,
         policy: PolicyDecision,
         release: Release,
+        reason: &str,
         latency: Duration,
     ) -> Self {
         Self {
+            reason: Some(reason.to_owned()),
             actor: Some(actor),
-            on_behalf_of: principal,
+            on_behalf_of: Some(principal),
             call,
             policy: Some(policy),
             latency: Some(latency),

@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use super::event::{Actor, Event, Outcome, PolicyDecision, ReportSpan};
 use crate::clock::UnixTime;
+use crate::fingerprints::Fingerprint;
 use crate::keys;
 use crate::model::Tenant;
 use crate::store::{AuditEntry, StoredAudit};
@@ -33,6 +34,7 @@ struct Record<'a> {
     grant: Option<&'a str>,
     generation: Option<u64>,
     secrets: &'a [String],
+    fingerprints: &'a [Fingerprint],
     provider_account: Option<&'a str>,
     latency_us: Option<u64>,
     report: Option<&'a ReportSpan>,
@@ -65,6 +67,7 @@ pub(super) fn entry(mut event: Event, tenant: &Tenant, now: UnixTime) -> AuditEn
         grant: event.grant.as_deref(),
         generation: event.generation.map(|generation| generation.0),
         secrets: &event.secrets,
+        fingerprints: &event.fingerprints,
         provider_account: event.provider_account.as_deref(),
         latency_us: event.latency.map(|latency| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)),
         report: event.report.as_ref(),

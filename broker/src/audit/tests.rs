@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::{FixedClock, UnixTime};
+use crate::fingerprints::Fingerprints;
 use crate::model::{Generation, PrincipalId};
+use crate::secret::Secret;
 use crate::store::ReportNumber;
 use crate::store::sqlite::{SqliteStore, open_in};
 
@@ -42,7 +44,7 @@ fn call(target: &str) -> Call {
 fn release(target: &str) -> Event {
     Event::credential_release(
         alice(),
-        Some(PrincipalId("p1".to_owned())),
+        PrincipalId("p1".to_owned()),
         call(target),
         PolicyDecision { version: 4, rule: "team:everyone".to_owned() },
         Release {
@@ -50,8 +52,10 @@ fn release(target: &str) -> Event {
             grant: Some("g-1".to_owned()),
             generation: Some(Generation(3)),
             secrets: vec!["tfy-secret://demo:g:k#3".to_owned()],
+            fingerprints: vec![Fingerprints::with_key(Secret::new([7; 32])).of(b"token")],
             provider_account: Some("client-7".to_owned()),
         },
+        "stored",
         Duration::from_micros(812),
     )
 }
@@ -64,13 +68,14 @@ fn json(audit: &Audit, event: Event) -> serde_json::Value {
 async fn a_release_says_who_what_when_where_and_with_which_account() {
     let world = world().await;
     let expected = serde_json::json!({
-        "ts": "2026-11-21T22:35:06.042Z", "event": "credential.release", "outcome": "success", "reason": null,
+        "ts": "2026-11-21T22:35:06.042Z", "event": "credential.release", "outcome": "success", "reason": "stored",
         "actor": {"issuer": "https://idp", "subject": "alice", "client_id": "cursor"}, "on_behalf_of": "p1",
         "tenant": "acme", "source_address": "10.0.0.7", "request_id": "r-1",
         "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "proxy": "gateway-1",
         "server": "demo/echo", "method": "tools/call", "target": "search",
         "policy": {"version": 4, "rule": "team:everyone"}, "use_handle": "u-1", "grant": "g-1", "generation": 3,
-        "secrets": ["tfy-secret://demo:g:k#3"], "provider_account": "client-7", "latency_us": 812, "report": null,
+        "secrets": ["tfy-secret://demo:g:k#3"], "fingerprints": ["61ce97a7f04f68afa6b25c6194ef81cb"],
+        "provider_account": "client-7", "latency_us": 812, "report": null,
         "broker_version": env!("CARGO_PKG_VERSION"), "filter_version": "0.1.0",
     });
     assert_eq!(json(&world.audit, release("search")), expected);
@@ -88,6 +93,7 @@ async fn every_event_has_every_field() {
         grant: None,
         generation: None,
         secrets: Vec::new(),
+        fingerprints: Vec::new(),
         provider_account: None,
     };
     let (root, generation, soon) = (Actor::operator(0), Generation(1), Duration::from_millis(1));

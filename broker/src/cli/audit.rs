@@ -1,10 +1,13 @@
 //! `sallyport audit`
 
+use std::path::{Path, PathBuf};
+
 use sallyport_proto::admin::verify_audit_response::Found;
-use sallyport_proto::admin::{AuditBreak, AuditHead, QueryAuditRequest, VerifyAuditRequest};
+use sallyport_proto::admin::{AuditBreak, AuditHead, FingerprintRequest, QueryAuditRequest, VerifyAuditRequest};
 use serde_json::json;
 
 use super::client::{connect, print_json};
+use super::input::value;
 use super::{Failure, Global};
 
 /// Commands about the audit.
@@ -13,7 +16,8 @@ pub(super) enum Command {
     /// Print records, oldest first, one JSON object a line.
     #[command(after_help = "Examples:
   sallyport audit query --server demo/echo --event credential.release
-  sallyport audit query --actor 'http://127.0.0.1:10000#runtime' --limit 20")]
+  sallyport audit query --actor 'http://127.0.0.1:10000#runtime' --limit 20
+  sallyport audit query --fingerprint \"$(sallyport audit fingerprint --from-file leaked.txt)\"")]
     Query {
         /// Only what this actor did: `<issuer>#<subject>`, or `unix#<uid>` for an operator.
         #[arg(long, default_value = "")]
@@ -24,12 +28,26 @@ pub(super) enum Command {
         /// Only this kind of event, for example `credential.release`.
         #[arg(long, default_value = "")]
         event: String,
+        /// Only releases of the token that `sallyport audit fingerprint` names so.
+        #[arg(long, default_value = "", value_name = "HEX")]
+        fingerprint: String,
         /// Only records after this sequence.
         #[arg(long, default_value_t = 0, value_name = "SEQUENCE")]
         after: u64,
         /// At most so many; 0 for all.
         #[arg(long, default_value_t = 0, value_name = "NUMBER")]
         limit: u32,
+    },
+    /// Print what the audit calls a token by, to find the releases of one that turned up somewhere.
+    ///
+    /// The token comes from standard input or a file, never from an argument, which others could see; without `Bearer`.
+    #[command(after_help = "Examples:
+  sallyport audit fingerprint --from-file leaked.txt
+  printf %s \"$TOKEN\" | sallyport audit fingerprint --json")]
+    Fingerprint {
+        /// Read the token from here; one line break at its end is left out.
+        #[arg(long, value_name = "FILE")]
+        from_file: Option<PathBuf>,
     },
     /// Follow the chain of records from the first to the last; code 1 and the first bad one if it is broken.
     ///
@@ -43,9 +61,10 @@ pub(super) enum Command {
 
 pub(super) async fn run(global: &Global, command: Command) -> Result<(), Failure> {
     match command {
-        Command::Query { actor, server, event, after, limit } => {
-            query(global, QueryAuditRequest { after_sequence: after, actor, server, event, limit }).await
+        Command::Query { actor, server, event, fingerprint, after, limit } => {
+            query(global, QueryAuditRequest { after_sequence: after, actor, server, event, limit, fingerprint }).await
         }
+        Command::Fingerprint { from_file } => fingerprint(global, from_file.as_deref()).await,
         Command::Verify => verify(global).await,
     }
 }
@@ -54,6 +73,17 @@ async fn query(global: &Global, request: QueryAuditRequest) -> Result<(), Failur
     let mut records = connect(global).await?.query_audit(request).await?.into_inner();
     while let Some(record) = records.message().await? {
         println!("{}", record.json);
+    }
+    Ok(())
+}
+
+async fn fingerprint(global: &Global, from_file: Option<&Path>) -> Result<(), Failure> {
+    let request = FingerprintRequest { token: value(from_file)? };
+    let fingerprint = connect(global).await?.fingerprint(request).await?.into_inner().fingerprint;
+    if global.json {
+        print_json(&json!({ "fingerprint": fingerprint }));
+    } else {
+        println!("{fingerprint}");
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ mod config;
 mod failure;
 mod grants;
 mod identities;
+mod input;
 mod secret;
 mod serve;
 mod servers;

@@ -1,12 +1,12 @@
 //! `sallyport secret`
 
-use std::io::{IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use sallyport_proto::admin::{ListSecretsRequest, SetSecretRequest};
 use serde_json::json;
 
 use super::client::{connect, print_json};
+use super::input::value;
 use super::{Failure, Global};
 
 /// Commands about secrets.
@@ -58,35 +58,6 @@ async fn set(global: &Global, name: &str, owners: Vec<String>, from_file: Option
         println!("{reference}");
     }
     Ok(())
-}
-
-fn value(from_file: Option<&Path>) -> Result<Vec<u8>, Failure> {
-    let mut value = Vec::new();
-    match from_file {
-        Some(file) => {
-            value = std::fs::read(file)
-                .map_err(|error| Failure::new(format!("cannot read {}: {error}", file.display()), ""))?;
-        }
-        None => {
-            let mut input = std::io::stdin().lock();
-            if input.is_terminal() {
-                eprintln!("type the value, then a line break and Ctrl-D");
-            }
-            input
-                .read_to_end(&mut value)
-                .map_err(|error| Failure::new(format!("cannot read the value: {error}"), ""))?;
-        }
-    }
-    // Editors and `echo` add one; no key or token ends in one.
-    for end in [b'\n', b'\r'] {
-        if value.last() == Some(&end) {
-            value.pop();
-        }
-    }
-    if value.is_empty() {
-        return Err(Failure::new("the value is empty", "give it on standard input, or with `--from-file FILE`"));
-    }
-    Ok(value)
 }
 
 async fn list(global: &Global) -> Result<(), Failure> {

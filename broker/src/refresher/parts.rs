@@ -26,8 +26,19 @@ pub trait ResolveTemplate: Send + Sync + 'static {
 pub struct Resolved {
     /// The text.
     pub value: Secret,
-    /// References of the secrets, in order, with the generation of each.
-    pub secrets: Vec<(String, Generation)>,
+    /// Its secrets, in order.
+    pub secrets: Vec<UsedSecret>,
+}
+
+/// One secret in a template's text.
+#[derive(Debug)]
+pub struct UsedSecret {
+    /// Its reference.
+    pub reference: String,
+    /// The generation of its value.
+    pub generation: Generation,
+    /// Its value.
+    pub value: Secret,
 }
 
 /// How proxies are told that a credential is about to stop working, or has.

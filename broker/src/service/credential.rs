@@ -6,14 +6,14 @@ use std::time::Duration;
 use sallyport_caller::Caller;
 use sallyport_proto::broker::{Header, Timings};
 
-use super::callers::Verified;
-use super::{Inner, Refused, micros};
+use super::{Admitted, Inner, Refused, micros};
 use crate::clock::UnixTime;
 use crate::consent;
+use crate::fingerprints::Fingerprint;
 use crate::keys::SERVICE_HOLDER;
-use crate::model::{Auth, Generation, Server};
+use crate::model::{Auth, Generation};
 use crate::refresher::due::{Chance, refresh_after};
-use crate::refresher::{Need, RefreshError, Served, Source};
+use crate::refresher::{Need, RefreshError, Served, Source, UsedSecret};
 
 /// How long a proxy may keep what does not expire by itself: then the broker looks at everything again.
 const MAX_AGE: Duration = Duration::from_secs(5 * 60);
@@ -22,8 +22,10 @@ const MAX_AGE: Duration = Duration::from_secs(5 * 60);
 pub(super) struct Prepared {
     pub(super) headers: Vec<Header>,
     pub(super) grant: Option<(String, Generation)>,
-    /// Of the secrets in the headers: references, and the generation of each.
-    pub(super) secrets: Vec<(String, Generation)>,
+    /// Of the secrets in the headers: `<reference>#<generation>` each.
+    pub(super) secrets: Vec<String>,
+    /// Of every value that the upstream gets to see.
+    pub(super) fingerprints: Vec<Fingerprint>,
     pub(super) provider_account: Option<String>,
     pub(super) issued_at: UnixTime,
     pub(super) expires_at: UnixTime,
@@ -32,28 +34,39 @@ pub(super) struct Prepared {
 }
 
 impl Inner {
-    /// Prepares what `server` is to be sent on behalf of a caller whom policy has let through.
+    /// Prepares what a server is to be sent on behalf of a caller whom policy has let through; `token` is the caller's own.
     pub(super) async fn prepare(
         &self,
-        server: &Server,
-        verified: &Verified,
+        Admitted { verified, server, .. }: &Admitted,
+        token: &str,
         need: Need,
         timings: &mut Timings,
     ) -> Result<Prepared, Refused> {
         let caller = &verified.caller;
         match &server.auth {
-            Auth::None | Auth::Passthrough { .. } => Ok(self.lasting(Vec::new(), Vec::new(), caller)),
+            Auth::None => Ok(self.lasting(caller)),
+            Auth::Passthrough { .. } => {
+                Ok(Prepared { fingerprints: vec![self.fingerprints.of(token.as_bytes())], ..self.lasting(caller) })
+            }
             Auth::Header(headers) => {
-                let (mut values, mut secrets) = (Vec::with_capacity(headers.len()), Vec::new());
+                let mut prepared = self.lasting(caller);
                 let started = std::time::Instant::now();
                 for (name, template) in headers {
                     let resolved = self.secrets.resolve(template).await.map_err(RefreshError::from)?;
                     // Exposed to be sent to the proxy, over the socket only it may open.
-                    values.push(header(name, resolved.value.expose())?);
-                    secrets.extend(resolved.secrets);
+                    prepared.headers.push(header(name, resolved.value.expose())?);
+                    if resolved.secrets.is_empty() {
+                        // What is no secret of ours may still open the upstream.
+                        prepared.fingerprints.push(self.fingerprints.of(resolved.value.expose()));
+                    }
+                    for UsedSecret { reference, generation, value } in resolved.secrets {
+                        prepared.secrets.push(format!("{reference}#{}", generation.0));
+                        // Exposed to be named without being told.
+                        prepared.fingerprints.push(self.fingerprints.of(value.expose()));
+                    }
                 }
                 timings.store_us += micros(started.elapsed());
-                Ok(self.lasting(values, secrets, caller))
+                Ok(prepared)
             }
             Auth::AuthorizationCode(client) => {
                 self.is_answered_for(caller)?;
@@ -94,6 +107,8 @@ impl Inner {
             headers: vec![header("authorization", &value)?],
             grant: Some((token.grant.clone(), token.generation)),
             secrets: Vec::new(),
+            // Exposed to be named without being told.
+            fingerprints: vec![self.fingerprints.of(token.access_token.expose())],
             provider_account: match source {
                 Source::Service(_) => Some(SERVICE_HOLDER.to_owned()),
                 Source::Person { .. } => token.account.clone(),
@@ -105,15 +120,17 @@ impl Inner {
         })
     }
 
-    fn lasting(&self, headers: Vec<Header>, secrets: Vec<(String, Generation)>, caller: &Caller) -> Prepared {
+    /// For as long as the caller's token opens the door, and without anything in it yet.
+    fn lasting(&self, caller: &Caller) -> Prepared {
         let issued_at = self.clock.now();
-        // As long as the caller's token opens the door, leeway included.
+        // Leeway included.
         let token_ends = UnixTime(caller.expires_at_ms().saturating_add(sallyport_caller::LEEWAY_MS));
         let expires_at = token_ends.max(issued_at).min(issued_at.after(MAX_AGE));
         Prepared {
-            headers,
+            headers: Vec::new(),
             grant: None,
-            secrets,
+            secrets: Vec::new(),
+            fingerprints: Vec::new(),
             provider_account: None,
             issued_at,
             expires_at,

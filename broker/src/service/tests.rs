@@ -84,6 +84,7 @@ pub(crate) struct Fixture {
     pub(crate) grants: Grants,
     secrets: Arc<Secrets>,
     pub(crate) audit: Audit,
+    pub(crate) fingerprints: Arc<Fingerprints>,
     issuers: watch::Sender<Arc<CallerIssuers>>,
     pub(crate) servers: watch::Sender<Arc<Servers>>,
     _dir: tempfile::TempDir,
@@ -186,6 +187,7 @@ impl Fixture {
             limits: Limits { wait: Duration::from_secs(20), ..Limits::default() },
         });
         let keys = Arc::new(OneKey(idp.key()));
+        let fingerprints = Arc::new(Fingerprints::open(&*store, &vault, &*clock).await.unwrap());
         let grants = Grants::new(grants::Parts {
             tenant: tenant.clone(),
             store: Arc::clone(&store),
@@ -220,6 +222,7 @@ impl Fixture {
             consents,
             secrets: Arc::clone(&secrets) as Arc<dyn ResolveTemplate>,
             audit: audit.clone(),
+            fingerprints: Arc::clone(&fingerprints),
             clock,
         });
         Self {
@@ -235,6 +238,7 @@ impl Fixture {
             grants,
             secrets,
             audit,
+            fingerprints,
             issuers,
             servers,
             _dir: dir,
@@ -422,6 +426,24 @@ async fn releases_what_each_kind_of_server_is_sent() {
     assert_ne!(cc.use_handle, header.use_handle);
     let rows = fixture.rows("").await.concat();
     assert!(rows.contains(&cc.use_handle) && !rows.contains("canary"));
+}
+
+#[tokio::test]
+async fn a6_each_release_is_recorded_with_the_fingerprint_of_the_very_value() {
+    let fixture = Fixture::new().await;
+    let through = fixture.idp.token("alice", UPSTREAM, 3600);
+    for (request, value) in [
+        (fixture.alice("none"), None),
+        (fixture.alice("header"), Some("canary-header-secret")),
+        (fixture.alice("cc"), Some("canary-token-1")),
+        (request("through", through.clone()), Some(through.as_str())),
+    ] {
+        fixture.credential(&request).await;
+        let rows = fixture.rows("credential.release").await;
+        let row: serde_json::Value = serde_json::from_str(rows.last().unwrap()).unwrap();
+        let expected: Vec<_> = value.iter().map(|value| fixture.fingerprints.of(value.as_bytes())).collect();
+        assert_eq!(row["fingerprints"], serde_json::to_value(expected).unwrap(), "{}", request.server);
+    }
 }
 
 #[tokio::test]

@@ -107,11 +107,11 @@ pub struct StoredToken {
 pub struct StoredKey {
     /// `kid`; unique.
     pub id: String,
-    /// `token-signing` or `session-binding`.
+    /// `token-signing`, `session-binding` or `token-fingerprint`.
     pub purpose: String,
     /// When it was made.
     pub created_at: UnixTime,
-    /// The private key.
+    /// The key itself.
     pub value: Sealed,
 }
 

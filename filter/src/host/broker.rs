@@ -1,6 +1,7 @@
 //! What the streams of a worker ask the broker, and what becomes of its answers.
 
 use prost::Message;
+use proxy_wasm::hostcalls;
 use sallyport_proto::broker as proto;
 
 use super::hub::Hub;
@@ -124,7 +125,12 @@ impl Hub {
         for (question, streams) in self.pending.questions.take_orphans() {
             let alive: Vec<u32> = streams.into_iter().filter(|stream| self.flows.contains_key(stream)).collect();
             let env = Env::new(&mut self.worker, &Envoy);
-            let again = alive.iter().find_map(|stream| self.flows.get(stream)?.ask_again(&env));
+            let again = alive.iter().find_map(|stream| {
+                // What is told of the peer is that stream's; the root has none.
+                hostcalls::set_effective_context(*stream).ok()?;
+                self.flows.get(stream)?.ask_again(&env)
+            });
+            let _ = hostcalls::set_effective_context(self.root);
             let Some(ask) = again else {
                 // Nobody waits, but it may have stood for a renewal too: the next request finds it due again.
                 self.worker.credentials.renewal_failed(&question.0, retry_at());

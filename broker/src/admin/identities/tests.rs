@@ -34,6 +34,7 @@ impl Office {
             grants: fixture.grants.clone(),
             store,
             audit,
+            fingerprints: Arc::clone(&fixture.fingerprints),
             clock,
             public_url: URL.to_owned(),
             secret_changed: Box::new(|| {}),
