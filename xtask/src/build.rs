@@ -53,14 +53,16 @@ pub(crate) fn with_test_parts(workspace: &Workspace, options: &Options) -> Resul
     step("filter that traps on request", || {
         filter(workspace, installed.wasm_source, &features, &workspace.wasm_failpoints())
     })?;
-    step("broker that ends on request", || broker_failpoints(workspace))?;
+    step("broker that ends on request", || {
+        broker(workspace, "sallyport-failpoints", &["--features", "sallyport-broker/failpoints"])
+    })?;
     Ok(installed)
 }
 
 fn what_ships(workspace: &Workspace, installed: &Installed) -> Result<()> {
     println!("build");
     step("filter", || filter(workspace, installed.wasm_source, &[], &workspace.wasm()))?;
-    step("broker", || broker(workspace))
+    step("broker", || broker(workspace, "sallyport", &[]))
 }
 
 /// In one target directory for all features: dependencies are compiled once.
@@ -79,24 +81,10 @@ fn filter(workspace: &Workspace, source: Source, features: &[&str], module_file:
     setup::replace(module_file, &module)
 }
 
-/// Elsewhere than the one that ships, which is put back: both are built under one name.
-fn broker_failpoints(workspace: &Workspace) -> Result<()> {
-    build_broker(workspace, &["--features", "sallyport-broker/failpoints"])?;
-    let program = fs::read(workspace.broker()).context("cannot read the broker")?;
-    if !fs::read(workspace.broker_failpoints()).is_ok_and(|present| present == program) {
-        setup::replace_program(&workspace.broker_failpoints(), &program)?;
-    }
-    broker(workspace)
-}
-
-fn broker(workspace: &Workspace) -> Result<()> {
-    build_broker(workspace, &[])
-}
-
-fn build_broker(workspace: &Workspace, features: &[&str]) -> Result<()> {
+fn broker(workspace: &Workspace, program: &str, features: &[&str]) -> Result<()> {
     let mut cargo = run::cargo();
     // With the features of the whole workspace, so that `cargo test --workspace` finds its dependencies built.
-    cargo.args(["build", "--workspace", "--bin", "sallyport"]).args(features).current_dir(&workspace.root);
+    cargo.args(["build", "--workspace", "--bin", program]).args(features).current_dir(&workspace.root);
     if !run::shown(&mut cargo)?.success() {
         bail!("the broker does not build");
     }

@@ -45,7 +45,7 @@ impl Workspace {
 
     /// The broker that ends on request, for the tests.
     pub(crate) fn broker_failpoints(&self) -> PathBuf {
-        self.setup().join("sallyport-failpoints")
+        self.target.join("debug/sallyport-failpoints")
     }
 
     /// The broker, and every operator command.

@@ -86,6 +86,10 @@ impl Global {
 
 /// Parses the arguments of this process and does what they say.
 pub fn main() -> ExitCode {
+    // One TLS stack for everything this process speaks; without it the first handshake would panic.
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        return Failure::new("another TLS provider is installed already", "").exit();
+    }
     let Cli { global, command } = Cli::parse();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,

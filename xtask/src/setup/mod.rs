@@ -21,7 +21,7 @@ use crate::tools;
 use crate::workspace::Workspace;
 
 pub(crate) use cargo_deny::cargo_deny;
-pub(crate) use stamp::{replace, replace_private, replace_program};
+pub(crate) use stamp::{replace, replace_private};
 
 /// What `setup` and the commands that begin with it can be told.
 #[derive(Args, Clone, Default)]

@@ -52,14 +52,6 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
     write(path, content, 0o644)
 }
 
-/// As [`replace`], to be run.
-///
-/// # Errors
-/// When it cannot be written.
-pub(crate) fn replace_program(path: &Path, content: &[u8]) -> Result<()> {
-    write(path, content, 0o755)
-}
-
 /// As [`replace`], for this user's eyes only.
 ///
 /// # Errors
