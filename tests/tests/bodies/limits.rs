@@ -122,6 +122,23 @@ fn h5_a_body_of_one_byte_a_second_is_cut_off_and_leaves_no_byte() {
 const MODULES_STARTED: &str = "wasm.envoy.wasm.runtime.v8.created";
 
 #[test]
+fn h7_a_trap_shows_as_a_module_that_envoy_starts() {
+    run(async {
+        let module = &e2e::setup().wasm_failpoints;
+        let world = World::build().envoy(|config| e2e::set_module(config, module)).start().await;
+        let server = world.open_server().await;
+        let call = server.call_as(&world.issuer.token("alice", &server).mint());
+        let modules = world.envoy.stat(MODULES_STARTED).await;
+        assert_eq!(call.clone().send().await.status, 200);
+        assert_eq!(world.envoy.stat(MODULES_STARTED).await, modules, "nothing trapped");
+        assert_eq!(call.clone().header("x-sallyport-failpoint", "headers").send().await.status, 503);
+        // Envoy starts another for the next request.
+        eventually("served again", async || (call.send().await.status == 200).then_some(())).await;
+        assert_eq!(world.envoy.stat(MODULES_STARTED).await, modules + 1);
+    });
+}
+
+#[test]
 fn h7_clients_that_leave_at_any_point_leave_nothing_behind() {
     run(async {
         let world = World::start().await;
@@ -154,7 +171,8 @@ fn h7_clients_that_leave_at_any_point_leave_nothing_behind() {
             (world.envoy.stat("sallyport.streams").await == 0).then_some(())
         })
         .await;
-        assert_eq!(world.envoy.stat(MODULES_STARTED).await, modules, "a trap makes Envoy start another");
+        // Also after a trap of the very last client, the next request would make Envoy start another.
         server.accepts_token("after that", &token).await;
+        assert_eq!(world.envoy.stat(MODULES_STARTED).await, modules, "a trap makes Envoy start another");
     });
 }
