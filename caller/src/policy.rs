@@ -61,7 +61,7 @@ impl Entered<'_> {
             return Err(PolicyDenied);
         }
         let (issuer, subject) = caller.shared_identity();
-        Ok(Allowed { issuer, subject })
+        Ok(Allowed { issuer, subject, expires_at_ms: caller.expires_at_ms() })
     }
 }
 
@@ -71,6 +71,7 @@ impl Entered<'_> {
 pub struct Allowed {
     issuer: Arc<str>,
     subject: Arc<str>,
+    expires_at_ms: u64,
 }
 
 impl Allowed {
@@ -82,5 +83,10 @@ impl Allowed {
     /// The caller's subject at its issuer.
     pub fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// `exp` of the caller's token, Unix milliseconds.
+    pub fn expires_at_ms(&self) -> u64 {
+        self.expires_at_ms
     }
 }

@@ -8,6 +8,7 @@ mod grant;
 mod judge;
 mod question;
 mod release;
+mod streaming;
 mod timing;
 mod upstream;
 
@@ -29,6 +30,7 @@ use crate::worker::Worker;
 
 pub use grant::{Edit, Grant};
 pub use release::{credential, is_refused};
+pub use streaming::Streaming;
 use timing::{Source, Timing};
 pub use upstream::ResponseEdit;
 
@@ -80,6 +82,8 @@ impl<'a> Env<'a> {
 pub enum Step {
     /// Ask the broker for a credential, and wait.
     Acquire(Box<Ask>),
+    /// Cut the answer off that is on its way; the code says why.
+    Close(&'static str),
     /// Let the request go, as the grant says.
     Forward(Grant),
     /// Let the response go, with these changes.
@@ -131,7 +135,9 @@ pub enum Flow {
     AwaitUpstream(Box<Forwarded>),
     /// The broker's word on a refused credential.
     AwaitRejection(Box<Forwarded>),
-    /// Nothing: it was answered here, or the response is on its way.
+    /// The last byte of the upstream's answer.
+    Streaming(Box<Streaming>),
+    /// Nothing: it was answered here.
     Done,
 }
 
@@ -224,6 +230,7 @@ impl Flow {
             Self::AwaitCredential(waiting) => (Self::AwaitCredential(waiting), Step::Wait),
             Self::AwaitUpstream(forwarded) => (Self::AwaitUpstream(forwarded), Step::Wait),
             Self::AwaitRejection(forwarded) => (Self::AwaitRejection(forwarded), Step::Wait),
+            Self::Streaming(streaming) => (Self::Streaming(streaming), Step::Wait),
             Self::Start | Self::Done => (Self::Done, Step::Wait),
         }
     }
@@ -245,6 +252,7 @@ impl Flow {
             Self::AwaitCredential(waiting) => (Self::AwaitCredential(waiting), Step::Wait),
             Self::AwaitUpstream(forwarded) => (Self::AwaitUpstream(forwarded), Step::Wait),
             Self::AwaitRejection(forwarded) => (Self::AwaitRejection(forwarded), Step::Wait),
+            Self::Streaming(streaming) => (Self::Streaming(streaming), Step::Wait),
             Self::Start | Self::Done => (Self::Done, Step::Wait),
         }
     }
@@ -264,11 +272,13 @@ impl Flow {
             Self::AwaitKey(_) => self.on_key(false, env),
             Self::AwaitCredential(_) => self.on_credential(&Answer::Silent, None, env),
             Self::AwaitRejection(_) => self.on_rejected(&Answer::Silent, false, env),
-            Self::Start | Self::AwaitBody(_) | Self::AwaitUpstream(_) | Self::Done => (self, Step::Wait),
+            Self::Start | Self::AwaitBody(_) | Self::AwaitUpstream(_) | Self::Streaming(_) | Self::Done => {
+                (self, Step::Wait)
+            }
         }
     }
 
-    /// Looks at the clock: whoever waits too long is answered.
+    /// Looks at the clock: whoever waits too long is answered, and what [`Flow::is_outdated`] is judged again.
     pub fn on_tick(self, env: &mut Env<'_>) -> (Self, Step) {
         const BODY_CALLBACK_MS: u64 = 5_000;
         let now_ms = env.now_ms();
@@ -288,11 +298,13 @@ impl Flow {
             Self::AwaitRejection(forwarded) if now_ms >= forwarded.deadline_ms => {
                 refuse(&unavailable(), &forwarded.context(), env)
             }
+            Self::AwaitUpstream(forwarded) => forwarded.on_tick(env),
+            Self::Streaming(streaming) => streaming.on_tick(env),
             waiting => (waiting, Step::Wait),
         }
     }
 
-    /// Whether [`Flow::on_tick`] has anything to look at.
+    /// Whether somebody is waited for whose silence [`Flow::on_tick`] ends.
     pub fn is_waiting(&self) -> bool {
         matches!(self, Self::AwaitKey(_) | Self::AwaitBody(_) | Self::AwaitCredential(_) | Self::AwaitRejection(_))
     }

@@ -200,9 +200,8 @@ impl Opened {
     }
 
     /// The caller of this request's token by the snapshot that it holds now.
-    pub(super) fn verified_again(&self, env: &mut Env<'_>) -> Result<Arc<Caller>, Rejection> {
-        let now_ms = env.now_ms();
-        match authenticate(bearer(&self.head)?, &self.token_hash, &self.snapshot, now_ms, env)? {
+    pub(super) fn verified_again(&self, as_of_ms: u64, env: &mut Env<'_>) -> Result<Arc<Caller>, Rejection> {
+        match authenticate(bearer(&self.head)?, &self.token_hash, &self.snapshot, as_of_ms, env)? {
             Inbound::Caller(caller) => Ok(caller),
             // The key that vouched for it is gone.
             Inbound::UnknownKey { .. } => Err(Rejection::TokenRefused { why: "unknown_key" }),

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use sallyport_caller::Caller;
+use sallyport_caller::{Allowed, Caller, PolicyDenied};
 use sallyport_proto::broker as proto;
 
 use super::door::token_rejection;
@@ -60,7 +60,7 @@ impl AwaitBody {
         if !self.opened.renew(env)? {
             return Ok(());
         }
-        self.caller = self.opened.verified_again(env)?;
+        self.caller = self.opened.verified_again(env.now_ms(), env)?;
         self.opened.session = self.opened.open_session(&self.caller)?;
         Ok(())
     }
@@ -82,6 +82,15 @@ impl Opened {
         }
     }
 
+    /// The door, and policy behind it.
+    pub(super) fn allow(&self, caller: &Caller, now_ms: u64) -> Result<Allowed, Rejection> {
+        let unknown = Rejection::TokenRefused { why: "unknown_issuer" };
+        let issuer = self.snapshot.issuers.get(caller.issuer()).ok_or(unknown)?;
+        let entered = caller.enter(&self.door(), issuer, now_ms).map_err(|error| token_rejection(&error))?;
+        let allowed = entered.authorize(&self.server.policy, &*self.snapshot.memberships);
+        allowed.map_err(|PolicyDenied| Rejection::ServerNotAllowed)
+    }
+
     /// Policy on a caller whose message is known; then its credential.
     pub(super) fn authorize(
         self,
@@ -92,18 +101,13 @@ impl Opened {
         env: &mut Env<'_>,
     ) -> (Flow, Step) {
         let now_ms = since_ns / 1_000_000;
-        let Some(issuer) = self.snapshot.issuers.get(caller.issuer()) else {
-            let unknown = Rejection::TokenRefused { why: "unknown_issuer" };
-            return refuse(&unknown, &message.context(&self), env);
-        };
-        // Again, for the body may have taken its time: a token that has expired meanwhile opens nothing.
-        let entered = match caller.enter(&self.door(), issuer, now_ms) {
-            Ok(entered) => entered,
-            Err(error) => return refuse(&token_rejection(&error), &message.context(&self), env),
-        };
-        let Ok(allowed) = entered.authorize(&self.server.policy, &*self.snapshot.memberships) else {
-            let (issuer, subject) = (caller.issuer(), caller.subject());
-            return refuse_caller(&Rejection::ServerNotAllowed, issuer, subject, &message, &self, env);
+        // At the door again, for the body may have taken its time: a token that has expired meanwhile opens nothing.
+        let allowed = match self.allow(caller, now_ms) {
+            Ok(allowed) => allowed,
+            Err(denied @ Rejection::ServerNotAllowed) => {
+                return refuse_caller(&denied, caller.issuer(), caller.subject(), &message, &self, env);
+            }
+            Err(rejection) => return refuse(&rejection, &message.context(&self), env),
         };
         let asked_at_ns = env.look_again();
         let policy_ns = asked_at_ns.saturating_sub(since_ns);
@@ -121,6 +125,18 @@ pub(super) fn refuse_caller(
     opened: &Opened,
     env: &mut Env<'_>,
 ) -> (Flow, Step) {
+    report_refusal(rejection, issuer, subject, message, opened, env);
+    (Flow::Done, Step::Reply(super::timed_reply(rejection, &message.context(opened), env)))
+}
+
+pub(super) fn report_refusal(
+    rejection: &Rejection,
+    issuer: &str,
+    subject: &str,
+    message: &Message,
+    opened: &Opened,
+    env: &mut Env<'_>,
+) {
     env.worker.reports.refused(proto::Refusal {
         issuer: issuer.to_owned(),
         subject: subject.to_owned(),
@@ -132,7 +148,6 @@ pub(super) fn refuse_caller(
         at_ms: env.now_ms(),
         source_address: env.host.source_address(),
     });
-    (Flow::Done, Step::Reply(super::timed_reply(rejection, &message.context(opened), env)))
 }
 
 /// What of a target is kept for audit: thousands of uses wait in memory, and a name may be as long as a body (H15).

@@ -12,6 +12,7 @@ mod door;
 mod edits;
 mod random;
 mod snapshot;
+mod streaming;
 mod way_back;
 
 const CALL: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo"}}"#;
@@ -169,6 +170,7 @@ fn said(answer: proto::acquire_credential_response::Answer) -> Answer {
 fn name_of(step: &Step) -> &'static str {
     match step {
         Step::Acquire(_) => "acquire",
+        Step::Close(_) => "close",
         Step::Forward(_) => "forward",
         Step::PassResponse(_) => "pass response",
         Step::RejectCredential(_) => "reject credential",

@@ -27,9 +27,12 @@ impl Flow {
         match self {
             Self::AwaitUpstream(forwarded) => forwarded.on_response_headers(head, env),
             // A reply of our own, or Envoy's to a request that we still held.
-            Self::AwaitKey(_) | Self::AwaitBody(_) | Self::AwaitCredential(_) | Self::Start | Self::Done => {
-                (Self::Done, Step::PassResponse(Vec::new()))
-            }
+            Self::AwaitKey(_)
+            | Self::AwaitBody(_)
+            | Self::AwaitCredential(_)
+            | Self::Streaming(_)
+            | Self::Start
+            | Self::Done => (Self::Done, Step::PassResponse(Vec::new())),
             Self::AwaitRejection(forwarded) => (Self::AwaitRejection(forwarded), Step::Wait),
         }
     }
@@ -64,7 +67,7 @@ impl Forwarded {
                 self.replace(&Rejection::UpstreamRedirected, env)
             }
             _ => match self.pass(head, env) {
-                Some(edits) => (Flow::Done, Step::PassResponse(edits)),
+                Some(edits) => (self.streams(), Step::PassResponse(edits)),
                 // A session that cannot be bound to its caller must not be opened.
                 None => self.replace(&Rejection::SessionUnknown, env),
             },
@@ -107,7 +110,7 @@ impl Forwarded {
     }
 
     /// Answers in the upstream's place.
-    fn replace(self, rejection: &Rejection, env: &mut Env<'_>) -> (Flow, Step) {
+    pub(super) fn replace(self, rejection: &Rejection, env: &mut Env<'_>) -> (Flow, Step) {
         let (issuer, subject) = (self.allowed.issuer(), self.allowed.subject());
         refuse_caller(rejection, issuer, subject, &self.message, &self.opened, env)
     }

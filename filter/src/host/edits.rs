@@ -43,6 +43,14 @@ pub(super) fn send(reply: &Reply) {
     }
 }
 
+/// Cuts off an answer that is on its way; `code` says why.
+pub(super) fn close(code: &str) {
+    log_verdict(code);
+    if let Err(status) = hostcalls::reset_http_response() {
+        log::error!("an answer could not be cut off: {status:?}");
+    }
+}
+
 /// The word for the access log, kept in the stream's filter state.
 fn log_verdict(code: &str) {
     if let Err(status) = hostcalls::set_property(vec!["sallyport.verdict"], Some(code.as_bytes())) {

@@ -7,9 +7,12 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::Action;
 
 use super::{Envoy, edits};
-use crate::flow::{self, Ask, Env, Flow, Grant, Step};
+use crate::flow::{self, Ask, Env, Flow, Grant, Host, Step};
 use crate::pending::{Call, Pending};
 use crate::worker::Worker;
+
+/// How long a tick may judge anew what was let go: less than a caller notices. What is left is next, 50 ms later.
+const JUDGING_NS: u64 = 5_000_000;
 
 /// What the callback returns to Envoy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +38,7 @@ pub(super) struct Hub {
 pub(super) struct Counts {
     pub(super) forwarded: u64,
     pub(super) replied: u64,
+    pub(super) closed: u64,
     pub(super) broker_calls: u64,
     pub(super) broker_silent: u64,
 }
@@ -78,17 +82,32 @@ impl Hub {
         self.pending.gone(stream);
     }
 
-    /// Watchdog, renewals, questions whose asker has gone, reports. From the root's tick alone.
+    /// Watchdog, changes of policy, renewals, questions whose asker has gone, reports. From the root's tick alone.
     pub(super) fn tick(&mut self) {
         let waiting = self.flows.iter().filter(|(_, flow)| flow.is_waiting());
         for stream in waiting.map(|(stream, _)| *stream).collect::<Vec<_>>() {
             self.move_on(stream, self.root, |flow, env| flow.on_tick(env));
         }
+        self.judge_outdated();
         for renewal in std::mem::take(&mut self.renewals) {
             self.ask(renewal, &[], self.root);
         }
         self.ask_for_orphans();
         self.report();
+    }
+
+    /// Who was let go must still be somebody who would be (I11).
+    fn judge_outdated(&mut self) {
+        let started_ns = Envoy.now_ns();
+        let now_ms = started_ns / 1_000_000;
+        let in_force = self.worker.snapshot(now_ms).ok();
+        let outdated = self.flows.iter().filter(|(_, flow)| flow.is_outdated(now_ms, in_force.as_ref()));
+        for stream in outdated.map(|(stream, _)| *stream).collect::<Vec<_>>() {
+            self.move_on(stream, self.root, |flow, env| flow.on_tick(env));
+            if Envoy.now_ns().saturating_sub(started_ns) > JUDGING_NS {
+                break;
+            }
+        }
     }
 
     /// Moves another stream on, in the callback of `context`, and lets it go if it may.
@@ -132,6 +151,12 @@ impl Hub {
                     edits::response(changes);
                     self.flows.insert(stream, flow);
                     return Verdict::Continue;
+                }
+                Step::Close(code) => {
+                    self.counts.closed = self.counts.closed.saturating_add(1);
+                    self.flows.insert(stream, flow);
+                    edits::close(code);
+                    return Verdict::Pause;
                 }
                 Step::Reply(reply) => {
                     self.counts.replied = self.counts.replied.saturating_add(1);

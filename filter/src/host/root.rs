@@ -49,6 +49,7 @@ enum Watch {
 struct Metrics {
     forwarded: u32,
     replied: u32,
+    closed: u32,
     broker_calls: u32,
     broker_silent: u32,
     snapshot_refused: u32,
@@ -214,6 +215,7 @@ impl Metrics {
         Some(Self {
             forwarded: counter("sallyport.forwarded")?,
             replied: counter("sallyport.replied")?,
+            closed: counter("sallyport.closed")?,
             broker_calls: counter("sallyport.broker_calls")?,
             broker_silent: counter("sallyport.broker_silent")?,
             snapshot_refused: counter("sallyport.snapshot_refused")?,
@@ -226,6 +228,7 @@ impl Metrics {
         let counters = [
             (self.forwarded, counts.forwarded),
             (self.replied, counts.replied),
+            (self.closed, counts.closed),
             (self.broker_calls, counts.broker_calls),
             (self.broker_silent, counts.broker_silent),
         ];

@@ -190,6 +190,7 @@ fn i2_no_sequence_of_events_lets_an_unjudged_request_go() {
                     asked_again += u32::from(truth.asked.is_some());
                     truth.asked = Some((ask.key, ask.token_hash));
                 }
+                Step::Close(_) => assert!(matches!(flow, Flow::Done)),
                 Step::PassResponse(_) | Step::RejectCredential(_) | Step::ResolveKey { .. } | Step::Wait => {}
             }
             (flow, step) = event(&mut dice, &mut gate, &mut held, flow, &mut truth);
