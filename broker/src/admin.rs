@@ -4,6 +4,7 @@
 mod audit;
 mod grants;
 mod identities;
+mod keys;
 mod manifests;
 mod socket;
 mod status;
@@ -27,6 +28,7 @@ use crate::fingerprints::Fingerprints;
 use crate::grants::Grants;
 use crate::harden::effective_uid;
 use crate::issuers::own::OwnIssuer;
+use crate::master_keys::MasterKeys;
 use crate::model::{Principal, PrincipalId, PrincipalKind, SecretRef};
 use crate::registry::{Document, Options, Registry};
 use crate::secret::Secret;
@@ -49,6 +51,8 @@ pub struct Admin {
     pub sign_ins: SignIns,
     /// Ends grants.
     pub grants: Grants,
+    /// Master keys.
+    pub master_keys: MasterKeys,
     /// Tokens, grants, principals and audit.
     pub store: Arc<dyn Store>,
     /// Where what operators do is recorded.
@@ -91,6 +95,7 @@ fn operator<T>(request: &Request<T>) -> Result<Actor, Status> {
 #[tonic::async_trait]
 impl Service for Admin {
     type QueryAuditStream = ReceiverStream<Result<proto::AuditRecord, Status>>;
+    type RewrapKeysStream = ReceiverStream<Result<proto::RewrapProgress, Status>>;
 
     async fn apply(&self, request: Request<proto::ApplyRequest>) -> Result<Response<proto::ApplyResponse>, Status> {
         let actor = operator(&request)?;
@@ -268,6 +273,30 @@ impl Service for Admin {
     ) -> Result<Response<proto::RevokeGrantsResponse>, Status> {
         let actor = operator(&request)?;
         grants::revoke(&*self.store, &self.grants, request.into_inner().which, &actor).await.map(Response::new)
+    }
+
+    async fn list_keys(
+        &self,
+        request: Request<proto::ListKeysRequest>,
+    ) -> Result<Response<proto::ListKeysResponse>, Status> {
+        operator(&request)?;
+        keys::list(&self.master_keys).await.map(Response::new)
+    }
+
+    async fn rotate_key(
+        &self,
+        request: Request<proto::RotateKeyRequest>,
+    ) -> Result<Response<proto::RotateKeyResponse>, Status> {
+        let actor = operator(&request)?;
+        keys::rotate(&self.master_keys, actor).await.map(Response::new)
+    }
+
+    async fn rewrap_keys(
+        &self,
+        request: Request<proto::RewrapKeysRequest>,
+    ) -> Result<Response<Self::RewrapKeysStream>, Status> {
+        let actor = operator(&request)?;
+        Ok(Response::new(keys::rewrap(self.master_keys.clone(), actor)))
     }
 
     async fn query_audit(

@@ -42,7 +42,7 @@ impl Fingerprints {
     pub async fn open(store: &dyn Store, vault: &Vault, clock: &dyn Clock) -> Result<Self, FingerprintError> {
         let mut keys = store.keys(PURPOSE).await?;
         if keys.is_empty() {
-            let value = vault.data_key().await?.seal(&PLACE, &Secret::random::<32>());
+            let value = vault.data_key(&PLACE).await?.seal(&PLACE, &Secret::random::<32>());
             let key = StoredKey { id: PURPOSE.into(), purpose: PURPOSE.into(), created_at: clock.now(), value };
             match store.add_key(&key).await {
                 // Another broker was first, and its key is the one.

@@ -27,6 +27,18 @@ pub fn forbid_memory_dumps() -> io::Result<()> {
     Ok(())
 }
 
+/// Keeps the memory of `value` out of swap for as long as this process lives. Never undone: what else lies in the same pages
+/// may be locked as well, and a page is locked once.
+///
+/// # Errors
+/// If the system does not allow it: the limit for locked memory, or a sandbox.
+pub fn keep_out_of_swap<T>(value: &T) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "the standard library has no call for locked memory")]
+    // SAFETY: the range is that of a live value; locking changes nothing in it.
+    let locked = unsafe { libc::mlock(std::ptr::from_ref(value).cast(), size_of::<T>()) };
+    if locked == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Whom the system takes this process for.
 pub fn effective_uid() -> u32 {
     #[expect(unsafe_code, reason = "the standard library does not tell the user id")]
@@ -39,6 +51,23 @@ pub fn effective_uid() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn v8_what_is_locked_is_not_swapped() {
+        let locked = || -> u64 {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find(|line| line.starts_with("VmLck:")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse().unwrap()
+        };
+        let (before, page) = (locked(), Box::new([0_u8; 4096]));
+        match keep_out_of_swap(&*page) {
+            Ok(()) => assert!(locked() > before),
+            Err(error) => {
+                assert_eq!(error.raw_os_error(), Some(libc::ENOMEM), "only for want of a higher limit: {error}")
+            }
+        }
+    }
 
     #[test]
     #[cfg(target_os = "linux")]

@@ -21,6 +21,7 @@ pub mod http;
 pub mod issuers;
 pub mod keys;
 pub mod manifest;
+pub mod master_keys;
 pub mod model;
 pub mod oauth;
 pub mod principals;

@@ -101,7 +101,7 @@ impl Secrets {
             let stored = self.store.secret(&secret.group, &secret.key).await?;
             let generation = Generation(stored.map_or(0, |stored| stored.generation.0) + 1);
             let place = place(&record, generation);
-            let value = self.vault.data_key().await?.seal(&place, value);
+            let value = self.vault.data_key(&place).await?.seal(&place, value);
             let row = StoredSecret { group: secret.group.clone(), key: secret.key.clone(), generation, value };
             match self.store.put_secret(&row, owners, self.clock.now()).await {
                 Err(StoreError::Conflict) if attempt < ATTEMPTS => {}

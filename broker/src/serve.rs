@@ -2,6 +2,7 @@
 
 mod only;
 mod ready;
+mod vault;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::harden;
 use crate::http;
 use crate::issuers::own::{OwnIssuer, OwnIssuerError};
 use crate::issuers::{Issuers, Provider};
+use crate::master_keys::{self, MasterKeys, NotHeld};
 use crate::oauth::TokenEndpoint;
 use crate::refresher::{self, Limits, Refresher, Spool};
 use crate::registry::{Registry, RegistryError};
@@ -34,7 +36,7 @@ use crate::signin::{self, Oidc, SignIns};
 use crate::snapshot::{self, PublishError, Publisher, Settings};
 use crate::store::sqlite::{OpenError, SqliteStore};
 use crate::store::{Store, StoreError};
-use crate::vault::{KeyFile, KeyFileError, Vault};
+use crate::vault::KeyFileError;
 use crate::xds;
 
 /// How long calls that are being answered may go on once the broker is asked to end: longer than a caller waits.
@@ -60,6 +62,9 @@ pub enum ServeError {
     /// There is no master key.
     #[error("no start without the master key")]
     Key(#[from] KeyFileError),
+    /// A master key is missing that stored records need.
+    #[error("no start without every master key that is needed")]
+    NotHeld(#[from] NotHeld),
     /// Another broker is at work on the same data.
     #[error("another broker serves from {}; give each its own data_dir", .0.display())]
     Taken(std::path::PathBuf),
@@ -124,12 +129,19 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
 
     let _only = only::lock(&config.data_dir)?;
     // The vault before the store: a key file that was lost is named, never silently replaced beside sealed records.
-    let vault = match SqliteStore::exists(&config.data_dir) {
-        true => Vault::open_existing(key_file(&config), &tenant)?,
-        false => Vault::open_or_create(key_file(&config), &tenant)?,
-    };
+    let vault = vault::open(&config, !SqliteStore::exists(&config.data_dir))?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir).await?);
     let audit = Audit::start(Arc::clone(&store), Arc::clone(&clock), tenant.clone());
+    let spool = Spool::open(&config.data_dir.join("spool"))?;
+    let master_keys = MasterKeys::open(master_keys::Parts {
+        tenant: tenant.clone(),
+        vault: vault.clone(),
+        store: Arc::clone(&store),
+        spool: spool.clone(),
+        audit: audit.clone(),
+        clock: Arc::clone(&clock),
+    })
+    .await?;
     let secrets = Secrets::new(Arc::clone(&store), vault.clone(), audit.clone(), Arc::clone(&clock), tenant.clone());
     let own = Arc::new(OwnIssuer::open(&config.public_url, Arc::clone(&store), &vault, Arc::clone(&clock)).await?);
     let fingerprints = Arc::new(Fingerprints::open(&*store, &vault, &*clock).await?);
@@ -157,7 +169,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         endpoint: Arc::new(fetcher.clone()),
         secrets: Arc::new(secrets.clone()),
         holds: Arc::new(publisher.clone()),
-        spool: Spool::open(&config.data_dir.join("spool"))?,
+        spool,
         audit: audit.clone(),
         clock: Arc::clone(&clock),
         limits: Limits::default(),
@@ -234,6 +246,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     background.spawn(ended.run(stop.clone()));
     background.spawn(recover(refresher.clone(), registry.subscribe(), stop.clone()));
     background.spawn(refresher.clone().run(stop.clone()));
+    background.spawn(master_keys.clone().count_wraps(stop.clone()));
     background.spawn(drop_expired(Arc::clone(&store), Arc::clone(&clock), stop.clone()));
     background.spawn(reconsider(refresher.clone(), registry.subscribe(), stop.clone()));
 
@@ -260,6 +273,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         secrets,
         own,
         grants,
+        master_keys,
         store: Arc::clone(&store),
         audit,
         fingerprints,
@@ -292,15 +306,6 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     served?;
     tracing::info!("ended");
     Ok(())
-}
-
-/// In a demonstration the key may lie anywhere; else never beside the data it opens.
-fn key_file(config: &Config) -> KeyFile {
-    let file = KeyFile::at(&config.key_file);
-    match config.mode {
-        Mode::Demonstration => file,
-        Mode::Standard => file.outside(&config.data_dir),
-    }
 }
 
 fn fetcher(config: &Config) -> Result<Fetcher, ServeError> {

@@ -114,7 +114,9 @@ fn the_documented_way_to_production_works_as_it_is_written() {
         assert_eq!(denied, [3, 2], "{said}");
         assert!(section("7.").contains("as the user that runs the broker"), "{said}");
         assert!(said.contains("allowed_peer_uids does not list was refused"), "{said}");
-        assert!(section("8.").contains(r#""ended""#) && section("8.").contains(r#""result""#), "{said}");
+        assert!(section("8.").contains("under the current master key now"), "{said}");
+        assert!(section("8.").contains("opens only  0 secrets"), "{said}");
+        assert!(section("9.").contains(r#""ended""#) && section("9.").contains(r#""result""#), "{said}");
         let keys: Vec<_> = upstream.requests().iter().flat_map(|request| request.all("x-api-key")).collect();
         assert_eq!(keys, ["the-key", "the-key"], "once before the restart and once after it");
     });

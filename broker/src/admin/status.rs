@@ -5,6 +5,7 @@ use tonic::Status;
 use crate::audit::AuditError;
 use crate::causes::told;
 use crate::issuers::own::OwnIssuerError;
+use crate::master_keys::MasterKeyError;
 use crate::registry::RegistryError;
 use crate::secrets::SecretsError;
 use crate::signin::Refused;
@@ -28,6 +29,16 @@ pub(super) fn of_secrets(error: &SecretsError) -> Status {
         SecretsError::Missing(_) => Status::not_found(told(error)),
         SecretsError::Vault(_) => Status::failed_precondition(told(error)),
         SecretsError::Store(_) | SecretsError::Audit(_) => Status::unavailable(told(error)),
+    }
+}
+
+pub(super) fn of_master_key(error: &MasterKeyError) -> Status {
+    match error {
+        MasterKeyError::UnderWay => Status::aborted(told(error)),
+        MasterKeyError::Rotate(_) => Status::failed_precondition(told(error)),
+        MasterKeyError::Vault(_) | MasterKeyError::Store(_) | MasterKeyError::Audit(_) => {
+            Status::unavailable(told(error))
+        }
     }
 }
 

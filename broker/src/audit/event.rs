@@ -34,6 +34,10 @@ pub enum EventName {
     IdentityLink,
     /// An operator said that an address belongs to somebody else now.
     IdentityRelease,
+    /// Records were moved to the current master key.
+    KeyRewrapped,
+    /// The master key was replaced.
+    KeyRotated,
     /// Manifests were applied.
     ManifestApply,
     /// A grant was renewed.
@@ -71,6 +75,8 @@ impl EventName {
             Self::GrantRevoked => "grant.revoked",
             Self::IdentityLink => "identity.link",
             Self::IdentityRelease => "identity.release",
+            Self::KeyRewrapped => "key.rewrapped",
+            Self::KeyRotated => "key.rotated",
             Self::ManifestApply => "manifest.apply",
             Self::RefreshDone => "refresh.done",
             Self::RefreshFailed => "refresh.failed",
@@ -319,6 +325,25 @@ impl Event {
             call: Call { target: names.join(" "), ..Call::default() },
             policy: Some(PolicyDecision { version: revision, rule: "apply".to_owned() }),
             ..Self::new(EventName::ManifestApply, Outcome::Success)
+        }
+    }
+
+    /// The master key was replaced by this one.
+    pub fn key_rotated(actor: Actor, key: &str) -> Self {
+        Self {
+            actor: Some(actor),
+            call: Call { target: key.to_owned(), ..Call::default() },
+            ..Self::new(EventName::KeyRotated, Outcome::Success)
+        }
+    }
+
+    /// So many stored secrets were moved to this master key.
+    pub fn key_rewrapped(actor: Actor, key: &str, fields: u64) -> Self {
+        Self {
+            actor: Some(actor),
+            call: Call { target: key.to_owned(), ..Call::default() },
+            reason: Some(format!("{fields} fields")),
+            ..Self::new(EventName::KeyRewrapped, Outcome::Success)
         }
     }
 

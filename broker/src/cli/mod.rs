@@ -8,6 +8,7 @@ mod failure;
 mod grants;
 mod identities;
 mod input;
+mod key;
 mod secret;
 mod serve;
 mod servers;
@@ -66,6 +67,9 @@ enum Command {
     /// See and revoke what people have agreed to.
     #[command(subcommand)]
     Grants(grants::Command),
+    /// See, replace and retire the master keys that seal everything stored.
+    #[command(subcommand)]
+    Key(key::Command),
     /// List the servers that are registered.
     #[command(after_help = "Example:\n  sallyport servers --json")]
     Servers,
@@ -104,6 +108,7 @@ pub fn main() -> ExitCode {
             Command::Signin(arguments) => signin::run(&global, arguments).await,
             Command::Identities(command) => identities::run(&global, command).await,
             Command::Grants(command) => grants::run(&global, command).await,
+            Command::Key(command) => key::run(&global, command).await,
             Command::Servers => servers::run(&global).await,
             Command::Audit(command) => audit::run(&global, command).await,
             Command::Config(command) => config::run(&global, &command),

@@ -4,11 +4,13 @@ mod issuer;
 mod read;
 mod sign_in;
 mod value;
+mod vault;
 
 pub use issuer::{Issuer, Profile};
 pub use sign_in::{ClientSecret, ClientSecretError, SignIn};
 pub(crate) use value::{duration, http_url, name, one_of, safe_url};
 pub use value::{is_loopback, origin};
+pub use vault::MasterKey;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -32,8 +34,8 @@ pub struct Config {
     pub public_url: String,
     /// Where the store is.
     pub data_dir: PathBuf,
-    /// The file with the master key; never below `data_dir`.
-    pub key_file: PathBuf,
+    /// The master keys; never none, and the first is the current one.
+    pub master_keys: Vec<MasterKey>,
     /// The filter's API.
     pub grpc: Grpc,
     /// The operator's API.

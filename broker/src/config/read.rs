@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::issuer::{Issuer, issuer};
 use super::sign_in::sign_in;
 use super::value::{authority, duration, http_url, is_loopback, name, one_of, origin};
+use super::vault::master_keys;
 use super::{Admin, Config, Grpc, Http, Level, Log, LogFormat, Mode, Network, Snapshot, Upstream};
 use crate::model::Tenant;
 use crate::yaml::{self, Field, Fields, Flaw, Problem, Problems};
@@ -55,8 +56,7 @@ fn whole(file: &Path, base: &Path, fields: Fields<'_>) -> Option<Config> {
     let public_url = public_url.and_then(|field| field.parse(|text| public_origin(text, mode)));
     let path = |name, hint| fields.required(name, hint).and_then(|field| field.text()).map(|text| base.join(text));
     let data_dir = path("data_dir", "name a directory that only the broker can read, for example `data_dir: var/data`");
-    let key_file = path("key_file", "name a file outside `data_dir`, for example `key_file: var/key/master.key`");
-    key_beside_data(&fields, data_dir.as_deref(), key_file.as_deref());
+    let master_keys = master_keys(&fields, base, data_dir.as_deref());
     let grpc = fields
         .required("grpc", "add `grpc: { socket: var/run/broker.sock }`")
         .and_then(|field| grpc(&field, base, mode));
@@ -105,7 +105,7 @@ fn whole(file: &Path, base: &Path, fields: Fields<'_>) -> Option<Config> {
         tenant: Tenant(tenant?),
         public_url: public_url?,
         data_dir: data_dir?,
-        key_file: key_file?,
+        master_keys: master_keys?,
         grpc: grpc?,
         admin: admin?,
         http: http?,
@@ -156,18 +156,6 @@ fn public_origin(text: &str, mode: Mode) -> Result<String, Flaw> {
         ));
     }
     Ok(origin)
-}
-
-/// Who copies the data directory must not get the key with it.
-fn key_beside_data(fields: &Fields<'_>, data_dir: Option<&Path>, key_file: Option<&Path>) {
-    if let (Some(data_dir), Some(key_file), Some(field)) = (data_dir, key_file, fields.optional("key_file"))
-        && (key_file.starts_with(data_dir) || key_file.parent() == Some(data_dir))
-    {
-        field.report(Flaw::new(
-            "lies in `data_dir`: a copy of the data would be a copy of the key",
-            "keep it in a directory of its own",
-        ));
-    }
 }
 
 /// The two sockets need different permissions on their directories.

@@ -42,6 +42,17 @@ fn paths_are_relative_to_the_file() {
 }
 
 #[test]
+fn a_key_file_is_short_for_a_list_of_one() {
+    let paths = |text: &str| -> Vec<PathBuf> {
+        load(text).unwrap().master_keys.into_iter().map(|MasterKey::File(path)| path).collect()
+    };
+    assert_eq!(paths(GOOD), [Path::new("/etc/sallyport/var/key/master.key")]);
+    let listed =
+        GOOD.replace("key_file: var/key/master.key", "vault: {keys: [{file: var/key/new.key}, {file: /k/old.key}]}");
+    assert_eq!(paths(&listed), [Path::new("/etc/sallyport/var/key/new.key"), Path::new("/k/old.key")]);
+}
+
+#[test]
 fn the_defaults_are_the_careful_ones() {
     let config = load(
         "tenant: t\npublic_url: https://g.example\ndata_dir: /d\nkey_file: /k\ngrpc: {socket: /r/s, allowed_peer_uids: [1]}\nadmin: {socket: /a/s}\nissuers: [{issuer: 'https://i.example/'}]\n",
@@ -70,6 +81,20 @@ fn refuses_with_line_field_and_remedy() {
         ("http://127.0.0.1:10000", "ftp://g.example", 3, "public_url", "not an http or https URL"),
         ("http://127.0.0.1:10000", "gateway", 3, "public_url", "not a URL"),
         ("var/key/master.key", "var/data/master.key", 5, "key_file", "lies in `data_dir`"),
+        ("key_file: var/key/master.key", "#", 1, "key_file", "is missing"),
+        ("key_file: var/key/master.key", "key_file: k\nvault: {keys: [{file: k}]}", 5, "key_file", "beside `vault`"),
+        ("key_file: var/key/master.key", "vault: {keys: []}", 5, "vault.keys", "names no master key"),
+        ("key_file: var/key/master.key", "vault: {}", 5, "vault.keys", "is missing"),
+        ("key_file: var/key/master.key", "vault: {keys: [{}]}", 5, "vault.keys[0].file", "is missing"),
+        ("key_file: var/key/master.key", "vault: {keys: [{files: k}]}", 5, "vault.keys[0].files", "unknown field"),
+        ("key_file: var/key/master.key", "vault: {keys: [{file: k}], key: k}", 5, "vault.key", "unknown field"),
+        (
+            "key_file: var/key/master.key",
+            "vault: {keys: [{file: k}, {file: var/data/k}]}",
+            5,
+            "vault.keys[1].file",
+            "lies in `data_dir`",
+        ),
         ("var/admin/admin.sock", "var/run/admin.sock", 7, "admin", "in the directory of `grpc.socket`"),
         ("[1337]", "[-1]", 6, "grpc.allowed_peer_uids[0]", "must be a number"),
         ("socket: var/run", "sockets: var/run", 6, "grpc.sockets", "unknown field"),

@@ -89,7 +89,7 @@ impl Inner {
                 tracing::error!(%error, "a stored state was tampered with");
                 return Err(Refused::State);
             }
-            Err(error @ VaultError::OtherMasterKey { .. }) => return Err(error.into()),
+            Err(error @ (VaultError::OtherMasterKey { .. } | VaultError::MasterKey { .. })) => return Err(error.into()),
         };
         if !bool::from(attempt.session.ct_eq(&session.hash)) || ours != *state {
             return Err(Refused::State);

@@ -42,7 +42,7 @@ pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<()
     let place = Place::of_consent(&consent.id, "verifier", attempt.number);
     let verifier = inner.vault.open(&place, &attempt.verifier).await?;
     let verifier = Verifier::restored(verifier).ok_or(Refused::State)?;
-    let pair = Pair::new(&inner.vault).await?;
+    let pair = Pair::new(&inner.vault, &keys::grant_id(&inner.tenant, &consent.key)).await?;
     match inner.store.take_code(&consent.id, attempt.number).await {
         Ok(()) => {}
         Err(StoreError::Conflict) => return inner.outcome_elsewhere(consent, attempt).await,

@@ -228,12 +228,15 @@ impl Inner {
             profile: asked.client.profile,
         }
         .url()?;
-        let (for_state, for_verifier) = (self.vault.data_key().await?, self.vault.data_key().await?);
+        let of_state = Place::of_consent(&consent.id, "state", number);
+        let of_verifier = Place::of_consent(&consent.id, "verifier", number);
+        let (for_state, for_verifier) =
+            futures::try_join!(self.vault.data_key(&of_state), self.vault.data_key(&of_verifier))?;
         let attempt = ConsentAttempt {
             number,
             session: session.hash,
-            state: for_state.seal(&Place::of_consent(&consent.id, "state", number), &state),
-            verifier: for_verifier.seal(&Place::of_consent(&consent.id, "verifier", number), verifier.as_secret()),
+            state: for_state.seal(&of_state, &state),
+            verifier: for_verifier.seal(&of_verifier, verifier.as_secret()),
             scopes: asked.scopes.clone(),
             auth_revisions: asked.auth_revisions.clone(),
             begun_at: self.clock.now(),

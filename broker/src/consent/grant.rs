@@ -136,7 +136,7 @@ impl Inner {
         let generation = Generation(stored.as_ref().map_or(0, |stored| stored.generation.0) + 1);
         let pair = match pair.take() {
             Some(pair) => pair,
-            None => Pair::new(&self.vault).await?,
+            None => Pair::new(&self.vault, &id).await?,
         };
         let live = stored.as_ref().filter(|stored| stored.standing == Standing::Live);
         let carried = self.refresh_token_of(&id, granted, live).await;

@@ -8,7 +8,7 @@ use super::{Consents, Ended, Inner, Refused, Visit, actor};
 use crate::audit::{Actor, Call, Event};
 use crate::clock::UnixTime;
 use crate::grants::{AtProvider, Tokens, provider_client};
-use crate::keys::{Key, Purpose};
+use crate::keys::{self, Key, Purpose};
 use crate::model::PrincipalId;
 use crate::refresher::Pair;
 use crate::secret::Secret;
@@ -98,7 +98,7 @@ impl Inner {
         let mut json = Vec::with_capacity(64 * 1024);
         serde_json::to_writer(&mut json, &written).expect("text and numbers always become JSON");
         let place = Place::of_consent(&consent.id, "held", attempt);
-        let sealed = self.vault.data_key().await?.seal(&place, &Secret::new(json));
+        let sealed = self.vault.data_key(&place).await?.seal(&place, &Secret::new(json));
         Ok(self.store.hold_tokens(&consent.id, attempt, &sealed).await?)
     }
 
@@ -132,7 +132,8 @@ impl Inner {
             return Ok(());
         }
         let replaced = self.store.grant(&consent.key).await?.filter(|grant| granted.is_of_another_account(grant));
-        let (pair, by) = (Pair::new(&self.vault).await?, PrincipalId(actor.subject.clone()));
+        let pair = Pair::new(&self.vault, &keys::grant_id(&self.tenant, &consent.key)).await?;
+        let by = PrincipalId(actor.subject.clone());
         if let Some(generation) = self.commit(&consent.key, &granted, &by, Over::AnyAccount, pair).await? {
             self.connected(consent, attempt, actor, call, generation, granted.account).await;
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::Stream;
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::config::{Config, Mode};
+use crate::config::{Config, MasterKey, Mode};
 
 /// Of the directory: its group may go through.
 const DIRECTORY_MODE: u32 = 0o750;
@@ -90,10 +90,13 @@ pub fn listener(config: &Config) -> Result<Listener, SocketError> {
     if peers.is_empty() {
         return Err(SocketError::NoPeers);
     }
-    let key_owner = std::fs::metadata(&config.key_file).map_err(at(&config.key_file, "read"))?.uid();
-    match config.mode {
-        Mode::Standard if peers.contains(&key_owner) => return Err(SocketError::PeerOwnsKey { uid: key_owner }),
-        Mode::Standard | Mode::Demonstration => {}
+    for key in &config.master_keys {
+        let MasterKey::File(path) = key;
+        let uid = std::fs::metadata(path).map_err(at(path, "read"))?.uid();
+        match config.mode {
+            Mode::Standard if peers.contains(&uid) => return Err(SocketError::PeerOwnsKey { uid }),
+            Mode::Standard | Mode::Demonstration => {}
+        }
     }
     bind(&config.grpc.socket, peers)
 }

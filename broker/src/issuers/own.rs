@@ -195,8 +195,8 @@ fn names(principal: &Principal) -> Names<'_> {
 }
 
 async fn make_key(vault: &Vault, now: UnixTime) -> Result<StoredKey, OwnIssuerError> {
-    let data_key = vault.data_key().await?;
     let kid = random_name::<8>();
+    let data_key = vault.data_key(&place(&kid)).await?;
     let private = Secret::new(ES256KeyPair::generate().to_bytes());
     let value = data_key.seal(&place(&kid), &private);
     Ok(StoredKey { id: kid, purpose: PURPOSE.to_owned(), created_at: now, value })

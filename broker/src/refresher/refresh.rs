@@ -131,7 +131,7 @@ impl Refresh {
         let sealed = material.refresh_token.as_ref().ok_or(ConsentReason::Expired)?;
         let refresh_token = inner.open_refresh_token(&id, stored.generation, sealed).await?;
         // Before the provider is called: what it answers can then be kept whatever becomes of the key service.
-        let pair = Pair::new(&inner.vault).await?;
+        let pair = Pair::new(&inner.vault, &id).await?;
         let takes = inner.limits.provider + inner.limits.commit;
         let intent = inner.owner.intent(attempt, inner.clock.now(), takes);
         match inner.store.take_intent(&id, stored.generation, &intent, stored.intent.as_ref()).await {

@@ -14,7 +14,7 @@ use crate::model::{ClientCredentials, Generation};
 use crate::oauth::profile::GENERIC;
 use crate::oauth::{self, Given, Grant, Token, TokenEndpointError, TokenRequest};
 use crate::store::{GrantCommit, Material};
-use crate::vault::Place;
+use crate::vault::{Place, Record};
 
 /// What a renewal came to.
 #[derive(Clone)]
@@ -51,8 +51,8 @@ pub(super) async fn renew(
         return Err(why);
     }
     // Before the provider is called: what it answers can then be kept whatever becomes of the key service.
-    let data_key = inner.vault.data_key().await.map_err(RefreshError::vault)?;
     let id = keys::grant_id(&inner.tenant, &grant);
+    let data_key = inner.vault.data_key(Record::grant(&id)).await.map_err(RefreshError::vault)?;
     let generation = Generation(stored.map_or(0, |stored| stored.generation.0).saturating_add(1));
 
     let started = Instant::now();

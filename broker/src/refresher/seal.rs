@@ -7,7 +7,7 @@ use crate::keys;
 use crate::model::Generation;
 use crate::secret::Secret;
 use crate::store::{Sealed, StoredGrant};
-use crate::vault::{DataKey, Place, Vault, VaultError};
+use crate::vault::{DataKey, Place, Record, Vault, VaultError};
 
 /// Data keys for one pair, wrapped before the provider is asked for it.
 pub struct Pair {
@@ -16,10 +16,11 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Two fresh keys.
-    pub async fn new(vault: &Vault) -> Result<Self, RefreshError> {
-        let access = vault.data_key().await.map_err(RefreshError::vault)?;
-        let refresh = vault.data_key().await.map_err(RefreshError::vault)?;
+    /// Two fresh keys for the grant of this id.
+    pub async fn new(vault: &Vault, id: &str) -> Result<Self, RefreshError> {
+        let grant = Record::grant(id);
+        let keys = futures::try_join!(vault.data_key(grant), vault.data_key(grant));
+        let (access, refresh) = keys.map_err(RefreshError::vault)?;
         Ok(Self { access, refresh })
     }
 
@@ -51,7 +52,9 @@ impl Inner {
                 tracing::error!(%error, "a stored token was tampered with; it will be replaced");
                 Ok(None)
             }
-            Err(error @ VaultError::OtherMasterKey { .. }) => Err(RefreshError::vault(error)),
+            Err(error @ (VaultError::OtherMasterKey { .. } | VaultError::MasterKey { .. })) => {
+                Err(RefreshError::vault(error))
+            }
         }
     }
 
@@ -68,7 +71,9 @@ impl Inner {
                 tracing::error!(%error, "a stored refresh token was tampered with");
                 Err(ConsentReason::Unreadable.into())
             }
-            Err(error @ VaultError::OtherMasterKey { .. }) => Err(RefreshError::vault(error)),
+            Err(error @ (VaultError::OtherMasterKey { .. } | VaultError::MasterKey { .. })) => {
+                Err(RefreshError::vault(error))
+            }
         }
     }
 }

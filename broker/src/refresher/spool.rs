@@ -93,9 +93,20 @@ impl Spool {
         self.waiting().is_empty()
     }
 
+    /// Every sealed token that waits, with the id of its grant: a master key that has wrapped one is needed still.
+    pub fn sealed(&self) -> Vec<(String, Sealed)> {
+        let waiting = self.waiting();
+        let tokens = waiting.values().flat_map(|commit| {
+            let material = &commit.material;
+            let both = std::iter::once(&material.access_token).chain(&material.refresh_token);
+            both.map(|token| (commit.id.clone(), token.clone()))
+        });
+        tokens.collect()
+    }
+
     /// Keeps a pair until the store takes it. In memory, if the disk does not take it either: it is tried as long as this
     /// process lives.
-    pub(super) async fn put(&self, commit: GrantCommit) {
+    pub(crate) async fn put(&self, commit: GrantCommit) {
         let name = format!("{}.{}.json", commit.id, commit.generation.0);
         let (directory, file) = (self.0.directory.clone(), name.clone());
         let bytes = Entry::of_commit(&commit);

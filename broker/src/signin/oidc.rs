@@ -62,7 +62,7 @@ impl SignIns {
             request.url()?.expose_str().and_then(|url| url.parse().ok()).expect("a serialised URL is one");
         url.query_pairs_mut().append_pair("nonce", kept.nonce.expose_str().unwrap_or_default());
         let begun = inner.fresh(SignInKind::Oidc, id, Some(&cookie));
-        let secrets = inner.vault.data_key().await?.seal(&place(&begun.id), &kept.joined());
+        let secrets = inner.vault.data_key(&place(&begun.id)).await?.seal(&place(&begun.id), &kept.joined());
         inner.store.add_sign_in(&StoredSignIn { secrets: Some(secrets), consent: to.stored(), ..begun }).await?;
         Ok(Begun { cookie, url, host: provider.host().to_owned() })
     }

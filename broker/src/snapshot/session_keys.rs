@@ -53,7 +53,7 @@ pub(super) async fn current(store: &dyn Store, vault: &Vault, now: UnixTime) -> 
 async fn add(store: &dyn Store, vault: &Vault, now: UnixTime) -> Result<(), SessionKeyError> {
     // Named by the day, so that of two brokers that find it missing one only adds it.
     let id = format!("session-{}", now.0 / UnixTime(0).after(ROTATION).0);
-    let value = vault.data_key().await?.seal(&place(&id), &Secret::random::<32>());
+    let value = vault.data_key(&place(&id)).await?.seal(&place(&id), &Secret::random::<32>());
     match store.add_key(&StoredKey { id, purpose: PURPOSE.to_owned(), created_at: now, value }).await {
         Ok(()) | Err(StoreError::Conflict) => Ok(()),
         Err(error @ (StoreError::Corrupt { .. } | StoreError::OtherSubject(_) | StoreError::Unavailable(_))) => {

@@ -12,6 +12,7 @@ mod keys;
 mod manifests;
 mod principals;
 mod reports;
+mod sealed;
 mod secrets;
 mod sign_ins;
 mod tokens;
@@ -201,6 +202,18 @@ macro_rules! suite {
                 ]
                 two: [
                     of_two_makers_of_one_id_one_wins,
+                ]
+            }
+            cases! { $open, sealed,
+                one: [
+                    v6_every_column_is_found_and_swapped,
+                    pages_by_record_and_limit,
+                    a_field_shorter_than_a_header_is_told_as_it_is,
+                    master_keys_add_up_and_are_remembered,
+                ]
+                two: [
+                    i5_a_swap_loses_against_a_later_generation,
+                    two_brokers_count_into_one_sum,
                 ]
             }
             cases! { $open, audit,

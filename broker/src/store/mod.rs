@@ -10,6 +10,7 @@ mod consent;
 mod grant;
 mod identity;
 mod lock;
+mod sealed;
 pub mod sqlite;
 mod value;
 
@@ -22,6 +23,7 @@ pub use consent::{ConsentAttempt, SignInKind, StoredConsent, StoredSession, Stor
 pub use grant::{GrantCommit, Intent, Invalidation, Material, Spare, Standing, StoredGrant};
 pub use identity::{Linked, Released, StoredIdentity};
 use lock::Lock;
+pub use sealed::{SealedColumn, SealedField, StoredMasterKey, Swap};
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +62,13 @@ impl From<sqlx::Error> for StoreError {
 /// Sealed bytes: what `vault` makes of a secret. Opaque here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sealed(pub Vec<u8>);
+
+impl Sealed {
+    /// Its first bytes, which say how it was sealed; shorter only if it is cut off.
+    pub fn header(&self) -> &[u8] {
+        self.0.get(..sealed::HEADER).unwrap_or(&self.0)
+    }
+}
 
 /// A secret of the broker's own (`tfy-secret://…`), sealed.
 #[derive(Clone, Debug)]
@@ -329,6 +338,27 @@ pub trait Store: Send + Sync + 'static {
     async fn add_key(&self, key: &StoredKey) -> Result<(), StoreError>;
     /// Drops the keys of one purpose made before `before`.
     async fn drop_keys(&self, purpose: &str, before: UnixTime) -> Result<(), StoreError>;
+
+    /// Every header that sealed fields begin with, each once, in order. Costs no more the more fields there are.
+    async fn seal_headers(&self) -> Result<Vec<Vec<u8>>, StoreError>;
+    /// How many sealed fields begin with this header.
+    async fn count_sealed(&self, header: &[u8]) -> Result<u64, StoreError>;
+    /// At most `limit` sealed fields of one column that begin with this header, of records after `after`, in order of
+    /// record.
+    async fn sealed_fields(
+        &self,
+        column: SealedColumn,
+        header: &[u8],
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<SealedField>, StoreError>;
+    /// Swaps each field that is still exactly what it was, and no other; answers how many those were. Generations stay:
+    /// whoever commits the next one overwrites what was swapped.
+    async fn swap_sealed(&self, swaps: &[Swap]) -> Result<u64, StoreError>;
+    /// Every master key that was ever used here, in order of id.
+    async fn master_keys(&self) -> Result<Vec<StoredMasterKey>, StoreError>;
+    /// Adds to what a master key may have wrapped; remembers the key if it is new. Answers the sum.
+    async fn add_wraps(&self, master_key: &str, wraps: u64, now: UnixTime) -> Result<u64, StoreError>;
 
     /// Appends records in order, durably, each hashed over its predecessor; answers the last sequence.
     async fn append_audit(&self, entries: &[AuditEntry]) -> Result<u64, StoreError>;

@@ -4,8 +4,8 @@
 //! "SPV" | version 1 | key id (16) | length (2, big endian) | wrapped data key | nonce (12) | ciphertext | tag (16)
 //! ```
 //!
-//! The key id is a truncated hash of the master key: it tells which key is needed, and since AES-GCM commits to no key,
-//! it is what a wrong one is found out by. The wrapped data key stands apart from the ciphertext, so that a re-wrap
+//! The key id is a truncated hash: of a master key that is here, of the name of one that a key service keeps. It tells
+//! which key is needed, and since AES-GCM commits to no key, it is what a wrong one is found out by: no key is tried. The wrapped data key stands apart from the ciphertext, so that a re-wrap
 //! changes it without opening the field. The length of a ciphertext gives away the length of its secret.
 
 use std::fmt;
@@ -21,9 +21,30 @@ pub(super) const TAG: usize = 16;
 /// Longest wrapped data key, bytes: what a key service answers stays far below.
 const WRAPPED_MAX: usize = 1024;
 
+/// Bytes at the beginning of every envelope that say which master key it needs: all that comes before the lengths.
+pub const HEADER: usize = MAGIC.len() + 1 + 16;
+
 /// Names a master key without telling it.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct KeyId(pub(super) [u8; 16]);
+
+impl KeyId {
+    /// The key that envelopes with this header need; nothing if they are not of this version.
+    pub fn of_header(header: &[u8; HEADER]) -> Option<Self> {
+        let (version, id) = header.strip_prefix(MAGIC)?.split_first()?;
+        (*version == VERSION).then_some(())?;
+        id.try_into().ok().map(Self)
+    }
+
+    /// How every envelope that needs this key begins.
+    pub fn header(self) -> [u8; HEADER] {
+        let mut header = [0; HEADER];
+        header[..MAGIC.len()].copy_from_slice(MAGIC);
+        header[MAGIC.len()] = VERSION;
+        header[MAGIC.len() + 1..].copy_from_slice(&self.0);
+        header
+    }
+}
 
 impl fmt::Display for KeyId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -89,10 +110,8 @@ impl<'a> Envelope<'a> {
     /// The bytes to store.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let length = u16::try_from(self.wrapped.len()).expect("a wrapped key is shorter than WRAPPED_MAX");
-        let mut bytes = Vec::with_capacity(MAGIC.len() + 19 + self.wrapped.len() + NONCE + self.ciphertext.len());
-        bytes.extend_from_slice(MAGIC);
-        bytes.push(VERSION);
-        bytes.extend_from_slice(&self.key_id.0);
+        let mut bytes = Vec::with_capacity(HEADER + 2 + self.wrapped.len() + NONCE + self.ciphertext.len());
+        bytes.extend_from_slice(&self.key_id.header());
         bytes.extend_from_slice(&length.to_be_bytes());
         bytes.extend_from_slice(self.wrapped);
         bytes.extend_from_slice(self.nonce);
@@ -116,6 +135,19 @@ mod tests {
         assert_eq!(envelope.key_id, KeyId([7; 16]));
         assert_eq!((envelope.wrapped, envelope.ciphertext), (&[1; 60][..], &[3; 20][..]));
         assert_eq!(envelope.to_bytes(), bytes);
+    }
+
+    #[test]
+    fn its_header_tells_the_key_and_nothing_else_does() {
+        let bytes = sample();
+        let (header, _) = bytes.split_first_chunk().unwrap();
+        assert_eq!(KeyId::of_header(header), Some(KeyId([7; 16])));
+        assert_eq!(KeyId([7; 16]).header(), *header);
+        for position in 0..4 {
+            let mut changed = *header;
+            changed[position] ^= 1;
+            assert_eq!(KeyId::of_header(&changed), None, "{position}");
+        }
     }
 
     #[test]

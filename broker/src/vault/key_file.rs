@@ -1,4 +1,5 @@
-//! The master key in a file: 32 random bytes that only their owner may read.
+//! The master key in a file: 32 random bytes that only their owner may read. Keys that it has replaced stay beside it, as
+//! `<name>.retired-<key id>`, until somebody takes them away.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -14,12 +15,22 @@ use crate::secret::Secret;
 
 /// AES-256's key, bytes.
 const LENGTH: usize = 32;
+/// Between the name of a key file and the id of a key that it held before.
+const RETIRED: &str = ".retired-";
 
 /// Where the master key is, and where it must not be.
 #[derive(Clone, Debug)]
 pub struct KeyFile {
     path: PathBuf,
     outside: Option<PathBuf>,
+}
+
+/// A key file that holds a new key now.
+pub(super) struct Replaced {
+    pub(super) old: Secret,
+    /// Where the old key is.
+    pub(super) retired: PathBuf,
+    pub(super) new: Secret,
 }
 
 /// Why there is no master key. Without one nothing starts: there is no key to fall back on.
@@ -48,6 +59,16 @@ pub enum KeyFileError {
         path: PathBuf,
         /// The data directory.
         data_dir: PathBuf,
+    },
+    /// It is not what it was when this process began.
+    #[error("key file {} holds master key {found} now, and {expected} when the broker started; put back the one it was, or restart", .path.display())]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// The key that was read before.
+        expected: KeyId,
+        /// The key that is there.
+        found: KeyId,
     },
     /// It is missing, and may not be made.
     #[error("key file {} does not exist, and what is stored was sealed with it; put it back from your copy", .path.display())]
@@ -109,16 +130,64 @@ impl KeyFile {
         Self { outside: Some(data_dir.into()), ..self }
     }
 
-    /// Reads the key; makes it first if it is not there. Of two that make it at once, both get the same key.
-    pub(super) fn read_or_create(&self) -> Result<Secret, KeyFileError> {
-        self.check_place()?;
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes a key if none is there. Of two that make it at once, both get the same key.
+    pub(super) fn create_if_missing(&self) -> Result<(), KeyFileError> {
         match self.read() {
-            Err(KeyFileError::Missing { .. }) => {
-                self.create()?;
-                self.read()
-            }
-            done => done,
+            Err(KeyFileError::Missing { .. }) => self.create(),
+            found => found.map(drop),
         }
+    }
+
+    /// The key and then those that it has replaced, each with its file.
+    pub(super) fn read_all(&self) -> Result<Vec<(PathBuf, Secret)>, KeyFileError> {
+        let mut keys = vec![(self.path.clone(), self.read()?)];
+        let (directory, prefix) = (self.directory(), self.beside(RETIRED));
+        let prefix = prefix.file_name().unwrap_or_default().as_encoded_bytes();
+        let mut retired = Vec::new();
+        for entry in std::fs::read_dir(&directory).map_err(|e| self.io("looked for beside", e))? {
+            let entry = entry.map_err(|e| self.io("looked for beside", e))?;
+            if entry.file_name().as_encoded_bytes().starts_with(prefix) {
+                retired.push(directory.join(entry.file_name()));
+            }
+        }
+        retired.sort();
+        for path in retired {
+            let key = Self { path: path.clone(), outside: self.outside.clone() }.read()?;
+            keys.push((path, key));
+        }
+        Ok(keys)
+    }
+
+    /// Puts a new key in the file's place; the old one, which must be `expected`, stays beside it. A crash leaves the old
+    /// key in its place, or the new one with the old one beside it; each of them whole.
+    pub(super) fn replace(&self, expected: KeyId) -> Result<Replaced, KeyFileError> {
+        let old = self.read()?;
+        let found = key_id(&old);
+        if found != expected {
+            return Err(KeyFileError::Changed { path: self.path.clone(), expected, found });
+        }
+        let retired = self.beside(&format!("{RETIRED}{expected}"));
+        match std::fs::hard_link(&self.path, &retired) {
+            Ok(()) => {}
+            // An earlier attempt came this far.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                let found = key_id(&Self { path: retired.clone(), outside: self.outside.clone() }.read()?);
+                if found != expected {
+                    return Err(KeyFileError::Changed { path: retired, expected, found });
+                }
+            }
+            Err(e) => return Err(self.io("kept beside its successor", e)),
+        }
+        self.sync_directory()?;
+        let new = self.write_new()?;
+        std::fs::rename(&new, &self.path).map_err(|e| self.io("replaced", e))?;
+        self.sync_directory()?;
+        Ok(Replaced { old, retired, new: self.read()? })
     }
 
     /// Reads the key after it was found to be its owner's alone.
@@ -163,30 +232,51 @@ impl KeyFile {
     /// Writes a new key beside its place, durably, and links it there only if nothing is there yet: a crash leaves
     /// either no key or a whole one.
     fn create(&self) -> Result<(), KeyFileError> {
-        let io = |action| move |e| self.io(action, e);
         let directory = self.directory();
-        DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(io("given a directory"))?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+        made.map_err(|e| self.io("given a directory", e))?;
         self.check_directory()?;
+        let new = self.write_new()?;
+        let linked = match std::fs::hard_link(&new, &self.path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            done => done,
+        };
+        let removed = std::fs::remove_file(&new);
+        linked.map_err(|e| self.io("created", e))?;
+        removed.map_err(|e| self.io("created without leaving a copy", e))?;
+        self.sync_directory()
+    }
+
+    /// A new key beside its place, on disk before this returns.
+    fn write_new(&self) -> Result<PathBuf, KeyFileError> {
         // Random, so that a name left behind by a crash is in nobody's way.
         let mut suffix = [0; 8];
         getrandom::fill(&mut suffix).expect("the operating system gives randomness");
-        let mut name = self.path.as_os_str().to_owned();
-        name.push(format!(".new-{:016x}", u64::from_be_bytes(suffix)));
-        let beside = PathBuf::from(name);
+        let new = self.beside(&format!(".new-{:016x}", u64::from_be_bytes(suffix)));
         let written = (|| {
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
+            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
             // Exposed to become the key file's content: this is where the master key is born.
             file.write_all(Secret::random::<LENGTH>().expose())?;
-            file.sync_all()?;
-            match std::fs::hard_link(&beside, &self.path) {
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-                done => done,
-            }
+            file.sync_all()
         })();
-        let removed = std::fs::remove_file(&beside);
-        written.map_err(io("created"))?;
-        removed.map_err(io("created without leaving a copy"))?;
-        File::open(&directory).and_then(|d| d.sync_all()).map_err(io("made durable"))
+        match written {
+            Ok(()) => Ok(new),
+            Err(error) => {
+                // Half a key helps nobody; that it cannot be removed either is the lesser trouble.
+                let _ = std::fs::remove_file(&new);
+                Err(self.io("created", error))
+            }
+        }
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        let mut name = self.path.as_os_str().to_owned();
+        name.push(suffix);
+        PathBuf::from(name)
+    }
+
+    fn sync_directory(&self) -> Result<(), KeyFileError> {
+        File::open(self.directory()).and_then(|d| d.sync_all()).map_err(|e| self.io("made durable", e))
     }
 
     fn directory(&self) -> PathBuf {

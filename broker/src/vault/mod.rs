@@ -1,186 +1,205 @@
 //! The vault: envelope encryption of one field of one record at a time (I4). It knows no SQL.
 //!
-//! Whoever can write the store is not trusted: a field that was changed, cut or moved to another record does not open.
-//! What this cannot see is a whole record put back to an older state that was once stored there.
+//! Several master keys may be held at once: the current one wraps what is written, the others only unwrap what they have
+//! wrapped before. Whoever can write the store is not trusted: a field that was changed, cut or moved to another record
+//! does not open. What this cannot see is a whole record put back to an older state that was once stored there.
 
 mod envelope;
+mod error;
 mod key_file;
+mod keyring;
+mod local;
+mod master;
 mod place;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 
-pub use envelope::{EnvelopeError, KeyId};
+pub use envelope::{EnvelopeError, HEADER, KeyId};
+pub use error::{KeyIds, VaultError};
 pub use key_file::{KeyFile, KeyFileError};
-pub use place::{Place, RecordKind};
+pub use keyring::{HeldKey, NewKeyFile, RotateError};
+pub use master::{Cause, KeyError};
+pub use place::{Place, Record, RecordKind};
 
 use crate::model::Tenant;
 use crate::secret::Secret;
 use crate::store::Sealed;
 use envelope::{Envelope, NONCE};
+use keyring::Keyring;
+use master::Bound;
 
-/// Half of the 2^32 random nonces that one AES-GCM key may use (NIST SP 800-38D §8.3).
-const WRAPS_ALARM: u64 = 1 << 31;
-
-/// Seals and opens fields of one tenant's records under one master key.
+/// Seals and opens fields of one tenant's records.
 #[derive(Clone)]
 pub struct Vault(Arc<Inner>);
 
 struct Inner {
     tenant: Tenant,
-    master: Aes256Gcm,
-    key_id: KeyId,
-    wraps: AtomicU64,
-}
-
-/// Why a field was not sealed or opened.
-#[derive(Debug, thiserror::Error)]
-pub enum VaultError {
-    /// It was changed, or belongs elsewhere.
-    #[error("{kind} {record}: {field} does not open: it was changed, or moved here from another record")]
-    NotAuthentic {
-        /// Kind of the record.
-        kind: &'static str,
-        /// Id of the record.
-        record: String,
-        /// Which field.
-        field: &'static str,
-    },
-    /// It was sealed under another master key.
-    #[error(
-        "{kind} {record}: {field} needs master key {needed}, but the key file holds {held}; put back the key file it was sealed with"
-    )]
-    OtherMasterKey {
-        /// Kind of the record.
-        kind: &'static str,
-        /// Id of the record.
-        record: String,
-        /// Which field.
-        field: &'static str,
-        /// The key it was sealed under.
-        needed: KeyId,
-        /// The key there is.
-        held: KeyId,
-    },
-    /// It is no sealed field at all.
-    #[error("{kind} {record}: {field} is not readable")]
-    Unreadable {
-        /// Kind of the record.
-        kind: &'static str,
-        /// Id of the record.
-        record: String,
-        /// Which field.
-        field: &'static str,
-        /// What is wrong with it.
-        #[source]
-        source: EnvelopeError,
-    },
+    keyring: RwLock<Arc<Keyring>>,
 }
 
 /// A fresh key for one write, already wrapped. It lives until it has sealed one field, and is then zeroized.
 pub struct DataKey {
     key: Secret,
     wrapped: Vec<u8>,
+    master: KeyId,
+    record: (RecordKind, String),
     vault: Arc<Inner>,
 }
 
 impl Vault {
-    /// Opens the vault with the key in the file; makes the file if there is none.
+    /// Opens the vault with the key in the file, and those it has replaced; makes the file if there is none.
+    ///
+    /// # Errors
+    /// [`KeyFileError`].
     pub fn open_or_create(key_file: impl Into<KeyFile>, tenant: &Tenant) -> Result<Self, KeyFileError> {
-        Ok(Self::with_master_key(&key_file.into().read_or_create()?, tenant))
+        let key_file = key_file.into();
+        key_file.create_if_missing()?;
+        Self::open_existing(key_file, tenant)
     }
 
     /// Opens the vault with the key in the file, which must be there: for a store that already holds sealed records.
+    ///
+    /// # Errors
+    /// [`KeyFileError`].
     pub fn open_existing(key_file: impl Into<KeyFile>, tenant: &Tenant) -> Result<Self, KeyFileError> {
-        Ok(Self::with_master_key(&key_file.into().read()?, tenant))
+        Self::with_key_files(&[key_file.into()], tenant)
     }
 
-    fn with_master_key(key: &Secret, tenant: &Tenant) -> Self {
-        Self(Arc::new(Inner {
-            tenant: tenant.clone(),
-            master: cipher(key),
-            key_id: key_file::key_id(key),
-            wraps: AtomicU64::new(0),
-        }))
+    /// Opens the vault with every one of these key files, of which the first is the current one.
+    ///
+    /// # Errors
+    /// [`KeyFileError`] of the first that cannot be used.
+    pub fn with_key_files(key_files: &[KeyFile], tenant: &Tenant) -> Result<Self, KeyFileError> {
+        Ok(Self::of_keyring(Keyring::of_files(key_files)?, tenant))
     }
 
-    /// Which master key this is.
+    fn of_keyring(keyring: Keyring, tenant: &Tenant) -> Self {
+        Self(Arc::new(Inner { tenant: tenant.clone(), keyring: RwLock::new(Arc::new(keyring)) }))
+    }
+
+    /// Which master key wraps now.
     pub fn key_id(&self) -> KeyId {
-        self.0.key_id
+        self.0.keyring().current().id()
     }
 
-    /// A fresh data key, wrapped. Asked for before a provider is called, so that what it answers can be kept (I5).
-    pub async fn data_key(&self) -> Result<DataKey, VaultError> {
-        let inner = &self.0;
-        let count = inner.wraps.fetch_add(1, Ordering::Relaxed) + 1;
+    /// A fresh data key for a record, wrapped. Asked for before a provider is called, so that what it answers can be kept
+    /// (I5).
+    ///
+    /// # Errors
+    /// If the master key is not to be had now. There is no other to fall back on.
+    pub async fn data_key<'a>(&self, record: impl Into<Record<'a>>) -> Result<DataKey, VaultError> {
+        let (inner, record) = (&self.0, record.into());
+        let keyring = inner.keyring();
+        let master = keyring.current();
+        let fresh = master.fresh(inner.bound(record)).await;
+        let (key, wrapped) = fresh.map_err(|source| VaultError::of_key(&**master, source))?;
         metrics::counter!("sallyport_vault_wraps_total").increment(1);
-        if count == WRAPS_ALARM {
-            tracing::error!(key_id = %inner.key_id, "the master key has wrapped 2^31 data keys; rotate it");
-        }
-        let key = Secret::random::<32>();
-        let nonce: [u8; NONCE] = random();
-        // Exposed to be wrapped.
-        let payload = Payload { msg: key.expose(), aad: &place::wrapping(&inner.tenant, inner.key_id) };
-        let ciphertext =
-            inner.master.encrypt(&Nonce::from(nonce), payload).expect("32 bytes are within AES-GCM's limit");
-        let wrapped = [&nonce[..], &ciphertext].concat();
-        Ok(DataKey { key, wrapped, vault: Arc::clone(inner) })
+        let record = (record.kind, record.id.to_owned());
+        Ok(DataKey { key, wrapped, master: master.id(), record, vault: Arc::clone(inner) })
     }
 
     /// Opens what was sealed for this very place.
+    ///
+    /// # Errors
+    /// [`VaultError`].
     pub async fn open(&self, place: &Place<'_>, sealed: &Sealed) -> Result<Secret, VaultError> {
-        let inner = &self.0;
-        let envelope = Envelope::parse(&sealed.0).map_err(|source| VaultError::Unreadable {
-            kind: place.kind.name(),
-            record: place.record.to_owned(),
-            field: place.field,
-            source,
-        })?;
-        if envelope.key_id != inner.key_id {
-            return Err(VaultError::OtherMasterKey {
-                kind: place.kind.name(),
-                record: place.record.to_owned(),
-                field: place.field,
-                needed: envelope.key_id,
-                held: inner.key_id,
-            });
-        }
-        inner.unwrap_and_open(place, &envelope).ok_or_else(|| VaultError::NotAuthentic {
-            kind: place.kind.name(),
-            record: place.record.to_owned(),
-            field: place.field,
-        })
+        let (inner, record) = (&self.0, Record::from(place));
+        let envelope = parse(record, place.field, sealed)?;
+        let key = inner.unwrap(record, place.field, &envelope).await?;
+        let payload = Payload { msg: envelope.ciphertext, aad: &place.aad(&inner.tenant) };
+        let opened = cipher(&key).decrypt(&Nonce::from(*envelope.nonce), payload);
+        opened.map(Secret::new).map_err(|_| VaultError::not_authentic(record, place.field))
+    }
+
+    /// The same field with its data key wrapped by the current master key: neither opened nor sealed anew.
+    ///
+    /// # Errors
+    /// [`VaultError`].
+    pub async fn rewrap(&self, record: Record<'_>, field: &'static str, sealed: &Sealed) -> Result<Sealed, VaultError> {
+        let (inner, keyring) = (&self.0, self.0.keyring());
+        let envelope = parse(record, field, sealed)?;
+        let key = inner.unwrap(record, field, &envelope).await?;
+        let master = keyring.current();
+        let wrapped = master.wrap(inner.bound(record), &key).await;
+        let wrapped = wrapped.map_err(|source| VaultError::of_key(&**master, source))?;
+        Ok(Sealed(Envelope { key_id: master.id(), wrapped: &wrapped, ..envelope }.to_bytes()))
+    }
+
+    /// Every master key there is, the current one first.
+    pub fn keys(&self) -> Vec<HeldKey> {
+        self.0.keyring().told()
+    }
+
+    /// Puts a new key in the place of the current key file, durably; what it replaces stays beside it, to unwrap. Nothing
+    /// is wrapped by the new key before [`Vault::adopt`].
+    ///
+    /// # Errors
+    /// [`RotateError`]; the current key is the old one then, and its file is there.
+    pub fn replace_key_file(&self) -> Result<NewKeyFile, RotateError> {
+        self.0.keyring().replace_file()
+    }
+
+    /// Wraps by the new key from now on.
+    pub fn adopt(&self, new: &NewKeyFile) {
+        let mut keyring = self.0.keyring.write().unwrap_or_else(PoisonError::into_inner);
+        *keyring = Arc::new(keyring.led_by(new));
     }
 }
 
 impl Inner {
-    fn unwrap_and_open(&self, place: &Place<'_>, envelope: &Envelope<'_>) -> Option<Secret> {
-        let (nonce, wrapped) = envelope.wrapped.split_first_chunk::<NONCE>()?;
-        let payload = Payload { msg: wrapped, aad: &place::wrapping(&self.tenant, envelope.key_id) };
-        let key = Secret::new(self.master.decrypt(&Nonce::from(*nonce), payload).ok()?);
-        // Exposed to find out whether it is a data key: only one of ours has been authenticated above.
-        if key.expose().len() != 32 {
-            return None;
+    fn keyring(&self) -> Arc<Keyring> {
+        Arc::clone(&self.keyring.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn bound<'a>(&'a self, record: Record<'a>) -> Bound<'a> {
+        Bound { tenant: &self.tenant, record }
+    }
+
+    async fn unwrap(
+        &self,
+        record: Record<'_>,
+        field: &'static str,
+        envelope: &Envelope<'_>,
+    ) -> Result<Secret, VaultError> {
+        let keyring = self.keyring();
+        let master = keyring.find(envelope.key_id);
+        let master =
+            master.ok_or_else(|| VaultError::other_master_key(record, field, envelope.key_id, keyring.ids()))?;
+        match master.unwrap(self.bound(record), envelope.wrapped).await {
+            // Exposed to be measured: only one of ours has been authenticated.
+            Ok(key) if key.expose().len() == 32 => Ok(key),
+            Ok(_) | Err(KeyError::NotOurs) => Err(VaultError::not_authentic(record, field)),
+            Err(source) => Err(VaultError::of_key(&**master, source)),
         }
-        let payload = Payload { msg: envelope.ciphertext, aad: &place.aad(&self.tenant) };
-        cipher(&key).decrypt(&Nonce::from(*envelope.nonce), payload).ok().map(Secret::new)
     }
 }
 
 impl DataKey {
     /// Seals `secret` so that it opens at `place` only.
+    ///
+    /// # Panics
+    /// If it was asked for another record: what it sealed would never open again.
     pub fn seal(self, place: &Place<'_>, secret: &Secret) -> Sealed {
+        assert_eq!(
+            (self.record.0, self.record.1.as_str()),
+            (place.kind, place.record),
+            "a data key seals its own record"
+        );
         let nonce: [u8; NONCE] = random();
         // Exposed to be encrypted.
         let payload = Payload { msg: secret.expose(), aad: &place.aad(&self.vault.tenant) };
         let ciphertext =
             cipher(&self.key).encrypt(&Nonce::from(nonce), payload).expect("a secret is far below AES-GCM's 64 GiB");
-        let key_id = self.vault.key_id;
+        let key_id = self.master;
         Sealed(Envelope { key_id, wrapped: &self.wrapped, nonce: &nonce, ciphertext: &ciphertext }.to_bytes())
     }
+}
+
+fn parse<'a>(record: Record<'_>, field: &'static str, sealed: &'a Sealed) -> Result<Envelope<'a>, VaultError> {
+    Envelope::parse(&sealed.0).map_err(|source| VaultError::unreadable(record, field, source))
 }
 
 fn cipher(key: &Secret) -> Aes256Gcm {

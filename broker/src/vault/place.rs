@@ -31,6 +31,28 @@ impl RecordKind {
     }
 }
 
+/// One record: what its data keys are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its kind.
+    pub kind: RecordKind,
+    /// Its id: opaque, unique within its kind.
+    pub id: &'a str,
+}
+
+impl<'a> From<&Place<'a>> for Record<'a> {
+    fn from(place: &Place<'a>) -> Self {
+        Self { kind: place.kind, id: place.record }
+    }
+}
+
+impl<'a> Record<'a> {
+    /// A grant.
+    pub fn grant(id: &'a str) -> Self {
+        Self { kind: RecordKind::Grant, id }
+    }
+}
+
 /// One field of one record at one generation; the tenant is the vault's.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
@@ -59,6 +81,7 @@ impl<'a> Place<'a> {
     pub fn of_consent(id: &'a str, field: &'static str, attempt: u32) -> Self {
         Self { kind: RecordKind::Consent, record: id, field, generation: Generation(attempt.into()) }
     }
+
     /// Authenticated with the ciphertext; each part is preceded by its length, so that no two places read the same.
     pub(super) fn aad(&self, tenant: &Tenant) -> Vec<u8> {
         join(&[

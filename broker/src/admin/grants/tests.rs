@@ -79,7 +79,7 @@ impl Office {
 
     async fn commit_by(&self, by: Option<PrincipalId>, key: GrantKey, refresh: Option<Secret>) -> StoredGrant {
         let (store, id, generation) = (&self.fixture.store, keys::grant_id(&Tenant("t".into()), &key), Generation(1));
-        let pair = Pair::new(&self.fixture.vault).await.unwrap();
+        let pair = Pair::new(&self.fixture.vault, &id).await.unwrap();
         let (access_token, refresh_token) = pair.seal(&id, generation, &Secret::new("canary-access"), refresh.as_ref());
         let hour = std::time::Duration::from_secs(3600);
         let (issued_at, expires_at, refresh_after) = (START, START.after(hour), START.after(hour / 5 * 4));

@@ -8,6 +8,7 @@ use super::*;
 use crate::admin::grants::tests::{ALICE, Office};
 use crate::clock::Clock;
 use crate::issuers::own::OwnIssuer;
+use crate::master_keys::MasterKeys;
 use crate::model::Tenant;
 use crate::oauth::profile::GENERIC;
 use crate::secrets::Secrets;
@@ -26,7 +27,17 @@ impl Office {
             .await
             .unwrap();
         let publisher = fixture.publisher.clone();
+        let spool = tempfile::tempdir().unwrap();
+        let master_keys = MasterKeys::open(crate::master_keys::Parts {
+            tenant: tenant.clone(),
+            vault: vault.clone(),
+            store: Arc::clone(&store),
+            spool: crate::refresher::Spool::open(spool.path()).unwrap(),
+            audit: audit.clone(),
+            clock: Arc::clone(&clock),
+        });
         Admin {
+            master_keys: master_keys.await.unwrap(),
             registry: Arc::new(registry),
             secrets: Secrets::new(Arc::clone(&store), vault.clone(), audit.clone(), Arc::clone(&clock), tenant),
             own: Arc::new(own),

@@ -108,7 +108,7 @@ impl People {
     async fn keeps_spare(&self, token: &str) {
         let stored = self.stored().await;
         let generation = Generation(stored.generation.0 + 1);
-        let pair = Pair::new(&self.fixture.vault).await.unwrap();
+        let pair = Pair::new(&self.fixture.vault, &stored.id).await.unwrap();
         let (_, spare) = pair.seal(&stored.id, generation, &Secret::new("unused"), Some(&Secret::new(token)));
         self.fixture.store.keep_spare(&stored.id, generation, &spare.unwrap()).await.unwrap();
     }

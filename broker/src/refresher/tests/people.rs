@@ -16,7 +16,7 @@ pub(crate) async fn agreed(
 ) -> GrantCommit {
     let id = crate::keys::grant_id(&Tenant("t".into()), &key);
     let refresh = refresh.map(Secret::new);
-    let pair = Pair::new(vault).await.unwrap();
+    let pair = Pair::new(vault, &id).await.unwrap();
     let (access_token, refresh_token) = pair.seal(&id, generation, &Secret::new(access), refresh.as_ref());
     GrantCommit {
         id,

@@ -4,7 +4,7 @@ use super::*;
 use crate::keys;
 use crate::oauth::RefusalCode;
 use crate::store::{GrantCommit, Material};
-use crate::vault::Place;
+use crate::vault::{Place, Record};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_callers_on_one_expired_grant_make_one_token_request() {
@@ -154,7 +154,7 @@ async fn i5_loser_of_a_race_serves_the_winners_and_deletes_nothing() {
     fixture.provider.until_asked(1).await;
     let key = keys::service_grant(&fixture.client);
     let id = keys::grant_id(&Tenant("t".into()), &key);
-    let data_key = fixture.vault.data_key().await.unwrap();
+    let data_key = fixture.vault.data_key(Record::grant(&id)).await.unwrap();
     let winner = GrantCommit {
         material: Material {
             access_token: data_key.seal(&Place::access_token(&id, Generation(1)), &Secret::new("winners-token")),

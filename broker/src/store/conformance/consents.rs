@@ -11,7 +11,7 @@ async fn holder(store: &dyn Store, subject: &str) -> String {
     store.ensure_principal(&PrincipalKind::External, Some(&identity), NOW).await.unwrap().id.0
 }
 
-async fn consent(store: &dyn Store, id: &str) -> StoredConsent {
+pub(super) async fn consent(store: &dyn Store, id: &str) -> StoredConsent {
     StoredConsent {
         id: id.to_owned(),
         key: GrantKey { provider_client: "client".into(), holder: holder(store, "alice").await },
@@ -28,7 +28,7 @@ async fn consent(store: &dyn Store, id: &str) -> StoredConsent {
     }
 }
 
-fn attempt(number: u32) -> ConsentAttempt {
+pub(super) fn attempt(number: u32) -> ConsentAttempt {
     ConsentAttempt {
         number,
         session: [7; 32],

@@ -16,7 +16,7 @@ pub(super) fn later(seconds: u64) -> UnixTime {
     NOW.after(Duration::from_secs(seconds))
 }
 
-fn sign_in(id: &str, kind: SignInKind) -> StoredSignIn {
+pub(super) fn sign_in(id: &str, kind: SignInKind) -> StoredSignIn {
     StoredSignIn {
         id: id.to_owned(),
         kind,

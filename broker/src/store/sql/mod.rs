@@ -17,6 +17,7 @@ mod keys;
 mod manifests;
 mod principals;
 mod reports;
+mod sealed;
 mod secrets;
 mod sign_ins;
 mod tokens;
@@ -29,8 +30,8 @@ use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, Princ
 use crate::store::value::{hash, one, signed, texts, to_json, unsigned};
 use crate::store::{
     AuditEntry, ConsentAttempt, GrantCommit, Intent, Invalidation, Lock, Recorded, Released, ReportNumber, Sealed,
-    Standing, Store, StoreError, StoredAudit, StoredConsent, StoredGrant, StoredIdentity, StoredKey, StoredManifest,
-    StoredSecret, StoredSession, StoredSignIn, StoredToken,
+    SealedColumn, SealedField, Standing, Store, StoreError, StoredAudit, StoredConsent, StoredGrant, StoredIdentity,
+    StoredKey, StoredManifest, StoredMasterKey, StoredSecret, StoredSession, StoredSignIn, StoredToken, Swap,
 };
 
 /// One transaction that reads: all of it sees one moment.
@@ -289,6 +290,36 @@ impl Store for Handle {
 
     async fn drop_keys(&self, purpose: &str, before: UnixTime) -> Result<(), StoreError> {
         writing!(self, |db| keys::drop(db, purpose, before))
+    }
+
+    async fn seal_headers(&self) -> Result<Vec<Vec<u8>>, StoreError> {
+        reading!(self, |db| sealed::headers(db))
+    }
+
+    async fn count_sealed(&self, header: &[u8]) -> Result<u64, StoreError> {
+        reading!(self, |db| sealed::count(db, header))
+    }
+
+    async fn sealed_fields(
+        &self,
+        column: SealedColumn,
+        header: &[u8],
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<SealedField>, StoreError> {
+        reading!(self, |db| sealed::page(db, column, header, after, limit))
+    }
+
+    async fn swap_sealed(&self, swaps: &[Swap]) -> Result<u64, StoreError> {
+        writing!(self, |db| sealed::swap(db, swaps))
+    }
+
+    async fn master_keys(&self) -> Result<Vec<StoredMasterKey>, StoreError> {
+        reading!(self, |db| sealed::master_keys(db))
+    }
+
+    async fn add_wraps(&self, master_key: &str, wraps: u64, now: UnixTime) -> Result<u64, StoreError> {
+        writing!(self, |db| sealed::add_wraps(db, master_key, wraps, now))
     }
 
     async fn append_audit(&self, entries: &[AuditEntry]) -> Result<u64, StoreError> {

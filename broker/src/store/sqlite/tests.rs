@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::clock::UnixTime;
 use crate::model::Generation;
-use crate::store::{AuditEntry, Sealed, Store, StoredManifest, StoredSecret};
+use crate::store::{AuditEntry, Sealed, SealedColumn, Store, StoredManifest, StoredSecret};
 
 const NOW: UnixTime = UnixTime(1_800_000_000_000);
 
@@ -229,4 +229,49 @@ async fn manifests_that_were_replaced_are_kept_as_history() {
             .await
             .unwrap();
     assert_eq!(history, [(1, None, "op".to_owned()), (2, Some("one".to_owned()), "op2".to_owned())]);
+}
+
+#[tokio::test]
+async fn v6_every_column_of_bytes_is_a_hash_or_one_that_a_rewrap_knows() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_in(dir.path()).await;
+    let columns: Vec<(String, String, String)> = sqlx::query_as(
+        "SELECT m.name, c.name, m.sql FROM sqlite_schema m JOIN pragma_table_info(m.name) c
+         WHERE m.type = 'table' AND m.name NOT LIKE '\\_sqlx%' ESCAPE '\\' AND c.type = 'BLOB' ORDER BY m.name, c.name",
+    )
+    .fetch_all(&store.readers)
+    .await
+    .unwrap();
+    // What is not sealed is a hash, and the table says so.
+    let sealed =
+        columns.into_iter().filter(|(_, column, sql)| !sql.contains(&format!("CHECK (length({column}) = 32)")));
+    let mut known: Vec<_> =
+        SealedColumn::ALL.iter().map(|column| (column.table().to_owned(), column.name().to_owned())).collect();
+    known.sort();
+    assert_eq!(sealed.map(|(table, column, _)| (table, column)).collect::<Vec<_>>(), known);
+}
+
+#[tokio::test]
+async fn v6_fields_are_found_by_index() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_in(dir.path()).await;
+    for column in SealedColumn::ALL {
+        let statements = column.statements();
+        let seal = format!("_by_{}_seal", column.name());
+        for (sql, binds, index) in [
+            (statements.next_header, 1, seal.as_str()),
+            (statements.count, 1, &seal),
+            (statements.page, 3, &seal),
+            // One record, by whichever index finds it.
+            (statements.swap, 4, "INDEX"),
+        ] {
+            let mut query = sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}")));
+            for _ in 0..binds {
+                query = query.bind(Vec::<u8>::new());
+            }
+            let plan: Vec<(i64, i64, i64, String)> = query.fetch_all(&store.readers).await.unwrap();
+            let steps: Vec<_> = plan.iter().map(|step| step.3.as_str()).collect();
+            assert!(steps.iter().all(|step| step.starts_with("SEARCH") && step.contains(index)), "{sql}\n{steps:?}");
+        }
+    }
 }

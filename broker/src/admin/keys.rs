@@ -1,0 +1,60 @@
+//! Master keys as operators see and change them.
+
+use sallyport_proto::admin as proto;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
+
+use super::status;
+use crate::audit::Actor;
+use crate::master_keys::{Listed, MasterKeys, Progress};
+
+pub(super) async fn list(keys: &MasterKeys) -> Result<proto::ListKeysResponse, Status> {
+    let listed = keys.list().await.map_err(|error| status::of_store(&error))?;
+    Ok(proto::ListKeysResponse { keys: listed.into_iter().map(summary).collect() })
+}
+
+fn summary(listed: Listed) -> proto::KeySummary {
+    let Listed { id, held, fields, wraps } = listed;
+    proto::KeySummary {
+        id: id.to_string(),
+        is_current: held.as_ref().is_some_and(|held| held.is_current),
+        is_held: held.is_some(),
+        kept: held.map(|held| held.kept).unwrap_or_default(),
+        fields,
+        wraps,
+    }
+}
+
+pub(super) async fn rotate(keys: &MasterKeys, actor: Actor) -> Result<proto::RotateKeyResponse, Status> {
+    let rotated = keys.rotate(actor).await.map_err(|error| status::of_master_key(&error))?;
+    Ok(proto::RotateKeyResponse {
+        new_id: rotated.new.to_string(),
+        path: rotated.path.display().to_string(),
+        old_id: rotated.old.to_string(),
+        retired_path: rotated.retired.display().to_string(),
+    })
+}
+
+/// Re-wraps as long as somebody listens to its progress.
+pub(super) fn rewrap(keys: MasterKeys, actor: Actor) -> ReceiverStream<Result<proto::RewrapProgress, Status>> {
+    let (told, stream) = tokio::sync::mpsc::channel(8);
+    tokio::spawn(async move {
+        let progress = told.clone();
+        // Progress that nobody has read yet is as good as the next: only its end must be told.
+        let listens = move |now: &Progress| match progress.try_send(Ok(of_progress(now, false))) {
+            Ok(()) | Err(TrySendError::Full(_)) => true,
+            Err(TrySendError::Closed(_)) => false,
+        };
+        let done = keys.rewrap(actor, listens).await;
+        let last = done.map(|progress| of_progress(&progress, true)).map_err(|error| status::of_master_key(&error));
+        // Whoever asked may be gone.
+        let _ = told.send(last).await;
+    });
+    ReceiverStream::new(stream)
+}
+
+fn of_progress(progress: &Progress, is_over: bool) -> proto::RewrapProgress {
+    let left = progress.left.iter().map(|left| proto::FieldLeft { what: left.what.clone(), why: left.why.clone() });
+    proto::RewrapProgress { done: progress.done, total: progress.total, left: left.collect(), is_over }
+}

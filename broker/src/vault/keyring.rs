@@ -1,0 +1,136 @@
+//! The master keys that are held: one wraps, all unwrap what they have wrapped.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::envelope::KeyId;
+use super::error::KeyIds;
+use super::key_file::{KeyFile, KeyFileError, Replaced};
+use super::local::LocalKey;
+use super::master::MasterKey;
+use crate::secret::Secret;
+
+/// Never empty; changed only by being replaced.
+pub(super) struct Keyring {
+    current: Arc<dyn MasterKey>,
+    others: Vec<Arc<dyn MasterKey>>,
+    /// Of the current key, if it is in one.
+    file: Option<KeyFile>,
+}
+
+/// What may be told of a master key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldKey {
+    /// What records name it by.
+    pub id: KeyId,
+    /// Where it is kept.
+    pub kept: String,
+    /// Whether it wraps what is written now.
+    pub is_current: bool,
+    /// How many data keys it has wrapped since this process began, where that is ours to count.
+    pub wraps: Option<u64>,
+}
+
+/// A key file that holds a new key, durably; not used yet.
+pub struct NewKeyFile {
+    key: Arc<LocalKey>,
+    /// What it replaced, as it is kept now.
+    old: Arc<LocalKey>,
+    /// Where what it replaced is now.
+    pub retired: PathBuf,
+    /// Where the new key is.
+    pub path: PathBuf,
+}
+
+/// Why the current key was not replaced.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// It is not in a file.
+    #[error("the current master key is kept elsewhere ({kept}): name another one first under vault.keys")]
+    NotAFile {
+        /// Where it is kept.
+        kept: String,
+    },
+    /// The file.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+}
+
+impl Keyring {
+    /// The first file's key is current. Each file brings those that were replaced in its place.
+    pub(super) fn of_files(files: &[KeyFile]) -> Result<Self, KeyFileError> {
+        let mut keys: Vec<Arc<dyn MasterKey>> = Vec::new();
+        for file in files {
+            for (path, key) in file.read_all()? {
+                let key = of_file(&path, &key);
+                // A rotation that was cut off leaves the same key in two files.
+                if keys.iter().all(|held| held.id() != key.id()) {
+                    keys.push(key);
+                }
+            }
+        }
+        let mut keys = keys.into_iter();
+        let current = keys.next().expect("a key file that can be read holds a key");
+        Ok(Self { current, others: keys.collect(), file: files.first().cloned() })
+    }
+
+    #[cfg(test)]
+    pub(super) fn of_secret(key: &Secret) -> Self {
+        Self { current: of_file(Path::new("none"), key), others: Vec::new(), file: None }
+    }
+
+    pub(super) fn current(&self) -> &Arc<dyn MasterKey> {
+        &self.current
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<dyn MasterKey>> {
+        std::iter::once(&self.current).chain(&self.others)
+    }
+
+    pub(super) fn find(&self, id: KeyId) -> Option<&Arc<dyn MasterKey>> {
+        self.all().find(|key| key.id() == id)
+    }
+
+    pub(super) fn ids(&self) -> KeyIds {
+        KeyIds(self.all().map(|key| key.id()).collect())
+    }
+
+    pub(super) fn told(&self) -> Vec<HeldKey> {
+        let told = |key: &Arc<dyn MasterKey>| HeldKey {
+            id: key.id(),
+            kept: key.kept().to_owned(),
+            is_current: key.id() == self.current.id(),
+            wraps: key.wraps(),
+        };
+        self.all().map(told).collect()
+    }
+
+    pub(super) fn replace_file(&self) -> Result<NewKeyFile, RotateError> {
+        let file = self.file.as_ref().ok_or_else(|| RotateError::NotAFile { kept: self.current.kept().to_owned() })?;
+        let Replaced { old, retired, new } = file.replace(self.current.id())?;
+        let path = file.path().to_owned();
+        Ok(NewKeyFile { key: of_file(&path, &new), old: of_file(&retired, &old), retired, path })
+    }
+
+    pub(super) fn led_by(&self, new: &NewKeyFile) -> Self {
+        let others = std::iter::once(Arc::clone(&new.old) as Arc<dyn MasterKey>);
+        let others = others.chain(self.all().filter(|key| key.id() != new.old.id()).cloned()).collect();
+        Self { current: Arc::clone(&new.key) as Arc<dyn MasterKey>, others, file: self.file.clone() }
+    }
+}
+
+impl NewKeyFile {
+    /// What records will name the new key by.
+    pub fn id(&self) -> KeyId {
+        self.key.id()
+    }
+
+    /// What they name the key by that it replaces.
+    pub fn old_id(&self) -> KeyId {
+        self.old.id()
+    }
+}
+
+fn of_file(path: &Path, key: &Secret) -> Arc<LocalKey> {
+    Arc::new(LocalKey::new(key, format!("key file {}", path.display())))
+}
