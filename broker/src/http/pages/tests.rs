@@ -3,6 +3,7 @@
 mod accounts;
 mod answers;
 mod applications;
+mod given_back;
 mod issuer;
 mod links;
 mod people;

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use super::given::MAX_SCOPES;
 use super::*;
 use crate::oauth::profile::ALL;
+use crate::secret::Secret;
 
 const ROUNDS: u32 = 120_000;
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::oauth::profile::{ATLASSIAN, GENERIC, GITHUB, GOOGLE, MICROSOFT, NOTION, SALESFORCE, SLACK, SLACK_USER};
+use crate::secret::Secret;
 
 const FORM: &str = "application/x-www-form-urlencoded; charset=utf-8";
 const JSON: &str = "application/json";

@@ -1,5 +1,6 @@
 use super::*;
 use crate::oauth::profile::GENERIC;
+use crate::secret::Secret;
 
 const JSON: Option<&str> = Some("application/json");
 const FORM: Option<&str> = Some("application/x-www-form-urlencoded;charset=UTF-8");

@@ -1,0 +1,51 @@
+//! What a provider gave and nobody here can keep: it is given back, and the person told.
+
+use super::*;
+
+#[tokio::test]
+async fn a_refresh_token_alone_makes_no_grant_and_is_given_back() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    let consent = site.link(&alice, "notes").await;
+    site.fixture.provider.answers(200, r#"{"refresh_token":"canary-refresh-NUMBER","expires_in":3600}"#);
+    let underway = site.set_out(&alice, &consent, &[]).await;
+    let reply = site.get(&alice, &underway.callback("c1")).await;
+    let page = site.get(&alice, reply.location()).await;
+    assert!(page.says("in a few minutes") && page.says("Start again"), "{}", page.body);
+    assert_eq!((site.grant(&alice, CLIENT).await, site.revoked()), (None, vec!["canary-refresh-1".to_owned()]));
+}
+
+#[tokio::test]
+async fn i5_tokens_that_the_store_does_not_take_are_given_back_and_the_page_says_what_to_do() {
+    for (revocation, told) in [(200, "was told, and has ended the access"), (503, "End it there as well")] {
+        let site = Site::new().await;
+        let alice = site.browser("alice").await;
+        let consent = site.link(&alice, "notes").await;
+        // Tokens that need pages of their own.
+        site.fixture.provider.answers(200, &TOKENS.replace("NUMBER", &format!("NUMBER-{}", "t".repeat(12_000))));
+        let underway = site.set_out(&alice, &consent, &[]).await;
+        site.fixture.provider.gate.send_replace(false);
+        let mut requests = site.fixture.provider.requests.subscribe();
+        let full = async {
+            requests.wait_for(|count| *count == 1).await.unwrap();
+            site.fixture.store.fill().await;
+            site.fixture.provider.gate.send_replace(true);
+            while site.token_requests() == 0 {
+                tokio::task::yield_now().await;
+            }
+            site.fixture.provider.answers(revocation, "{}");
+        };
+        let path = underway.callback("c1");
+        let (page, ()) = tokio::join!(site.get(&alice, &path), full);
+        assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{}", page.body);
+        assert!(page.says("could not store it") && page.says(told) && !page.says("canary"), "{}", page.body);
+        assert!(site.revoked().len() == 1 && site.revoked()[0].starts_with("canary-refresh-1-"));
+        site.fixture.store.make_room().await;
+        assert_eq!(site.grant(&alice, CLIENT).await, None);
+        assert!(page.says(&format!("href=\"/connect/{consent}\"")));
+        site.fixture.provider.answers(200, TOKENS);
+        let underway = site.set_out(&alice, &consent, &[]).await;
+        let reply = site.get(&alice, &underway.callback("c2")).await;
+        assert!(site.get(&alice, reply.location()).await.says("is connected"));
+    }
+}
