@@ -99,7 +99,7 @@ fn told(refused: &Refused) -> (StatusCode, &'static str) {
         ),
         Refused::NotStored { .. } => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "You agreed, but this gateway could not store it: nothing is connected. Start again in a few minutes.",
+            "You agreed, but this gateway could not store it. Start again in a few minutes.",
         ),
         Refused::Store(_) | Refused::Vault(_) | Refused::Audit(_) | Refused::Draining => (
             StatusCode::SERVICE_UNAVAILABLE,
