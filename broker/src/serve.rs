@@ -36,7 +36,7 @@ use crate::signin::{self, Oidc, SignIns};
 use crate::snapshot::{self, PublishError, Publisher, Settings};
 use crate::store::sqlite::{OpenError, SqliteStore};
 use crate::store::{Store, StoreError};
-use crate::vault::KeyFileError;
+use crate::vault::OpenError as VaultOpenError;
 use crate::xds;
 
 /// How long calls that are being answered may go on once the broker is asked to end: longer than a caller waits.
@@ -61,7 +61,7 @@ pub enum ServeError {
     System(#[from] std::io::Error),
     /// There is no master key.
     #[error("no start without the master key")]
-    Key(#[from] KeyFileError),
+    Key(#[from] VaultOpenError),
     /// A master key is missing that stored records need.
     #[error("no start without every master key that is needed")]
     NotHeld(#[from] NotHeld),
@@ -129,7 +129,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
 
     let _only = only::lock(&config.data_dir)?;
     // The vault before the store: a key file that was lost is named, never silently replaced beside sealed records.
-    let vault = vault::open(&config, !SqliteStore::exists(&config.data_dir))?;
+    let ca_pem = ca_pem(&config)?;
+    let vault = vault::open(&config, ca_pem.as_deref(), !SqliteStore::exists(&config.data_dir)).await?;
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir).await?);
     let audit = Audit::start(Arc::clone(&store), Arc::clone(&clock), tenant.clone());
     let spool = Spool::open(&config.data_dir.join("spool"))?;
@@ -145,7 +146,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let secrets = Secrets::new(Arc::clone(&store), vault.clone(), audit.clone(), Arc::clone(&clock), tenant.clone());
     let own = Arc::new(OwnIssuer::open(&config.public_url, Arc::clone(&store), &vault, Arc::clone(&clock)).await?);
     let fingerprints = Arc::new(Fingerprints::open(&*store, &vault, &*clock).await?);
-    let fetcher = fetcher(&config)?;
+    let fetcher = Fetcher::new(&config.network.allow, ca_pem.as_deref())?;
     let providers = config.issuers.iter().map(Provider::from).collect();
     let issuers = Issuers::new(providers, own.issuer(), fetcher.clone(), Arc::clone(&clock));
     let configured = issuers.current();
@@ -308,9 +309,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     Ok(())
 }
 
-fn fetcher(config: &Config) -> Result<Fetcher, ServeError> {
-    let ca_pem = config.network.ca_file.as_ref().map(std::fs::read).transpose()?;
-    Ok(Fetcher::new(&config.network.allow, ca_pem.as_deref())?)
+fn ca_pem(config: &Config) -> std::io::Result<Option<Vec<u8>>> {
+    config.network.ca_file.as_ref().map(std::fs::read).transpose()
 }
 
 fn oidc(sign_in: &SignIn) -> Result<Oidc, ClientSecretError> {

@@ -113,6 +113,7 @@ struct Inner {
     published: watch::Sender<Arc<Published>>,
     wake: Notify,
     holds: Arc<Holds>,
+    opened: session_keys::Opened,
 }
 
 impl Publisher {
@@ -120,7 +121,8 @@ impl Publisher {
     pub async fn start(parts: Parts) -> Result<Self, PublishError> {
         let Parts { settings, store, vault, clock, issuers, servers } = parts;
         let now = clock.now();
-        let session_keys = session_keys::current(&*store, &vault, now).await?;
+        let opened = session_keys::Opened::default();
+        let session_keys = session_keys::current(&*store, &vault, &opened, now).await?;
         let tokens = store.revoked_tokens(content::not_long_expired(now)).await.map_err(PublishError::Revocations)?;
         let revocations = content::revocations(&settings.public_url, &tokens);
         let known_issuers = Arc::clone(&issuers.borrow());
@@ -138,7 +140,7 @@ impl Publisher {
             earlier: Vec::new(),
         }));
         let (wake, holds) = (Notify::new(), Holds::new(Arc::clone(&clock)));
-        Ok(Self(Arc::new(Inner { settings, store, vault, clock, issuers, servers, published, wake, holds })))
+        Ok(Self(Arc::new(Inner { settings, store, vault, clock, issuers, servers, published, wake, holds, opened })))
     }
 
     /// The version in force.
@@ -186,13 +188,14 @@ impl Publisher {
                 old.snapshot.revocations.clone()
             }
         };
-        let session_keys = match session_keys::current(&*inner.store, &inner.vault, inner.clock.now()).await {
-            Ok(keys) => keys,
-            Err(error) => {
-                tracing::warn!(%error, "session keys stay as they are");
-                old.snapshot.session_keys.clone().unwrap_or_default()
-            }
-        };
+        let session_keys =
+            match session_keys::current(&*inner.store, &inner.vault, &inner.opened, inner.clock.now()).await {
+                Ok(keys) => keys,
+                Err(error) => {
+                    tracing::warn!(%error, "session keys stay as they are");
+                    old.snapshot.session_keys.clone().unwrap_or_default()
+                }
+            };
         let (issuers, servers) = (Arc::clone(&inner.issuers.borrow()), Arc::clone(&inner.servers.borrow()));
         let mut snapshot = content::snapshot(&inner.settings, &issuers, &servers, revocations, session_keys);
         let version = inner.clock.now().0.saturating_mul(1000);

@@ -163,6 +163,8 @@ impl Broker {
 
     fn spawn_as(&mut self, mut command: Command) {
         command.arg("serve").arg("-c").arg(&self.config).current_dir(&self.dir);
+        // Of nobody: moto takes any.
+        command.env("AWS_ACCESS_KEY_ID", "nobody").env("AWS_SECRET_ACCESS_KEY", "nothing");
         self.child = Some(Child::start(command, &self.log));
     }
 

@@ -25,6 +25,7 @@ mod envoy;
 mod h2;
 mod issuer;
 mod keys;
+mod kms;
 mod listener;
 mod page;
 mod poll;
@@ -53,6 +54,7 @@ pub use envoy::{Envoy, Levels, pinned, set_manager, set_module, set_plugin, set_
 pub use h2::{Connection, Piece};
 pub use issuer::{Issuer, Jwks};
 pub use keys::{Algorithm, SigningKey};
+pub use kms::{Kms, KmsFault};
 pub use listener::{Body, Listening, Reply as HttpReply, bytes_body, empty_body, stream_body};
 pub use page::Page;
 pub use poll::{eventually, eventually_within};

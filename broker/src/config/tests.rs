@@ -44,7 +44,7 @@ fn paths_are_relative_to_the_file() {
 #[test]
 fn a_key_file_is_short_for_a_list_of_one() {
     let paths = |text: &str| -> Vec<PathBuf> {
-        load(text).unwrap().master_keys.into_iter().map(|MasterKey::File(path)| path).collect()
+        load(text).unwrap().master_keys.iter().map(|key| key.file().unwrap().to_owned()).collect()
     };
     assert_eq!(paths(GOOD), [Path::new("/etc/sallyport/var/key/master.key")]);
     let listed =
@@ -85,7 +85,49 @@ fn refuses_with_line_field_and_remedy() {
         ("key_file: var/key/master.key", "key_file: k\nvault: {keys: [{file: k}]}", 5, "key_file", "beside `vault`"),
         ("key_file: var/key/master.key", "vault: {keys: []}", 5, "vault.keys", "names no master key"),
         ("key_file: var/key/master.key", "vault: {}", 5, "vault.keys", "is missing"),
-        ("key_file: var/key/master.key", "vault: {keys: [{}]}", 5, "vault.keys[0].file", "is missing"),
+        (
+            "key_file: var/key/master.key",
+            "vault: {keys: [{aws_kms: {key_id: alias/a, region: eu-central-1}}]}",
+            5,
+            "vault.keys[0].aws_kms.key_id",
+            "is an alias",
+        ),
+        (
+            "key_file: var/key/master.key",
+            "vault: {keys: [{aws_kms: {key_id: 'a b', region: eu-central-1}}]}",
+            5,
+            "vault.keys[0].aws_kms.key_id",
+            "is no id",
+        ),
+        (
+            "key_file: var/key/master.key",
+            "vault: {keys: [{aws_kms: {key_id: 'arn:aws:kms:eu-west-1:1:key/a', region: eu-central-1}}]}",
+            5,
+            "vault.keys[0].aws_kms.region",
+            "is not the region",
+        ),
+        (
+            "key_file: var/key/master.key",
+            "vault: {keys: [{aws_kms: {key_id: a-b, region: eu-central-1, endpoint: 'http://kms.example'}}]}",
+            5,
+            "vault.keys[0].aws_kms.endpoint",
+            "plain http",
+        ),
+        (
+            "key_file: var/key/master.key",
+            "vault: {keys: [{aws_kms: {key_id: a-b, region: eu-central-1, alias: x}}]}",
+            5,
+            "vault.keys[0].aws_kms.alias",
+            "unknown field",
+        ),
+        (
+            "key_file: var/key/master.key",
+            "vault: {keys: [{file: k, aws_kms: {key_id: a, region: r}}]}",
+            5,
+            "vault.keys[0].aws_kms",
+            "a second place",
+        ),
+        ("key_file: var/key/master.key", "vault: {keys: [{}]}", 5, "vault.keys[0]", "where the key is kept"),
         ("key_file: var/key/master.key", "vault: {keys: [{files: k}]}", 5, "vault.keys[0].files", "unknown field"),
         ("key_file: var/key/master.key", "vault: {keys: [{file: k}], key: k}", 5, "vault.key", "unknown field"),
         (

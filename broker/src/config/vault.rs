@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::value::safe_url;
+use crate::vault::AwsKmsKey;
 use crate::yaml::{Field, Fields, Flaw};
 
 /// Where a master key is kept.
@@ -9,6 +11,18 @@ use crate::yaml::{Field, Fields, Flaw};
 pub enum MasterKey {
     /// In a file here; never below `data_dir`.
     File(PathBuf),
+    /// In AWS KMS.
+    AwsKms(AwsKmsKey),
+}
+
+impl MasterKey {
+    /// The file it is in, if it is in one.
+    pub fn file(&self) -> Option<&Path> {
+        match self {
+            Self::File(path) => Some(path),
+            Self::AwsKms(_) => None,
+        }
+    }
 }
 
 /// Those of `vault.keys`, or the one of `key_file`: never none, the first is the current one.
@@ -42,10 +56,74 @@ pub(super) fn master_keys(fields: &Fields<'_>, base: &Path, data_dir: Option<&Pa
 
 fn one(item: &Field<'_>, base: &Path, data_dir: Option<&Path>) -> Option<MasterKey> {
     let fields = item.fields()?;
-    let file = fields.required("file", "write for example `{ file: key/master.key }`");
-    let key = file.and_then(|file| key_file_of(&file, base, data_dir));
+    let (file, aws_kms) = (fields.optional("file"), fields.optional("aws_kms"));
+    let key = match (file, aws_kms) {
+        (Some(file), None) => key_file_of(&file, base, data_dir),
+        (None, Some(key)) => aws_kms_key(&key).map(MasterKey::AwsKms),
+        (None, None) => {
+            fields.report(Flaw::new("does not say where the key is kept", "write `file: …` or `aws_kms: …`"));
+            None
+        }
+        (Some(_), Some(second)) => {
+            second.report(Flaw::new("is a second place for one key", "make it an item of its own"));
+            None
+        }
+    };
     fields.finish();
     key
+}
+
+fn aws_kms_key(field: &Field<'_>) -> Option<AwsKmsKey> {
+    let fields = field.fields()?;
+    let named = fields.required("key_id", "write the key's id or its ARN").and_then(|field| field.parse(key_id));
+    let region = fields.required("region", "write the key's region, for example `eu-central-1`");
+    let of_arn = named.as_ref().and_then(|(named, _)| arn_region(named)).map(str::to_owned);
+    let region = region.and_then(|field| {
+        let region = field.text()?;
+        match &of_arn {
+            Some(other) if other != region => {
+                field.report(Flaw::new(
+                    format!("is not the region of the key's ARN, `{other}`"),
+                    "write the key's region",
+                ));
+                None
+            }
+            Some(_) | None => Some(region.to_owned()),
+        }
+    });
+    let endpoint = fields.optional("endpoint").map(|field| field.parse(safe_url));
+    fields.finish();
+    let endpoint = match endpoint {
+        Some(url) => Some(url?.to_string()),
+        None => None,
+    };
+    let (named, key_id) = named?;
+    Some(AwsKmsKey { key_id, named, region: region?, endpoint })
+}
+
+/// As given, and the id alone.
+fn key_id(text: &str) -> Result<(String, String), Flaw> {
+    let flaw =
+        |what: &str| Flaw::new(what, "write the id or the ARN of the key itself, as `aws kms describe-key` tells it");
+    let id = match text.strip_prefix("arn:") {
+        Some(arn) => match arn.split(':').collect::<Vec<_>>().as_slice() {
+            [_, "kms", _, _, resource] => resource.strip_prefix("key/"),
+            _ => None,
+        },
+        None => Some(text),
+    };
+    let is_id = |id: &str| !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    match id {
+        _ if text.contains("alias/") => {
+            Err(flaw("is an alias, which can be pointed at another key, and then nothing opens"))
+        }
+        Some(id) if is_id(id) => Ok((text.to_owned(), id.to_owned())),
+        Some(_) | None => Err(flaw("is no id of a key")),
+    }
+}
+
+fn arn_region(named: &str) -> Option<&str> {
+    named.strip_prefix("arn:")?.split(':').nth(2)
 }
 
 fn key_file_of(field: &Field<'_>, base: &Path, data_dir: Option<&Path>) -> Option<MasterKey> {

@@ -90,8 +90,7 @@ pub fn listener(config: &Config) -> Result<Listener, SocketError> {
     if peers.is_empty() {
         return Err(SocketError::NoPeers);
     }
-    for key in &config.master_keys {
-        let MasterKey::File(path) = key;
+    for path in config.master_keys.iter().filter_map(MasterKey::file) {
         let uid = std::fs::metadata(path).map_err(at(path, "read"))?.uid();
         match config.mode {
             Mode::Standard if peers.contains(&uid) => return Err(SocketError::PeerOwnsKey { uid }),

@@ -1,15 +1,19 @@
 //! The vault, of the master keys that the configuration names.
 
 use crate::config::{Config, MasterKey, Mode};
-use crate::vault::{KeyFile, KeyFileError, Vault};
+use crate::vault::{KeyFile, KeySource, OpenError, Vault};
 
 /// Opens it. Only a broker whose store was never made may make its key: where records are, a key file that was lost is
 /// named, never silently replaced.
-pub(super) fn open(config: &Config, is_first_start: bool) -> Result<Vault, KeyFileError> {
-    let files: Vec<_> = config.master_keys.iter().map(|MasterKey::File(path)| key_file(config, path)).collect();
-    match files.as_slice() {
-        [only] if is_first_start => Vault::open_or_create(only.clone(), &config.tenant),
-        files => Vault::with_key_files(files, &config.tenant),
+pub(super) async fn open(config: &Config, ca_pem: Option<&[u8]>, is_first_start: bool) -> Result<Vault, OpenError> {
+    let source = |key: &MasterKey| match key {
+        MasterKey::File(path) => KeySource::File(key_file(config, path)),
+        MasterKey::AwsKms(key) => KeySource::AwsKms(key.clone()),
+    };
+    let sources: Vec<_> = config.master_keys.iter().map(source).collect();
+    match sources.as_slice() {
+        [KeySource::File(only)] if is_first_start => Ok(Vault::open_or_create(only.clone(), &config.tenant)?),
+        _ => Vault::with_keys(sources, &config.tenant, ca_pem).await,
     }
 }
 

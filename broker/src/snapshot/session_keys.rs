@@ -1,8 +1,10 @@
 //! The keys that bind session ids to callers: the snapshot's only secret, made here, sealed, replaced daily.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sallyport_proto::broker::SessionKeys;
+use tokio::sync::Mutex;
 
 use crate::clock::UnixTime;
 use crate::model::Generation;
@@ -33,8 +35,18 @@ pub enum SessionKeyError {
     Missing,
 }
 
+/// Keys that were opened before, by id. A snapshot is made whenever something changes, and a revocation must not wait for a
+/// key service (I11).
+#[derive(Default)]
+pub(super) struct Opened(Mutex<BTreeMap<String, Secret>>);
+
 /// The current and the previous key; makes a new one if the newest has served its day.
-pub(super) async fn current(store: &dyn Store, vault: &Vault, now: UnixTime) -> Result<SessionKeys, SessionKeyError> {
+pub(super) async fn current(
+    store: &dyn Store,
+    vault: &Vault,
+    opened: &Opened,
+    now: UnixTime,
+) -> Result<SessionKeys, SessionKeyError> {
     let mut keys = store.keys(PURPOSE).await?;
     if keys.first().is_none_or(|newest| newest.created_at.after(ROTATION) <= now) {
         add(store, vault, now).await?;
@@ -42,11 +54,12 @@ pub(super) async fn current(store: &dyn Store, vault: &Vault, now: UnixTime) -> 
         store.drop_keys(PURPOSE, UnixTime(now.0.saturating_sub(UnixTime(0).after(KEPT).0))).await?;
     }
     let mut newest_first = keys.iter();
-    let current = open(vault, newest_first.next().ok_or(SessionKeyError::Missing)?).await?;
+    let current = open(vault, opened, newest_first.next().ok_or(SessionKeyError::Missing)?).await?;
     let previous = match newest_first.next() {
-        Some(key) => open(vault, key).await?,
+        Some(key) => open(vault, opened, key).await?,
         None => Vec::new(),
     };
+    opened.0.lock().await.retain(|id, _| keys.iter().any(|key| key.id == *id));
     Ok(SessionKeys { current, previous })
 }
 
@@ -62,10 +75,13 @@ async fn add(store: &dyn Store, vault: &Vault, now: UnixTime) -> Result<(), Sess
     }
 }
 
-async fn open(vault: &Vault, key: &StoredKey) -> Result<Vec<u8>, VaultError> {
-    let opened = vault.open(&place(&key.id), &key.value).await?;
+async fn open(vault: &Vault, opened: &Opened, key: &StoredKey) -> Result<Vec<u8>, VaultError> {
+    let mut opened = opened.0.lock().await;
+    if !opened.contains_key(&key.id) {
+        opened.insert(key.id.clone(), vault.open(&place(&key.id), &key.value).await?);
+    }
     // Exposed because the filter computes the MACs: it is what the snapshot carries it for.
-    Ok(opened.expose().to_vec())
+    Ok(opened.get(&key.id).map(|key| key.expose().to_vec()).unwrap_or_default())
 }
 
 fn place(id: &str) -> Place<'_> {

@@ -10,6 +10,8 @@
 
 use std::fmt;
 
+use sha2::{Digest, Sha256};
+
 /// First bytes of every envelope; the fourth is the version.
 const MAGIC: &[u8; 3] = b"SPV";
 /// The one version there is.
@@ -29,6 +31,18 @@ pub const HEADER: usize = MAGIC.len() + 1 + 16;
 pub struct KeyId(pub(super) [u8; 16]);
 
 impl KeyId {
+    /// Of a key that a key service keeps: a hash of how it is named, and of nothing else.
+    pub(super) fn of_name(service: &[u8], names: &[&[u8]]) -> Self {
+        let mut hash = Sha256::new().chain_update(service);
+        for name in names {
+            hash.update((name.len() as u64).to_be_bytes());
+            hash.update(name);
+        }
+        let mut id = [0; 16];
+        id.copy_from_slice(&hash.finalize()[..16]);
+        Self(id)
+    }
+
     /// The key that envelopes with this header need; nothing if they are not of this version.
     pub fn of_header(header: &[u8; HEADER]) -> Option<Self> {
         let (version, id) = header.strip_prefix(MAGIC)?.split_first()?;

@@ -1,14 +1,39 @@
 //! The master keys that are held: one wraps, all unwrap what they have wrapped.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::aws_kms::{AwsKms, AwsKmsKey};
 use super::envelope::KeyId;
 use super::error::KeyIds;
 use super::key_file::{KeyFile, KeyFileError, Replaced};
 use super::local::LocalKey;
-use super::master::MasterKey;
+use super::master::{Cause, MasterKey};
 use crate::secret::Secret;
+
+/// Where a master key is kept.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// In a file here.
+    File(KeyFile),
+    /// In AWS KMS.
+    AwsKms(AwsKmsKey),
+}
+
+/// Why there is no vault. Without one nothing starts: there is no key to fall back on.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No key was named.
+    #[error("no master key is named")]
+    None,
+    /// A file.
+    #[error(transparent)]
+    File(#[from] KeyFileError),
+    /// AWS KMS cannot be asked at all.
+    #[error("the client for AWS KMS cannot be made")]
+    AwsKms(#[source] Cause),
+}
 
 /// Never empty; changed only by being replaced.
 pub(super) struct Keyring {
@@ -57,21 +82,35 @@ pub enum RotateError {
 }
 
 impl Keyring {
-    /// The first file's key is current. Each file brings those that were replaced in its place.
-    pub(super) fn of_files(files: &[KeyFile]) -> Result<Self, KeyFileError> {
+    /// The key of the file is current; those that it has replaced are held too.
+    pub(super) fn of_file(file: KeyFile) -> Result<Self, KeyFileError> {
+        let mut keys = read(&file)?.into_iter();
+        let current = keys.next().expect("a key file that can be read holds a key");
+        Ok(Self { current, others: keys.collect(), file: Some(file) })
+    }
+
+    /// The first one's key is current. Each file brings those that were replaced in its place.
+    pub(super) async fn of_sources(sources: Vec<KeySource>, ca_pem: Option<&[u8]>) -> Result<Self, OpenError> {
+        let file = match sources.first() {
+            Some(KeySource::File(file)) => Some(file.clone()),
+            Some(KeySource::AwsKms(_)) | None => None,
+        };
         let mut keys: Vec<Arc<dyn MasterKey>> = Vec::new();
-        for file in files {
-            for (path, key) in file.read_all()? {
-                let key = of_file(&path, &key);
-                // A rotation that was cut off leaves the same key in two files.
-                if keys.iter().all(|held| held.id() != key.id()) {
-                    keys.push(key);
+        for source in sources {
+            match source {
+                KeySource::File(file) => keys.extend(read(&file)?),
+                KeySource::AwsKms(key) => {
+                    let kms = AwsKms::new(key, ca_pem).await.map_err(OpenError::AwsKms)?;
+                    keys.push(Arc::new(kms));
                 }
             }
         }
+        // The same key may be found twice: a rotation that was cut off leaves it in two files.
+        let mut seen = BTreeSet::new();
+        keys.retain(|key| seen.insert(key.id()));
         let mut keys = keys.into_iter();
-        let current = keys.next().expect("a key file that can be read holds a key");
-        Ok(Self { current, others: keys.collect(), file: files.first().cloned() })
+        let current = keys.next().ok_or(OpenError::None)?;
+        Ok(Self { current, others: keys.collect(), file })
     }
 
     #[cfg(test)]
@@ -129,6 +168,11 @@ impl NewKeyFile {
     pub fn old_id(&self) -> KeyId {
         self.old.id()
     }
+}
+
+fn read(file: &KeyFile) -> Result<Vec<Arc<dyn MasterKey>>, KeyFileError> {
+    let keys = file.read_all()?;
+    Ok(keys.iter().map(|(path, key)| of_file(path, key) as Arc<dyn MasterKey>).collect())
 }
 
 fn of_file(path: &Path, key: &Secret) -> Arc<LocalKey> {

@@ -13,7 +13,6 @@ use crate::secret::Secret;
 #[derive(Clone, Copy)]
 pub(super) struct Bound<'a> {
     pub(super) tenant: &'a Tenant,
-    #[expect(dead_code, reason = "keys in files bind to the tenant alone")]
     pub(super) record: Record<'a>,
 }
 

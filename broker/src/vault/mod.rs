@@ -4,6 +4,7 @@
 //! wrapped before. Whoever can write the store is not trusted: a field that was changed, cut or moved to another record
 //! does not open. What this cannot see is a whole record put back to an older state that was once stored there.
 
+mod aws_kms;
 mod envelope;
 mod error;
 mod key_file;
@@ -17,10 +18,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
 
+pub use aws_kms::AwsKmsKey;
 pub use envelope::{EnvelopeError, HEADER, KeyId};
 pub use error::{KeyIds, VaultError};
 pub use key_file::{KeyFile, KeyFileError};
-pub use keyring::{HeldKey, NewKeyFile, RotateError};
+pub use keyring::{HeldKey, KeySource, NewKeyFile, OpenError, RotateError};
 pub use master::{Cause, KeyError};
 pub use place::{Place, Record, RecordKind};
 
@@ -65,15 +67,16 @@ impl Vault {
     /// # Errors
     /// [`KeyFileError`].
     pub fn open_existing(key_file: impl Into<KeyFile>, tenant: &Tenant) -> Result<Self, KeyFileError> {
-        Self::with_key_files(&[key_file.into()], tenant)
+        Ok(Self::of_keyring(Keyring::of_file(key_file.into())?, tenant))
     }
 
-    /// Opens the vault with every one of these key files, of which the first is the current one.
+    /// Opens the vault with all of these master keys, of which the first is the current one; those in files must be there.
+    /// `ca_pem` replaces the system's certificate authorities, for key services.
     ///
     /// # Errors
-    /// [`KeyFileError`] of the first that cannot be used.
-    pub fn with_key_files(key_files: &[KeyFile], tenant: &Tenant) -> Result<Self, KeyFileError> {
-        Ok(Self::of_keyring(Keyring::of_files(key_files)?, tenant))
+    /// [`OpenError`] of the first that cannot be used.
+    pub async fn with_keys(sources: Vec<KeySource>, tenant: &Tenant, ca_pem: Option<&[u8]>) -> Result<Self, OpenError> {
+        Ok(Self::of_keyring(Keyring::of_sources(sources, ca_pem).await?, tenant))
     }
 
     fn of_keyring(keyring: Keyring, tenant: &Tenant) -> Self {

@@ -1,6 +1,9 @@
 //! Where a sealed field belongs: what its ciphertext is bound to.
 
+use sha2::{Digest as _, Sha256};
+
 use super::KeyId;
+use crate::keys::hex;
 use crate::model::{Generation, Tenant};
 
 /// Kinds of records that hold sealed fields.
@@ -98,6 +101,12 @@ impl<'a> Place<'a> {
 /// Authenticated with a wrapped data key.
 pub(super) fn wrapping(tenant: &Tenant, key_id: KeyId) -> Vec<u8> {
     join(&[b"sallyport.data-key.v1", tenant.0.as_bytes(), &key_id.0])
+}
+
+/// Names a record where its id must not be read.
+pub(super) fn record_hash(tenant: &Tenant, record: Record<'_>) -> String {
+    let parts = [b"sallyport.record.v1", tenant.0.as_bytes(), record.kind.name().as_bytes(), record.id.as_bytes()];
+    hex(&Sha256::digest(join(&parts)))
 }
 
 fn join(parts: &[&[u8]]) -> Vec<u8> {

@@ -62,7 +62,7 @@ pub(crate) struct Installed {
 /// # Errors
 /// What is missing and how to get it.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Installed> {
-    install(workspace, options, || Ok(chromium::find()))
+    install(workspace, options, python::install, || Ok(chromium::find()))
 }
 
 /// The same, and the browser that only the tests need.
@@ -70,12 +70,13 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Installed>
 /// # Errors
 /// As [`run`].
 pub(crate) fn for_tests(workspace: &Workspace, options: &Options) -> Result<Installed> {
-    install(workspace, options, || chromium::install(workspace).map(Some))
+    install(workspace, options, python::install_for_tests, || chromium::install(workspace).map(Some))
 }
 
 fn install(
     workspace: &Workspace,
     options: &Options,
+    python: impl FnOnce(&Workspace) -> Result<BTreeMap<String, PathBuf>>,
     chromium: impl FnOnce() -> Result<Option<PathBuf>>,
 ) -> Result<Installed> {
     println!("set-up");
@@ -86,7 +87,7 @@ fn install(
     let installed = Installed {
         wasm_source: wasm::install(workspace, options.wasm)?,
         envoy: envoy::install(workspace)?,
-        python: python::install(workspace)?,
+        python: python(workspace)?,
         node_modules: node::install(workspace)?,
         node: node::program()?,
         chromium: chromium()?,

@@ -18,12 +18,27 @@ const LIMIT: Duration = Duration::from_secs(600);
 /// One environment for each version of fastmcp whose callers and servers are tested.
 const FASTMCP: [&str; 3] = ["fastmcp-2.14", "fastmcp-3.4", "fastmcp-4.1"];
 
+/// AWS KMS, which only the tests ask.
+const MOTO: &str = "moto";
+
 /// Installs all versions of fastmcp; gives their interpreters by name.
 ///
 /// # Errors
 /// The first that cannot be installed.
 pub(crate) fn install(workspace: &Workspace) -> Result<BTreeMap<String, PathBuf>> {
-    FASTMCP.iter().map(|name| Ok(((*name).to_owned(), environment(workspace, name, &format!("{name}.txt"))?))).collect()
+    environments(workspace, &FASTMCP)
+}
+
+/// The same, and what only the tests need.
+///
+/// # Errors
+/// As [`install`].
+pub(crate) fn install_for_tests(workspace: &Workspace) -> Result<BTreeMap<String, PathBuf>> {
+    environments(workspace, &[&FASTMCP[..], &[MOTO]].concat())
+}
+
+fn environments(workspace: &Workspace, names: &[&str]) -> Result<BTreeMap<String, PathBuf>> {
+    names.iter().map(|name| Ok(((*name).to_owned(), environment(workspace, name, &format!("{name}.txt"))?))).collect()
 }
 
 /// Makes the environment `target/setup/<name>` from a lock file of `tests/counterparts`; gives its interpreter.
