@@ -30,6 +30,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use moka::sync::Cache;
+use tokio::sync::mpsc;
 
 use self::backoff::Backoffs;
 use self::flight::{Flight, Flights};
@@ -43,7 +44,7 @@ use crate::clock::Clock;
 use crate::keys::{Key, Purpose};
 use crate::model::{Generation, GrantKey, Tenant};
 use crate::oauth::TokenEndpoint;
-use crate::store::Store;
+use crate::store::{GrantCommit, Store};
 use crate::vault::Vault;
 
 pub use ask::Registered;
@@ -70,6 +71,7 @@ struct Inner {
     endpoint: Arc<dyn TokenEndpoint>,
     secrets: Arc<dyn ResolveTemplate>,
     holds: Arc<dyn Hold>,
+    unwanted: mpsc::UnboundedSender<GrantCommit>,
     spool: Spool,
     audit: Audit,
     clock: Arc<dyn Clock>,
@@ -85,7 +87,8 @@ struct Inner {
 impl Refresher {
     /// Starts with nothing in memory but what waits in the spool.
     pub fn new(parts: Parts) -> Self {
-        let Parts { tenant, broker, store, vault, endpoint, secrets, holds, spool, audit, clock, limits } = parts;
+        let Parts { tenant, broker, store, vault, endpoint, secrets, holds, unwanted, spool, audit, clock, limits } =
+            parts;
         let opened = Cache::builder().max_capacity(limits.opened).time_to_live(limits.opened_age).build();
         Self(Arc::new(Inner {
             tenant,
@@ -94,6 +97,7 @@ impl Refresher {
             endpoint,
             secrets,
             holds,
+            unwanted,
             spool,
             audit,
             clock,

@@ -162,6 +162,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         servers: registry.subscribe(),
     })
     .await?;
+    let (unwanted, too_late) = tokio::sync::mpsc::unbounded_channel();
     let refresher = Refresher::new(refresher::Parts {
         tenant: tenant.clone(),
         broker: only::broker_name(&config.data_dir)?,
@@ -170,6 +171,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         endpoint: Arc::new(fetcher.clone()),
         secrets: Arc::new(secrets.clone()),
         holds: Arc::new(publisher.clone()),
+        unwanted,
         spool,
         audit: audit.clone(),
         clock: Arc::clone(&clock),
@@ -245,10 +247,11 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     background.spawn(Arc::clone(&issuers).run(stop.clone()));
     background.spawn(publisher.clone().run(stop.clone()));
     background.spawn(ended.run(stop.clone()));
+    background.spawn(grants.clone().revoke_unwanted(too_late, stop.clone()));
     background.spawn(recover(refresher.clone(), registry.subscribe(), stop.clone()));
     background.spawn(refresher.clone().run(stop.clone()));
     background.spawn(master_keys.clone().count_wraps(stop.clone()));
-    background.spawn(drop_expired(Arc::clone(&store), Arc::clone(&clock), stop.clone()));
+    background.spawn(drop_expired(Arc::clone(&store), consents.clone(), Arc::clone(&clock), stop.clone()));
     background.spawn(reconsider(refresher.clone(), registry.subscribe(), stop.clone()));
 
     let endpoints = http::Endpoints {
@@ -351,8 +354,11 @@ async fn recover(
 }
 
 /// Drops sessions and sign-ins that have expired, and consents that did a while ago.
-async fn drop_expired(store: Arc<dyn Store>, clock: Arc<dyn Clock>, stop: CancellationToken) {
+async fn drop_expired(store: Arc<dyn Store>, consents: Consents, clock: Arc<dyn Clock>, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(TIDY)).await.is_some() {
+        if let Err(error) = consents.abandon().await {
+            tracing::warn!(%error, "tokens stay held that nobody asks for");
+        }
         let now = clock.now();
         if let Err(error) = store.drop_expired(now, UnixTime(now.0.saturating_sub(KEPT_EXPIRED_MS))).await {
             tracing::warn!(%error, "what has expired stays for now");

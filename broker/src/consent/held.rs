@@ -15,6 +15,9 @@ use crate::secret::Secret;
 use crate::store::{Sealed, StoreError, StoredConsent};
 use crate::vault::Place;
 
+/// How long after its link expired a question waits for its answer.
+const UNANSWERED_MS: u64 = 60 * 60 * 1000;
+
 /// What a person does with tokens of another account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Choice {
@@ -58,28 +61,80 @@ impl Consents {
         inner.role_of(visit, session, &consent).await?;
         let (Some(attempt), Some(held)) = (&consent.attempt, &consent.held) else { return Ok(consent.id) };
         let granted = inner.open_held(&consent.id, attempt.number, held).await?;
-        // Chosen already, and only the end of the consent was not stored: what is held may be used up by now, and to keep
-        // the other account would revoke the one that is connected.
-        if inner.store.grant(&consent.key).await?.is_some_and(|grant| granted.is_stored_as(&grant)) {
-            inner.finish(&consent, attempt.number, Ended::Done).await;
+        if inner.is_chosen(&consent, attempt.number, &granted).await? {
             return Ok(consent.id);
         }
+        let (id, number, call) = (consent.id.clone(), attempt.number, visit.call(Some(&consent.server)));
+        self.settle(consent, number, granted, choice, Some(actor(session)), call).await?;
+        Ok(id)
+    }
+
+    /// Has tokens revoked that are held for a question which nobody has answered long after the link expired; answers how
+    /// many there were. The account stays that is connected.
+    ///
+    /// # Errors
+    /// If the store fails.
+    pub async fn abandon(&self) -> Result<usize, Refused> {
+        let inner = &self.0;
+        let before = UnixTime(inner.clock.now().0.saturating_sub(UNANSWERED_MS));
+        let abandoned = inner.store.abandoned_consents(before).await?;
+        let count = abandoned.len();
+        for consent in abandoned {
+            let id = consent.id.clone();
+            if let Err(error) = self.abandon_one(consent).await {
+                tracing::warn!(consent = id, %error, "tokens stay held that nobody asks for");
+            }
+        }
+        Ok(count)
+    }
+
+    async fn abandon_one(&self, consent: StoredConsent) -> Result<(), Refused> {
+        let inner = &self.0;
+        let (Some(attempt), Some(held)) = (&consent.attempt, &consent.held) else { return Ok(()) };
+        let number = attempt.number;
+        let granted = inner.open_held(&consent.id, number, held).await?;
+        if inner.is_chosen(&consent, number, &granted).await? {
+            return Ok(());
+        }
+        let call = Call { server: consent.server.0.clone(), ..Call::default() };
+        self.settle(consent, number, granted, Choice::Keep, None, call).await
+    }
+
+    /// Once, whoever asks for it: a person in two windows, or the clock.
+    async fn settle(
+        &self,
+        consent: StoredConsent,
+        attempt: u32,
+        granted: Granted,
+        choice: Choice,
+        actor: Option<Actor>,
+        call: Call,
+    ) -> Result<(), Refused> {
+        let inner = Arc::clone(&self.0);
         let key = Key::new(&inner.tenant, Purpose::Consent, &[consent.id.as_bytes(), b"choice"]);
-        let (inner, actor, call) = (Arc::clone(inner), actor(session), visit.call(Some(&consent.server)));
-        let (id, number) = (consent.id.clone(), attempt.number);
         let settling = || async move {
-            match choice {
-                Choice::Keep => inner.keep(&consent, number, granted, actor, call).await,
-                Choice::Replace => inner.replace(&consent, number, granted, actor, call).await,
+            match (choice, actor) {
+                (Choice::Replace, Some(actor)) => inner.replace(&consent, attempt, granted, actor, call).await,
+                // Nobody has said that it is to be replaced.
+                (Choice::Replace | Choice::Keep, actor) => inner.keep(&consent, attempt, granted, actor, call).await,
             }
         };
         let flight = self.0.flights.join(&key, settling).ok_or(Refused::Draining)?;
-        flight.landed().await.unwrap_or(Err(Refused::Pending))?;
-        Ok(id)
+        flight.landed().await.unwrap_or(Err(Refused::Pending))
     }
 }
 
 impl Inner {
+    /// Whether the other account was chosen already, and only the end of the consent was not stored: what is held may be used
+    /// up by now, and to keep the first would revoke the one that is connected. Then it ends here.
+    async fn is_chosen(&self, consent: &StoredConsent, attempt: u32, granted: &Granted) -> Result<bool, Refused> {
+        let is_chosen = self.store.grant(&consent.key).await?.is_some_and(|grant| granted.is_stored_as(&grant));
+        if is_chosen {
+            self.finish(consent, attempt, Ended::Done).await;
+        }
+        Ok(is_chosen)
+    }
+
     /// Durable before anybody is asked.
     pub(super) async fn hold(&self, consent: &StoredConsent, attempt: u32, granted: &Granted) -> Result<(), Refused> {
         let text = |secret: &Secret| secret.expose_str().unwrap_or_default().to_owned();
@@ -149,7 +204,7 @@ impl Inner {
         consent: &StoredConsent,
         attempt: u32,
         granted: Granted,
-        actor: Actor,
+        actor: Option<Actor>,
         call: Call,
     ) -> Result<(), Refused> {
         match self.store.finish_consent(&consent.id, attempt, Ended::Kept.code()).await {
@@ -159,7 +214,8 @@ impl Inner {
             Err(error) => return Err(error.into()),
         }
         let holder = PrincipalId(consent.key.holder.clone());
-        self.remember(Event::consent_refused(Some(actor), Some(holder), call, "account_kept")).await;
+        let reason = if actor.is_some() { "account_kept" } else { "unanswered" };
+        self.remember(Event::consent_refused(actor, Some(holder), call, reason)).await;
         let Granted { access_token, refresh_token, .. } = granted;
         let client = provider_client(&self.servers(), &consent.key.provider_client);
         unwanted(

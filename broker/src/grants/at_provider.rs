@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use super::Grants;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{Grants, provider_client};
 use crate::keys;
-use crate::model::ProviderClient;
+use crate::model::{Generation, GrantKey, ProviderClient};
 use crate::oauth::revocation::{RevocationError, RevocationRequest, revoke};
 use crate::refresher::Registered;
 use crate::secret::Secret;
-use crate::store::{Material, StoredGrant};
+use crate::store::{GrantCommit, Material, Spare, StoredGrant};
 use crate::vault::{Place, VaultError};
 
 /// One request to the revocation endpoint.
@@ -48,26 +51,68 @@ pub struct Tokens {
 }
 
 impl Grants {
-    /// Tells the provider that the tokens of a grant, as it was read, are not wanted any more.
+    /// Tells the provider that the tokens of a grant, as it was read, are not wanted any more: its pair, and at the same
+    /// time its spare.
     pub async fn revoke_tokens_of(&self, client: Option<&ProviderClient>, grant: &StoredGrant) -> AtProvider {
-        let Some(material) = &grant.material else { return AtProvider::NoTokens };
-        match self.open(grant, material).await {
+        let pair = async {
+            match &grant.material {
+                Some(material) => {
+                    self.revoke_opened(client, self.open(&grant.key, grant.generation, material).await).await
+                }
+                None => AtProvider::NoTokens,
+            }
+        };
+        let spare = async {
+            match &grant.spare {
+                Some(spare) => self.revoke_opened(client, self.open_spare(&grant.key, spare).await).await,
+                None => AtProvider::NoTokens,
+            }
+        };
+        match tokio::join!(pair, spare) {
+            (_, AtProvider::Failed) => AtProvider::Failed,
+            (pair, AtProvider::Revoked | AtProvider::Unsupported | AtProvider::NoTokens) => pair,
+        }
+    }
+
+    /// Has those revoked that come home to a grant that has ended, until `stop`.
+    pub async fn revoke_unwanted(self, mut unwanted: mpsc::UnboundedReceiver<GrantCommit>, stop: CancellationToken) {
+        while let Some(Some(commit)) = stop.run_until_cancelled(unwanted.recv()).await {
+            let grants = self.clone();
+            // A provider that is slow holds up no other.
+            tokio::spawn(async move {
+                let client = provider_client(&grants.0.servers.borrow(), &commit.key.provider_client);
+                let opened = grants.open(&commit.key, commit.generation, &commit.material).await;
+                let outcome = grants.revoke_opened(client.as_deref(), opened).await.code();
+                tracing::info!(grant = commit.id, outcome, "the provider was told of tokens that came too late");
+            });
+        }
+    }
+
+    async fn open(&self, key: &GrantKey, generation: Generation, material: &Material) -> Result<Tokens, VaultError> {
+        let (vault, id) = (&self.0.vault, keys::grant_id(&self.0.tenant, key));
+        let access_token = vault.open(&Place::access_token(&id, generation), &material.access_token).await?;
+        let refresh_token = match &material.refresh_token {
+            Some(sealed) => Some(vault.open(&Place::refresh_token(&id, generation), sealed).await?),
+            None => None,
+        };
+        Ok(Tokens { access_token: Some(access_token), refresh_token })
+    }
+
+    async fn open_spare(&self, key: &GrantKey, spare: &Spare) -> Result<Tokens, VaultError> {
+        let id = keys::grant_id(&self.0.tenant, key);
+        let place = Place::refresh_token(&id, spare.generation);
+        let refresh_token = Some(self.0.vault.open(&place, &spare.refresh_token).await?);
+        Ok(Tokens { access_token: None, refresh_token })
+    }
+
+    async fn revoke_opened(&self, client: Option<&ProviderClient>, opened: Result<Tokens, VaultError>) -> AtProvider {
+        match opened {
             Ok(tokens) => self.revoke_tokens(client, &tokens).await,
             Err(error) => {
                 tracing::error!(%error, "tokens to be revoked do not open");
                 AtProvider::Failed
             }
         }
-    }
-
-    async fn open(&self, grant: &StoredGrant, material: &Material) -> Result<Tokens, VaultError> {
-        let (vault, id) = (&self.0.vault, keys::grant_id(&self.0.tenant, &grant.key));
-        let access_token = vault.open(&Place::access_token(&id, grant.generation), &material.access_token).await?;
-        let refresh_token = match &material.refresh_token {
-            Some(sealed) => Some(vault.open(&Place::refresh_token(&id, grant.generation), sealed).await?),
-            None => None,
-        };
-        Ok(Tokens { access_token: Some(access_token), refresh_token })
     }
 
     /// Tells the provider, once.

@@ -59,6 +59,10 @@ impl Inner {
     /// it, in case the winner's was used up by ours. A newer consent is of another family, and an ended grant has ended:
     /// ours is then worth nothing.
     pub(super) async fn lose(&self, ours: &GrantCommit, winner: &StoredGrant) -> Result<(), RefreshError> {
+        if is_unwanted(ours, winner) {
+            // Nobody takes it while the broker stops: it is dropped then.
+            let _ = self.unwanted.send(ours.clone());
+        }
         let Some(refresh_token) = &ours.material.refresh_token else { return Ok(()) };
         if winner.standing != Standing::Live || winner.consented_at > ours.consented_at {
             tracing::info!(
@@ -69,5 +73,16 @@ impl Inner {
         }
         tracing::warn!(grant = ours.id, "somebody else renewed a grant at the same time; our refresh token is kept");
         self.store.keep_spare(&ours.id, ours.generation, refresh_token).await.map_err(RefreshError::store)
+    }
+}
+
+/// Whether nobody will want what came home, so that it must not live on at the provider either. Where the same account was
+/// agreed to anew it may: a provider that ends all of an account's tokens with one would end the new ones (O13).
+fn is_unwanted(ours: &GrantCommit, winner: &StoredGrant) -> bool {
+    match &winner.standing {
+        Standing::Revoked(_) => true,
+        Standing::Live | Standing::NeedsConsent(_) => {
+            matches!((&ours.account, &winner.account), (Some(ours), Some(winners)) if ours != winners)
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::mpsc;
 
 use super::{ResolveError, Spool};
 use crate::audit::Audit;
@@ -11,7 +12,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::model::{Generation, Template, Tenant};
 use crate::oauth::TokenEndpoint;
 use crate::secret::Secret;
-use crate::store::Store;
+use crate::store::{GrantCommit, Store};
 use crate::vault::Vault;
 
 /// Where secret references are resolved.
@@ -93,6 +94,8 @@ pub struct Parts {
     pub secrets: Arc<dyn ResolveTemplate>,
     /// Tells proxies to wait.
     pub holds: Arc<dyn Hold>,
+    /// Takes what came home to a grant that its holder or an operator had ended meanwhile: it is to be revoked.
+    pub unwanted: mpsc::UnboundedSender<GrantCommit>,
     /// Where pairs wait for the store.
     pub spool: Spool,
     /// Remembers every renewal.

@@ -59,11 +59,25 @@ struct Fixture {
     dir: tempfile::TempDir,
 }
 
-/// The holds that proxies were told.
-#[derive(Default)]
+/// The holds that proxies were told, and what came home too late.
 pub(crate) struct Held {
     refreshing: std::sync::Mutex<Vec<(String, Generation, UnixTime)>>,
     ended: std::sync::Mutex<Vec<(String, Generation)>>,
+    too_late: std::sync::Mutex<mpsc::UnboundedReceiver<GrantCommit>>,
+    unwanted: mpsc::UnboundedSender<GrantCommit>,
+}
+
+impl Held {
+    fn nothing() -> Self {
+        let (unwanted, too_late) = mpsc::unbounded_channel();
+        let (refreshing, ended) = Default::default();
+        Self { refreshing, ended, too_late: too_late.into(), unwanted }
+    }
+
+    /// What came home too late, and was not asked for yet.
+    fn too_late(&self) -> Option<GrantCommit> {
+        self.too_late.lock().unwrap().try_recv().ok()
+    }
 }
 
 impl Hold for Held {
@@ -103,7 +117,7 @@ impl Fixture {
         let clock = Arc::new(FixedClock::at(START));
         let (provider, url) = Provider::start().await;
         let client = client_of(url);
-        let held = Arc::new(Held::default());
+        let held = Arc::new(Held::nothing());
         let refresher = Refresher::new(parts("a", &store, &vault, &clock, &held, dir.path(), limits));
         Self { refresher, provider, client, store, vault, clock, limits, held, dir }
     }
@@ -174,6 +188,7 @@ fn parts(
         endpoint: loopback(),
         secrets: Arc::new(PlainText),
         holds: Arc::clone(held) as Arc<dyn Hold>,
+        unwanted: held.unwanted.clone(),
         spool: Spool::open(&dir.join("spool").join(broker)).unwrap(),
         audit: Audit::start(Arc::clone(&store), Arc::clone(&clock), Tenant("t".into())),
         store,

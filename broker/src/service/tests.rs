@@ -173,12 +173,14 @@ impl Fixture {
         })
         .await
         .unwrap();
+        let (unwanted, too_late) = tokio::sync::mpsc::unbounded_channel();
         let refresher = Refresher::new(refresher::Parts {
             tenant: tenant.clone(),
             broker: "test".into(),
             store: Arc::clone(&store),
             vault: vault.clone(),
             holds: Arc::new(publisher.clone()),
+            unwanted,
             spool: refresher::Spool::open(&dir.path().join("spool")).unwrap(),
             endpoint: loopback(),
             secrets: Arc::clone(&secrets) as Arc<dyn ResolveTemplate>,
@@ -200,6 +202,7 @@ impl Fixture {
             refresher: refresher.clone(),
             holds: Arc::new(publisher.clone()),
         });
+        tokio::spawn(grants.clone().revoke_unwanted(too_late, tokio_util::sync::CancellationToken::new()));
         let consents = Consents::new(consent::Parts {
             tenant: tenant.clone(),
             store: Arc::clone(&store),

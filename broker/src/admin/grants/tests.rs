@@ -161,6 +161,53 @@ async fn o13_revoking_ends_a_grant_here_at_every_proxy_and_at_the_provider() {
 }
 
 #[tokio::test]
+async fn o13_the_spare_is_revoked_with_the_pair() {
+    let office = Office::at(&GENERIC, true).await;
+    let alice = office.agrees(ALICE).await;
+    let (pair, token) = (Pair::new(&office.fixture.vault, &alice.id).await.unwrap(), Secret::new("canary-spare"));
+    let (_, spare) = pair.seal(&alice.id, Generation(2), &Secret::new("unused"), Some(&token));
+    office.fixture.store.keep_spare(&alice.id, Generation(2), &spare.unwrap()).await.unwrap();
+    let revoked = office.revoke(Which::Id(alice.id)).await.unwrap();
+    assert_eq!(revoked[0].at_provider, "revoked");
+    let mut seen = office.fixture.provider.seen();
+    seen.sort();
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert!(seen[0].starts_with("token=canary-refresh-of-alice") && seen[1].starts_with("token=canary-spare&"));
+}
+
+#[tokio::test]
+async fn o13_what_a_refresh_brings_home_to_an_ended_grant_is_revoked_and_the_end_waits_for_nothing() {
+    let office = Office::at(&GENERIC, true).await;
+    let (alice, provider) = (office.agrees(ALICE).await, &office.fixture.provider);
+    office.fixture.clock.advance(std::time::Duration::from_secs(3600));
+    provider.answers(200, crate::refresher::tests::provider::PAIR);
+    provider.gate.send_replace(false);
+    let mut requests = provider.requests.subscribe();
+    let ending = async {
+        requests.wait_for(|count| *count == 1).await.unwrap();
+        let revoking = office.revoke(Which::Id(alice.id.clone()));
+        let opening = async {
+            // The old pair's revocation is under way as well: here the grant has ended by then.
+            requests.wait_for(|count| *count == 2).await.unwrap();
+            let stored = office.fixture.store.grant_by_id(&alice.id).await.unwrap().unwrap();
+            let revoked = crate::store::Standing::Revoked("operator".to_owned());
+            assert_eq!((stored.standing, stored.material), (revoked, None));
+            provider.gate.send_replace(true);
+        };
+        tokio::join!(revoking, opening).0.unwrap();
+        requests.wait_for(|count| *count == 3).await.unwrap();
+    };
+    let both = async { tokio::join!(office.token(&alice.key.holder), ending) };
+    let (refused, ()) = tokio::time::timeout(std::time::Duration::from_secs(20), both).await.expect("it is revoked");
+    assert!(matches!(refused, Err(RefreshError::NeedsConsent { reason: ConsentReason::Revoked })), "{refused:?}");
+    while provider.seen().len() < 3 {
+        tokio::task::yield_now().await;
+    }
+    let brought = |seen: &String| seen.starts_with("token=canary-refresh-") && !seen.contains("alice");
+    assert_eq!(provider.seen().iter().filter(|seen| brought(seen)).count(), 1, "{:?}", provider.seen());
+}
+
+#[tokio::test]
 async fn revoking_all_that_one_person_has_leaves_everybody_elses() {
     let office = Office::at(&GENERIC, true).await;
     let (alice, bob) = (office.agrees(ALICE).await, office.agrees(BOB).await);

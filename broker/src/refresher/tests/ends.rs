@@ -102,6 +102,7 @@ async fn o13_what_its_holder_ended_while_it_was_refreshed_stays_ended() {
     assert!(matches!(error, RefreshError::NeedsConsent { reason: ConsentReason::Revoked }), "{error:?}");
     let stored = people.stored().await;
     assert_eq!((stored.standing, stored.material, stored.spare), (revoked, None, None));
+    assert_eq!(people.fixture.held.too_late().unwrap().generation, Generation(2), "it is revoked at the provider");
 }
 
 impl People {

@@ -51,6 +51,21 @@ async fn a_pair_that_a_newer_consent_has_overtaken_is_dropped() {
     let winner = people.next_generation("agreed-anew", Some("anew-refresh")).await;
     assert_eq!(text(&overtaken(&people, &winner).await.unwrap()), "agreed-anew");
     assert_eq!(people.stored().await.spare, None);
+    let too_late = people.fixture.held.too_late();
+    assert_eq!(too_late, None, "to revoke it could end what the same account was agreed to anew");
+}
+
+#[tokio::test]
+async fn o13_a_pair_that_another_accounts_consent_has_overtaken_is_revoked() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    people.fixture.clock.advance(Duration::from_secs(1));
+    let anew = people.next_generation("agreed-anew", Some("anew-refresh")).await;
+    let winner = crate::store::GrantCommit { account: Some("another".into()), ..anew };
+    assert_eq!(text(&overtaken(&people, &winner).await.unwrap()), "agreed-anew");
+    let too_late = people.fixture.held.too_late().unwrap();
+    assert_eq!(too_late.account.as_deref(), Some("account-at-provider"));
+    assert_eq!((people.stored().await.material, people.stored().await.spare), (Some(winner.material), None));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -87,6 +87,18 @@ async fn i5_a_pair_from_the_spool_that_comes_too_late_deletes_nothing() {
 }
 
 #[tokio::test]
+async fn o13_a_pair_from_the_spool_of_a_grant_that_was_ended_meanwhile_is_revoked() {
+    let people = People::spooled().await;
+    people.fixture.store.make_room().await;
+    let (stored, now) = (people.stored().await, people.fixture.clock.now());
+    let revoked = crate::store::Standing::Revoked("operator".into());
+    people.fixture.store.end_grant(&stored.id, stored.generation, &revoked, now).await.unwrap();
+    people.fixture.refresher.0.replay_all().await.unwrap();
+    assert_eq!(people.fixture.held.too_late().unwrap().generation, Generation(2));
+    assert_eq!((people.stored().await.standing, people.files()), (revoked, vec![]));
+}
+
+#[tokio::test]
 async fn half_a_file_is_dropped_and_a_strange_one_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["a.1.json.half", "b.1.json"] {

@@ -57,13 +57,27 @@ async fn o12_an_account_that_is_not_wanted_is_revoked() {
 }
 
 #[tokio::test]
-async fn o12_a_choice_that_was_made_is_not_made_again_where_only_its_end_was_lost() {
+async fn o12_tokens_of_an_account_that_nobody_chose_for_an_hour_are_revoked() {
     let site = Site::new().await;
     let alice = site.browser("alice").await;
     let consent = come_back_as_another(&site, &alice).await;
-    let path = format!("/connect/{consent}");
-    // As if the broker had ended between the commit and the end of the consent.
-    let first = site.grant(&alice, WITH_ACCOUNTS).await.unwrap();
+    site.fixture.clock.advance(std::time::Duration::from_secs(70 * 60));
+    assert_eq!(site.pages.consents.abandon().await.unwrap(), 0);
+    assert!(site.revoked().is_empty());
+    site.fixture.clock.advance(std::time::Duration::from_secs(1));
+    assert_eq!(site.pages.consents.abandon().await.unwrap(), 1);
+    assert_eq!(site.revoked(), ["canary-refresh-2"]);
+    let grant = site.grant(&alice, WITH_ACCOUNTS).await.unwrap();
+    assert_eq!((grant.generation.0, grant.account.as_deref()), (1, Some("one")));
+    let ended = site.consent(&consent).await;
+    assert_eq!((ended.held, ended.outcome.as_deref()), (None, Some("kept")));
+    assert_eq!(site.pages.consents.abandon().await.unwrap(), 0, "once");
+}
+
+/// She has chosen account `two`, and the broker ended between the commit and the end of the consent.
+async fn choose_another_and_lose_the_end(site: &Site, alice: &Browser) -> String {
+    let consent = come_back_as_another(site, alice).await;
+    let first = site.grant(alice, WITH_ACCOUNTS).await.unwrap();
     let chosen = GrantCommit {
         id: first.id,
         key: first.key,
@@ -77,6 +91,26 @@ async fn o12_a_choice_that_was_made_is_not_made_again_where_only_its_end_was_los
         invalidates: Some(site.fixture.clock.now()),
     };
     site.fixture.store.commit_grant(&chosen).await.unwrap();
+    consent
+}
+
+#[tokio::test]
+async fn o12_a_choice_that_was_made_is_not_undone_by_the_clock_where_only_its_end_was_lost() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    let consent = choose_another_and_lose_the_end(&site, &alice).await;
+    site.fixture.clock.advance(std::time::Duration::from_secs(71 * 60));
+    site.pages.consents.abandon().await.unwrap();
+    assert!(site.revoked().is_empty(), "what is connected is not revoked");
+    assert_eq!(site.consent(&consent).await.outcome.as_deref(), Some("done"));
+}
+
+#[tokio::test]
+async fn o12_a_choice_that_was_made_is_not_made_again_where_only_its_end_was_lost() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    let consent = choose_another_and_lose_the_end(&site, &alice).await;
+    let path = format!("/connect/{consent}");
     assert!(site.get(&alice, &path).await.says("is connected"));
     for choice in ["keep", "replace"] {
         site.post(&alice, &format!("{path}/account"), &[("account", choice)]).await;
