@@ -75,6 +75,16 @@ impl fmt::Debug for Key {
     }
 }
 
+/// Number of a lock in a database, which holds one tenant. Two things whose numbers meet by chance wait for each other.
+pub fn lock_number(parts: &[&[u8]]) -> i64 {
+    let mut hash = Sha256::new();
+    for part in parts {
+        absorb(&mut hash, part);
+    }
+    let [a, b, c, d, e, f, g, h, ..] = <[u8; 32]>::from(hash.finalize());
+    i64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 /// Holder of grants that act for nobody in particular (client credentials).
 pub const SERVICE_HOLDER: &str = "service";
 

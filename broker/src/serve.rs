@@ -2,6 +2,7 @@
 
 mod only;
 mod ready;
+mod store;
 mod vault;
 
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 use crate::admin::{self, Admin};
 use crate::audit::Audit;
 use crate::clock::{Clock, SystemClock, UnixTime};
-use crate::config::{ClientSecret, ClientSecretError, Config, Log, LogFormat, Mode, SignIn};
+use crate::config::{AddressError, Config, Log, LogFormat, Mode, SecretError, SecretSource, SignIn};
 use crate::consent::{self, Consents};
 use crate::fetch::{self, Fetcher};
 use crate::fingerprints::{FingerprintError, Fingerprints};
@@ -34,8 +35,7 @@ use crate::secrets::Secrets;
 use crate::service::{self, Service};
 use crate::signin::{self, Oidc, SignIns};
 use crate::snapshot::{self, PublishError, Publisher, Settings};
-use crate::store::sqlite::{OpenError, SqliteStore};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, postgres, sqlite};
 use crate::vault::OpenError as VaultOpenError;
 use crate::xds;
 
@@ -70,10 +70,19 @@ pub enum ServeError {
     Taken(std::path::PathBuf),
     /// People could not sign in.
     #[error("people cannot sign in at the issuer")]
-    SignIn(#[from] ClientSecretError),
+    SignIn(#[from] SecretError),
     /// There is no store.
     #[error("the store does not open")]
-    Store(#[from] OpenError),
+    Sqlite(#[from] sqlite::OpenError),
+    /// There is no store.
+    #[error("the store does not open")]
+    Postgres(#[from] postgres::OpenError),
+    /// The store is not where the configuration says.
+    #[error("the store does not open")]
+    StoreAddress(#[from] AddressError),
+    /// The store was opened, and does not answer.
+    #[error("the store does not answer")]
+    Store(#[from] StoreError),
     /// There are no signing keys.
     #[error("the broker's own signing keys do not open")]
     OwnIssuer(#[from] OwnIssuerError),
@@ -128,10 +137,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let tenant = config.tenant.clone();
 
     let _only = only::lock(&config.data_dir)?;
-    // The vault before the store: a key file that was lost is named, never silently replaced beside sealed records.
+    let store = store::open(&config).await?;
     let ca_pem = ca_pem(&config)?;
-    let vault = vault::open(&config, ca_pem.as_deref(), !SqliteStore::exists(&config.data_dir)).await?;
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.data_dir).await?);
+    let vault = vault::open(&config, ca_pem.as_deref(), store.is_new().await?).await?;
     let audit = Audit::start(Arc::clone(&store), Arc::clone(&clock), tenant.clone());
     let spool = Spool::open(&config.data_dir.join("spool"))?;
     let master_keys = MasterKeys::open(master_keys::Parts {
@@ -316,11 +324,12 @@ fn ca_pem(config: &Config) -> std::io::Result<Option<Vec<u8>>> {
     config.network.ca_file.as_ref().map(std::fs::read).transpose()
 }
 
-fn oidc(sign_in: &SignIn) -> Result<Oidc, ClientSecretError> {
+fn oidc(sign_in: &SignIn) -> Result<Oidc, SecretError> {
+    let secret = |source: &SecretSource| source.read("sign_in.client_secret");
     Ok(Oidc {
         issuer: sign_in.issuer.clone(),
         client_id: Secret::new(sign_in.client_id.as_str()),
-        client_secret: sign_in.client_secret.as_ref().map(ClientSecret::read).transpose()?,
+        client_secret: sign_in.client_secret.as_ref().map(secret).transpose()?,
         scopes: sign_in.scopes.clone(),
     })
 }

@@ -35,6 +35,7 @@ mod raw;
 mod runtime;
 mod server;
 mod setup;
+mod store;
 mod tls;
 mod token;
 mod upstream;

@@ -175,6 +175,7 @@ impl WorldBuilder {
         if let Some(idp) = &idp {
             changes.push(idp.signs_people_in(&public_url).await);
         }
+        changes.push(crate::store::change().await);
         changes.extend(self.broker);
         let mut broker = Broker::new(dir.path(), &public_url, &issuer.url, changes);
         broker.spawn();

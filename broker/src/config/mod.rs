@@ -2,12 +2,16 @@
 
 mod issuer;
 mod read;
+mod secret;
 mod sign_in;
+mod store;
 mod value;
 mod vault;
 
 pub use issuer::{Issuer, Profile};
-pub use sign_in::{ClientSecret, ClientSecretError, SignIn};
+pub use secret::{SecretError, SecretSource};
+pub use sign_in::SignIn;
+pub use store::{AddressError, Postgres, Store};
 pub(crate) use value::{duration, http_url, name, one_of, safe_url};
 pub use value::{is_loopback, origin};
 pub use vault::MasterKey;
@@ -32,8 +36,10 @@ pub struct Config {
     pub tenant: Tenant,
     /// Origin of the gateway as callers see it, without a trailing slash; also the issuer of self-issued tokens.
     pub public_url: String,
-    /// Where the store is.
+    /// Where this broker keeps what is its own, and the store if it is SQLite.
     pub data_dir: PathBuf,
+    /// Where everything durable is.
+    pub store: Store,
     /// The master keys; never none, and the first is the current one.
     pub master_keys: Vec<MasterKey>,
     /// The filter's API.
@@ -221,9 +227,15 @@ impl Config {
     /// With the first that cannot be read.
     pub fn check_files(&self) -> Result<(), ConfigError> {
         let client_secret = self.sign_in.as_ref().and_then(SignIn::client_secret_file);
+        let (store_url, store_ca) = match &self.store {
+            Store::Sqlite => (None, None),
+            Store::Postgres(postgres) => (postgres.url.file(), postgres.ca_file.as_deref()),
+        };
         let named = [
             ("network.ca_file", self.network.ca_file.as_deref()),
             ("sign_in.client_secret_file", client_secret),
+            ("store.postgres.ca_file", store_ca),
+            ("store.postgres.url_file", store_url),
             ("upstream.ca_file", self.upstream.ca_file.as_deref()),
         ];
         for (field, named) in named.into_iter().filter_map(|(field, named)| named.map(|named| (field, named))) {

@@ -8,9 +8,10 @@ use ipnet::IpNet;
 
 use super::issuer::{Issuer, issuer};
 use super::sign_in::sign_in;
+use super::store::store;
 use super::value::{authority, duration, http_url, is_loopback, name, one_of, origin};
 use super::vault::master_keys;
-use super::{Admin, Config, Grpc, Http, Level, Log, LogFormat, Mode, Network, Snapshot, Upstream};
+use super::{Admin, Config, Grpc, Http, Level, Log, LogFormat, Mode, Network, Snapshot, Store, Upstream};
 use crate::model::Tenant;
 use crate::yaml::{self, Field, Fields, Flaw, Problem, Problems};
 
@@ -56,6 +57,7 @@ fn whole(file: &Path, base: &Path, fields: Fields<'_>) -> Option<Config> {
     let public_url = public_url.and_then(|field| field.parse(|text| public_origin(text, mode)));
     let path = |name, hint| fields.required(name, hint).and_then(|field| field.text()).map(|text| base.join(text));
     let data_dir = path("data_dir", "name a directory that only the broker can read, for example `data_dir: var/data`");
+    let store = fields.optional("store").map_or(Some(Store::Sqlite), |field| store(&field, base));
     let master_keys = master_keys(&fields, base, data_dir.as_deref());
     let grpc = fields
         .required("grpc", "add `grpc: { socket: var/run/broker.sock }`")
@@ -105,6 +107,7 @@ fn whole(file: &Path, base: &Path, fields: Fields<'_>) -> Option<Config> {
         tenant: Tenant(tenant?),
         public_url: public_url?,
         data_dir: data_dir?,
+        store: store?,
         master_keys: master_keys?,
         grpc: grpc?,
         admin: admin?,

@@ -1,11 +1,10 @@
 //! Where people sign in: this gateway as a client of one of the login issuers.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
 use super::issuer::Issuer;
-use crate::secret::Secret;
-use crate::yaml::{Field, Fields, Flaw};
+use super::secret::{SecretSource, secret};
+use crate::yaml::{Field, Flaw};
 
 /// Asked for where nothing else is said: who it is, and the address that makes them a user.
 const SCOPES: [&str; 3] = ["openid", "email", "profile"];
@@ -18,66 +17,14 @@ pub struct SignIn {
     /// As registered there.
     pub client_id: String,
     /// As registered there; none for a public client.
-    pub client_secret: Option<ClientSecret>,
+    pub client_secret: Option<SecretSource>,
     /// Asked for; `openid` is among them.
     pub scopes: Vec<String>,
 }
 
-/// Where a client secret is.
-#[derive(Clone, Debug)]
-pub enum ClientSecret {
-    /// In the configuration.
-    Here(Arc<Secret>),
-    /// In a file, alone.
-    File(PathBuf),
-    /// In an environment variable.
-    Variable(String),
-}
-
-/// Why there is no client secret where the configuration says.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientSecretError {
-    /// The file cannot be read.
-    #[error("sign_in.client_secret_file: cannot read {}", .0.display())]
-    File(PathBuf, #[source] std::io::Error),
-    /// The variable is not set, or is no text.
-    #[error("sign_in.client_secret_env: `{0}` is not set")]
-    Variable(String),
-    /// There is nothing in it.
-    #[error("the client secret of sign_in is empty")]
-    Empty,
-}
-
 impl SignIn {
     pub(super) fn client_secret_file(&self) -> Option<&Path> {
-        match &self.client_secret {
-            Some(ClientSecret::File(file)) => Some(file),
-            Some(ClientSecret::Here(_) | ClientSecret::Variable(_)) | None => None,
-        }
-    }
-}
-
-impl ClientSecret {
-    /// Reads it; a line break at its end is the editor's.
-    ///
-    /// # Errors
-    /// [`ClientSecretError`].
-    pub fn read(&self) -> Result<Secret, ClientSecretError> {
-        let read = match self {
-            // Exposed to be copied: the configuration keeps its own.
-            Self::Here(secret) => Secret::new(secret.expose()),
-            Self::File(file) => {
-                Secret::new(std::fs::read(file).map_err(|error| ClientSecretError::File(file.clone(), error))?)
-            }
-            Self::Variable(name) => {
-                Secret::new(std::env::var(name).map_err(|_| ClientSecretError::Variable(name.clone()))?)
-            }
-        };
-        // Exposed to be cut to what it is.
-        match read.expose().trim_ascii() {
-            [] => Err(ClientSecretError::Empty),
-            secret => Ok(Secret::new(secret)),
-        }
+        self.client_secret.as_ref().and_then(SecretSource::file)
     }
 }
 
@@ -87,7 +34,8 @@ pub(super) fn sign_in(field: &Field<'_>, issuers: &[&Issuer], base: &Path) -> Op
     let issuer = issuer.and_then(|field| field.parse(|text| login_issuer(text, issuers)));
     let client_id = fields.required("client_id", "write the client id that this gateway has at the issuer");
     let client_id = client_id.and_then(|field| field.text()).map(str::to_owned);
-    let client_secret = client_secret(&fields, base);
+    let names = ["client_secret", "client_secret_file", "client_secret_env"];
+    let client_secret = secret(&fields, names, "client secret", base).map(|(_, source)| source);
     let scopes = match fields.optional("scopes") {
         None => SCOPES.map(str::to_owned).to_vec(),
         Some(field) => {
@@ -117,24 +65,6 @@ fn login_issuer(text: &str, issuers: &[&Issuer]) -> Result<String, Flaw> {
         }
         Some(_) => Ok(text.to_owned()),
     }
-}
-
-/// At most one of three.
-fn client_secret(fields: &Fields<'_>, base: &Path) -> Option<ClientSecret> {
-    let read = |name, make: &dyn Fn(&str) -> ClientSecret| {
-        fields.optional(name).and_then(|field| field.text().map(|text| (field.clone(), make(text))))
-    };
-    let given = [
-        read("client_secret", &|text| ClientSecret::Here(Arc::new(Secret::new(text)))),
-        read("client_secret_file", &|text| ClientSecret::File(base.join(text))),
-        read("client_secret_env", &|text| ClientSecret::Variable(text.to_owned())),
-    ];
-    let mut given = given.into_iter().flatten();
-    let first = given.next();
-    for (field, _) in given {
-        field.report(Flaw::new("is a second client secret", "keep one of the fields that hold it"));
-    }
-    first.map(|(_, secret)| secret)
 }
 
 fn scope(text: &str) -> Result<String, Flaw> {

@@ -184,7 +184,7 @@ fn a_sign_in_is_at_a_login_issuer_with_one_secret_at_most() {
     let sign_in = config.sign_in.unwrap();
     assert_eq!(sign_in.scopes, ["openid", "email", "profile"]);
     assert!(
-        matches!(sign_in.client_secret, Some(ClientSecret::File(file)) if file == Path::new("/etc/sallyport/var/oidc"))
+        matches!(sign_in.client_secret, Some(SecretSource::File(file)) if file == Path::new("/etc/sallyport/var/oidc"))
     );
     let good = "issuer: 'http://127.0.0.1:4000', client_id: gate";
     for (sign_in, field, message) in [
@@ -207,6 +207,36 @@ fn a_sign_in_is_at_a_login_issuer_with_one_secret_at_most() {
     let outside = GOOD.replace("login: true", "login: false").replace("log:", &format!("sign_in: {{ {good} }}\nlog:"));
     let ConfigError::Bad { problems, .. } = load(&outside).unwrap_err() else { panic!("bad") };
     assert!(problems[0].message.contains("no `login: true`"), "{problems:?}");
+}
+
+#[test]
+fn a_store_is_sqlite_or_one_postgres_with_one_url() {
+    let with = |store: &str| load(&GOOD.replace("key_file:", &format!("store: {{ {store} }}\nkey_file:")));
+    assert!(matches!(load(GOOD).unwrap().store, Store::Sqlite));
+    let Store::Postgres(postgres) = with("postgres: { url_file: var/url, ca_file: var/ca }").unwrap().store else {
+        panic!("it is Postgres")
+    };
+    assert!(matches!(postgres.url, SecretSource::File(file) if file == Path::new("/etc/sallyport/var/url")));
+    assert_eq!((postgres.ca_file.as_deref(), postgres.connections), (Some(Path::new("/etc/sallyport/var/ca")), 16));
+    let good = "url: 'postgres://u:canary@db.example.com/d'";
+    assert!(with(&format!("postgres: {{ {good} }}")).is_ok());
+    for (store, field, message) in [
+        (String::new(), "store.postgres", "is missing"),
+        ("sqlite: {}".to_owned(), "store.sqlite", "unknown field"),
+        ("postgres: {}".to_owned(), "store.postgres", "says no URL"),
+        (format!("postgres: {{ {good}, url_env: U }}"), "store.postgres.url_env", "second URL"),
+        (format!("postgres: {{ {good}, url_file: u, url_env: U }}"), "store.postgres.url_file", "second URL"),
+        (format!("postgres: {{ {good}, connections: 1 }}"), "store.postgres.connections", "too few"),
+        (format!("postgres: {{ {good}, password: x }}"), "store.postgres.password", "unknown field"),
+        ("postgres: { url: 'postgres://u:canary@db/d?sslmode=disable' }".to_owned(), "store.postgres.url", "`sslmode`"),
+        ("postgres: { url: 'postgres://canary@db' }".to_owned(), "store.postgres.url", "names no database"),
+    ] {
+        let ConfigError::Bad { problems, .. } = with(&store).expect_err(&store) else { panic!("{store}") };
+        let told =
+            |problem: &&Problem| problem.line == 5 && problem.field == field && problem.message.contains(message);
+        assert!(problems.iter().any(|problem| told(&problem)), "{store}: {problems:#?}");
+        assert!(!format!("{problems:?}").contains("canary"), "{store}: {problems:?}");
+    }
 }
 
 #[test]

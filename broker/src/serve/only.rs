@@ -1,7 +1,7 @@
 //! One broker at a time on one data directory.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
@@ -20,10 +20,30 @@ pub(super) fn lock(data_dir: &Path) -> Result<File, ServeError> {
     }
 }
 
-/// The same at every start of the broker of this directory, and no other broker's.
+/// The same at every start of the broker of this directory, and no other broker's, were its machine a copy of this one: the
+/// first start draws a part of it.
 pub(super) fn broker_name(data_dir: &Path) -> io::Result<String> {
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    Ok(format!("{}:{}", host.trim(), data_dir.canonicalize()?.display()))
+    let path = data_dir.join("broker.id");
+    let id = match std::fs::read_to_string(&path) {
+        Ok(id) => id,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => draw(&path)?,
+        Err(error) => return Err(error),
+    };
+    Ok(format!("{}:{}:{id}", host.trim(), data_dir.canonicalize()?.display()))
+}
+
+/// Draws it, and has it on disk whole before it is used.
+fn draw(path: &Path) -> io::Result<String> {
+    let mut random = [0; 16];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    let id = format!("{:032x}", u128::from_be_bytes(random));
+    let unfinished = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+    file.write_all(id.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(unfinished, path)?;
+    Ok(id)
 }
 
 #[cfg(test)]
@@ -51,5 +71,7 @@ mod tests {
         let name = broker_name(&data).unwrap();
         assert_eq!(name, broker_name(&data.join(".")).unwrap());
         assert_ne!(name, broker_name(&other).unwrap());
+        std::fs::remove_file(data.join("broker.id")).unwrap();
+        assert_ne!(name, broker_name(&data).unwrap(), "as on another machine, at the same path");
     }
 }

@@ -245,3 +245,5 @@ macro_rules! suite {
 }
 
 suite!(sqlite, crate::store::sqlite::open_in);
+suite!(postgres, crate::store::postgres::tests::open_in);
+suite!(postgres_behind_pgbouncer, crate::store::postgres::tests::open_behind_pgbouncer);

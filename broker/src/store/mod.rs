@@ -10,6 +10,7 @@ mod consent;
 mod grant;
 mod identity;
 mod lock;
+pub mod postgres;
 mod sealed;
 pub mod sqlite;
 mod value;
@@ -24,6 +25,9 @@ pub use grant::{GrantCommit, Intent, Invalidation, Material, Spare, Standing, St
 pub use identity::{Linked, Released, StoredIdentity};
 use lock::Lock;
 pub use sealed::{SealedColumn, SealedField, StoredMasterKey, Swap};
+
+/// The tables, in what SQLite and Postgres have in common; see [`postgres`] for what is said differently there.
+static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,8 @@ impl From<sqlx::Error> for StoreError {
         match error.as_database_error() {
             // A row that must not be there is, or one that must be there is gone.
             Some(e) if e.is_unique_violation() || e.is_foreign_key_violation() => Self::Conflict,
+            // Postgres ended the transaction in favour of another one.
+            Some(e) if matches!(e.code().as_deref(), Some("40001" | "40P01")) => Self::Conflict,
             Some(_) | None => Self::Unavailable(Box::new(error)),
         }
     }
@@ -380,6 +386,8 @@ pub trait Store: Send + Sync + 'static {
         gap: &(dyn Fn(u64, u64) -> AuditEntry + Send + Sync),
     ) -> Result<Recorded, StoreError>;
 
+    /// Whether nothing was ever sealed into it: only then may there be no master key yet.
+    async fn is_new(&self) -> Result<bool, StoreError>;
     /// Closes the connections; whatever was answered is durable without this.
     async fn close(&self);
 }

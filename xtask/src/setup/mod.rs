@@ -5,6 +5,7 @@ mod cargo_deny;
 mod chromium;
 mod envoy;
 mod node;
+mod postgres;
 mod python;
 mod stamp;
 pub(crate) mod wasm;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::tools;
 use crate::workspace::Workspace;
+use postgres::Postgres;
 
 pub(crate) use cargo_deny::cargo_deny;
 pub(crate) use stamp::{replace, replace_private};
@@ -53,6 +55,10 @@ pub(crate) struct Installed {
     pub(crate) node: PathBuf,
     /// Chromium, if it is there: only the tests look at pages.
     pub(crate) chromium: Option<PathBuf>,
+    /// Directory of Postgres's programs, if it is there: only the tests start one.
+    pub(crate) postgres: Option<PathBuf>,
+    /// PgBouncer, likewise.
+    pub(crate) pgbouncer: Option<PathBuf>,
     /// Where the wasm standard library comes from.
     pub(crate) wasm_source: wasm::Source,
 }
@@ -62,35 +68,41 @@ pub(crate) struct Installed {
 /// # Errors
 /// What is missing and how to get it.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Installed> {
-    install(workspace, options, python::install, || Ok(chromium::find()))
+    install(workspace, options, python::install, || Ok((chromium::find(), postgres::find())))
 }
 
-/// The same, and the browser that only the tests need.
+/// The same, with the browser and the database that only the tests need.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn for_tests(workspace: &Workspace, options: &Options) -> Result<Installed> {
-    install(workspace, options, python::install_for_tests, || chromium::install(workspace).map(Some))
+    install(workspace, options, python::install_for_tests, || {
+        Ok((Some(chromium::install(workspace)?), Some(postgres::install(workspace)?)))
+    })
 }
 
 fn install(
     workspace: &Workspace,
     options: &Options,
     python: impl FnOnce(&Workspace) -> Result<BTreeMap<String, PathBuf>>,
-    chromium: impl FnOnce() -> Result<Option<PathBuf>>,
+    for_tests: impl FnOnce() -> Result<(Option<PathBuf>, Option<Postgres>)>,
 ) -> Result<Installed> {
     println!("set-up");
     tools::check()?;
     let directory = workspace.setup();
     fs::create_dir_all(&directory).with_context(|| format!("cannot write {}", directory.display()))?;
     let _lock = exclusive(&directory)?;
+    let (chromium, postgres) = for_tests()?;
+    let (postgres, pgbouncer) = postgres.map(|found| (found.programs, found.pgbouncer)).unzip();
     let installed = Installed {
         wasm_source: wasm::install(workspace, options.wasm)?,
         envoy: envoy::install(workspace)?,
         python: python(workspace)?,
         node_modules: node::install(workspace)?,
         node: node::program()?,
-        chromium: chromium()?,
+        chromium,
+        postgres,
+        pgbouncer,
         wasm: workspace.wasm(),
         wasm_failpoints: workspace.wasm_failpoints(),
         broker: workspace.broker(),

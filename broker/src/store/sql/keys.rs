@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::{Connection, Row, query, signed, unsigned};
+use super::{Connection, Lock, Row, lock, query, signed, unsigned};
 use crate::clock::UnixTime;
 use crate::store::{Sealed, StoreError, StoredKey};
 
@@ -35,6 +35,7 @@ pub(super) async fn add(db: &mut Connection, key: &StoredKey) -> Result<(), Stor
 }
 
 pub(super) async fn drop(db: &mut Connection, purpose: &str, before: UnixTime) -> Result<(), StoreError> {
+    lock(db, Lock::Expired).await?;
     query("DELETE FROM keys WHERE purpose = $1 AND created_at < $2")
         .bind(purpose)
         .bind(signed(before.0))

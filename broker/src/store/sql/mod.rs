@@ -346,6 +346,10 @@ impl Store for Handle {
         writing!(self, |db| reports::record(db, number, entries, gap))
     }
 
+    async fn is_new(&self) -> Result<bool, StoreError> {
+        reading!(self, |db| is_new(db))
+    }
+
     async fn close(&self) {
         self.close_connections().await;
     }
@@ -354,6 +358,11 @@ impl Store for Handle {
 async fn probe(db: &mut Connection) -> Result<(), StoreError> {
     query("SELECT count FROM probe WHERE id = 1").fetch_one(db).await?;
     Ok(())
+}
+
+async fn is_new(db: &mut Connection) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 AS sealed FROM keys UNION ALL SELECT 1 FROM secrets UNION ALL SELECT 1 FROM grants LIMIT 1";
+    Ok(query(sql).fetch_optional(db).await?.is_none())
 }
 
 async fn drop_expired(db: &mut Connection, now: UnixTime, before: UnixTime) -> Result<(), StoreError> {

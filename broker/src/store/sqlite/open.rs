@@ -10,6 +10,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection};
 
 use super::SqliteStore;
+use crate::store::MIGRATIONS;
 
 /// Name of the file in the data directory.
 const FILE: &str = "sallyport.db";
@@ -73,11 +74,6 @@ fn remedy(path: &Path) -> &'static str {
 }
 
 impl SqliteStore {
-    /// Whether a store was ever made in `data_dir`: if so, the key its records are sealed with must be there as well.
-    pub fn exists(data_dir: &Path) -> bool {
-        data_dir.join(FILE).exists()
-    }
-
     /// Opens the store in `data_dir`; makes both, for their owner alone, if they are not there.
     pub async fn open(data_dir: &Path) -> Result<Self, OpenError> {
         let path = data_dir.join(FILE);
@@ -106,7 +102,7 @@ impl SqliteStore {
             .connect_with(options.clone())
             .await
             .map_err(sqlite)?;
-        sqlx::migrate!().run(&writer).await.map_err(|source| OpenError::Schema { path: path.clone(), source })?;
+        MIGRATIONS.run(&writer).await.map_err(|source| OpenError::Schema { path: path.clone(), source })?;
         drop(directory);
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)

@@ -1,0 +1,25 @@
+//! Opening the store that the configuration names.
+
+use std::sync::Arc;
+
+use super::ServeError;
+use crate::config::{self, Config};
+use crate::store::Store;
+use crate::store::postgres::PostgresStore;
+use crate::store::sqlite::SqliteStore;
+
+pub(super) async fn open(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
+    match &config.store {
+        config::Store::Sqlite => {
+            let store = SqliteStore::open(&config.data_dir).await?;
+            tracing::info!(store = "sqlite", at = %config.data_dir.display(), "the store is open");
+            Ok(Arc::new(store))
+        }
+        config::Store::Postgres(postgres) => {
+            let address = postgres.address()?;
+            let store = PostgresStore::open(&address, postgres.connections).await?;
+            tracing::info!(store = "postgres", at = %address, "the store is open");
+            Ok(Arc::new(store))
+        }
+    }
+}

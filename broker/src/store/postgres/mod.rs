@@ -1,0 +1,87 @@
+//! The store of a fleet: one Postgres database for any number of brokers.
+//!
+//! Nothing lasts longer than a transaction: no named statements, no settings, no locks of a session. So PgBouncer may stand
+//! before it in transaction mode. Every transaction asks for a server that takes writes, reading ones too: a standby, which
+//! may not have heard of a revocation yet, refuses it.
+//!
+//! Transactions are `READ COMMITTED`: a statement that had to wait for another broker's row looks at it again. What SQLite
+//! gives by its one writer is given by compare-and-swap in one statement, by unique keys, or by a [`Lock`].
+
+mod address;
+mod migrate;
+mod open;
+#[path = "../sql/mod.rs"]
+#[expect(clippy::duplicate_mod, reason = "one text, compiled for each back end's types")]
+mod sql;
+
+use std::time::Duration;
+
+use sqlx::postgres::PgArguments;
+use sqlx::query::Query;
+use sqlx::{PgPool, Postgres, Transaction};
+
+pub use address::{Address, UrlFlaw};
+pub use open::OpenError;
+
+use super::{Lock, StoreError};
+
+/// No network ever ends a wait by itself. Longer than a connection and a statement may take together.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Durable before it is answered, whatever the database's default. What hangs ends before its caller gives up.
+const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE;
+    SET LOCAL synchronous_commit = on;
+    SET LOCAL statement_timeout = '3s';
+    SET LOCAL lock_timeout = '2s';
+    SET LOCAL idle_in_transaction_session_timeout = '5s'";
+
+/// Sees one moment. `READ WRITE` all the same: a standby refuses it.
+const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ WRITE;
+    SET LOCAL statement_timeout = '3s';
+    SET LOCAL lock_timeout = '2s';
+    SET LOCAL idle_in_transaction_session_timeout = '5s'";
+
+/// A store in a Postgres database.
+pub struct PostgresStore {
+    pool: PgPool,
+}
+
+type Handle = PostgresStore;
+type Connection = sqlx::PgConnection;
+type Row = sqlx::postgres::PgRow;
+
+impl PostgresStore {
+    async fn write(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        Ok(self.pool.begin_with(WRITE).await?)
+    }
+
+    async fn read(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        Ok(self.pool.begin_with(READ).await?)
+    }
+
+    /// A commit that is not answered may have been done or not: the caller hears that the store is not available, and every
+    /// method is safe to call again.
+    async fn bounded<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        match tokio::time::timeout(LIMIT, work).await {
+            Ok(done) => done,
+            Err(late) => Err(StoreError::Unavailable(Box::new(late))),
+        }
+    }
+
+    async fn close_connections(&self) {
+        self.pool.close().await;
+    }
+}
+
+/// Prepared without a name, which lasts until the next: a pooler may give the connection to somebody else.
+fn query<'q>(sql: &'static str) -> Query<'q, Postgres, PgArguments> {
+    sqlx::query(sql).persistent(false)
+}
+
+async fn lock(db: &mut Connection, lock: Lock<'_>) -> Result<(), StoreError> {
+    query("SELECT pg_advisory_xact_lock($1)").bind(lock.number()).execute(db).await?;
+    Ok(())
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,110 @@
+//! Their processes: under a user that is not root, and gone when the tests are.
+
+use std::fs::{self, File};
+use std::os::unix::fs::{MetadataExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+
+const PREFIX: &str = "sallyport-postgres-";
+
+static COUNT: AtomicU32 = AtomicU32::new(0);
+
+/// Whom they run as: Postgres refuses root.
+pub(crate) enum Account {
+    /// Whoever runs the tests.
+    Own,
+    /// Another user and group.
+    Other(u32, u32),
+}
+
+impl Account {
+    pub(crate) fn find() -> Self {
+        if fs::metadata("/proc/self").expect("proc is mounted").uid() != 0 {
+            return Self::Own;
+        }
+        let users = fs::read_to_string("/etc/passwd").expect("there are users");
+        let ids = |name: &str| {
+            let mut fields = users.lines().find(|line| line.starts_with(&format!("{name}:")))?.split(':').skip(2);
+            Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
+        };
+        let (user, group) = ids("postgres").or_else(|| ids("nobody")).expect("there is a user besides root");
+        Self::Other(user, group)
+    }
+
+    /// The program as this user, who ends it by this signal when its parent dies.
+    pub(crate) fn command(&self, end: &str, program: &Path) -> Command {
+        let mut command = Command::new("setpriv");
+        if let Self::Other(user, group) = self {
+            command.arg(format!("--reuid={user}")).arg(format!("--regid={group}")).arg("--clear-groups");
+        }
+        command.args(["--pdeathsig", end]).arg(program);
+        command
+    }
+
+    /// Gives it a file.
+    pub(crate) fn own(&self, path: &Path) {
+        if let Self::Other(user, group) = self {
+            chown(path, Some(*user), Some(*group)).expect("root may give files away");
+        }
+    }
+}
+
+/// A directory with a short path, for the sockets in it.
+pub(crate) fn directory(account: &Account) -> PathBuf {
+    let name = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+    let path = std::env::temp_dir().join(name);
+    fs::create_dir(&path).expect("the temporary directory is writable");
+    account.own(&path);
+    path
+}
+
+/// Removes the directories of processes that are gone.
+pub(crate) fn remove_left_over() {
+    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let process = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
+        if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+            // Best effort: another process may be at it as well.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Runs it to its end.
+pub(crate) fn run(mut command: Command, log: &Path) {
+    let status = logged(&mut command, log).status().expect("setpriv is there");
+    assert!(status.success(), "{command:?}: {status}\n{}", fs::read_to_string(log).unwrap_or_default());
+}
+
+/// Starts it, from a thread that does not end before the process: the kernel looks at the thread.
+pub(crate) fn spawn(mut command: Command, log: &Path) {
+    logged(&mut command, log);
+    let (started, begun) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut child = command.spawn().expect("setpriv is there");
+        // Whoever waits has not gone.
+        let _ = started.send(());
+        // It ends after the tests have, or a test says what it lacks.
+        let _ = child.wait();
+    });
+    begun.recv().expect("it was started");
+}
+
+/// The same, for a server that wants to be told to end; then removes its directory.
+pub(crate) fn supervise(account: &Account, server: &Path, arguments: &[String], dir: &Path, log: &Path) {
+    let script = r#"trap 'kill -INT $server' INT
+        dir=$1; shift
+        "$@" & server=$!
+        wait $server || wait $server
+        rm -rf "$dir""#;
+    let mut command = account.command("INT", Path::new("sh"));
+    command.args(["-c", script, "sh"]).arg(dir).arg(server).args(arguments);
+    spawn(command, log);
+}
+
+fn logged<'c>(command: &'c mut Command, log: &Path) -> &'c mut Command {
+    let file = File::create(log).expect("the directory is writable");
+    command.stdin(Stdio::null()).stdout(file.try_clone().expect("file handles are left")).stderr(file)
+}
