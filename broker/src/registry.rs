@@ -224,6 +224,7 @@ impl Registry {
             return Ok(());
         }
         let grants = self.store.grants(None).await?;
+        let agreed = effects::agreed_by_owners(self.store.as_ref(), &grants).await?;
         for manifest in given {
             let existing = before.get(&(manifest.kind, manifest.name.clone()));
             report.applied.push(Applied {
@@ -231,7 +232,7 @@ impl Registry {
                 name: manifest.name.clone(),
                 changed: existing.is_none_or(|existing| existing.body != manifest.body),
                 diff: if options.show_diff { diff::unified(existing, manifest) } else { String::new() },
-                effects: effects::of(manifest, existing, &was, &becomes, &grants),
+                effects: effects::of(manifest, existing, &was, &becomes, (&grants, &agreed)),
             });
         }
         let changed: Vec<_> = given

@@ -235,7 +235,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         public_url: config.public_url.clone(),
         oidc: config.sign_in.as_ref().map(oidc).transpose()?,
     });
+    let budget = http::pages::Budget::new(audit.clone(), Arc::clone(&clock));
     let pages = http::pages::Pages {
+        budget: budget.clone(),
         consents: consents.clone(),
         sign_ins: sign_ins.clone(),
         service: service.clone(),
@@ -259,6 +261,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     background.spawn(recover(refresher.clone(), registry.subscribe(), stop.clone()));
     background.spawn(refresher.clone().run(stop.clone()));
     background.spawn(master_keys.clone().count_wraps(stop.clone()));
+    background.spawn(budget.run(stop.clone()));
     background.spawn(drop_expired(Arc::clone(&store), consents.clone(), Arc::clone(&clock), stop.clone()));
     background.spawn(reconsider(refresher.clone(), registry.subscribe(), stop.clone()));
 

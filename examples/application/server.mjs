@@ -48,7 +48,7 @@ const routes = {
 
   'GET /sign-in': (page) =>
     page.html(`<h1>Sign in at the shop</h1><form method="post" action="/sign-in">
-      <input name="user" pattern="[a-z]+" required><input type="hidden" name="flow" value="${page.flow}">
+      <label>Name <input name="user" pattern="[a-z]+" required></label><input type="hidden" name="flow" value="${page.flow}">
       <button>Sign in</button></form>`),
 
   'POST /sign-in': (page) => {

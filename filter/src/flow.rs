@@ -351,7 +351,8 @@ impl Opened {
 /// Envoy's id of the request; empty if it set none, or kept one of the client's that is no id.
 fn request_id(head: &Head) -> &str {
     const LONGEST: usize = 128;
-    let id = head.first(crate::headers::REQUEST_ID).filter(|id| id.len() <= LONGEST);
+    let is_plain = |id: &&[u8]| id.len() <= LONGEST && id.iter().all(u8::is_ascii_graphic);
+    let id = head.first(crate::headers::REQUEST_ID).filter(is_plain);
     id.and_then(|id| std::str::from_utf8(id).ok()).unwrap_or_default()
 }
 

@@ -40,6 +40,8 @@ pub enum EventName {
     KeyRotated,
     /// Manifests were applied.
     ManifestApply,
+    /// Strangers asked for more than they may; one for all of a minute.
+    PagesRefused,
     /// A grant was renewed.
     RefreshDone,
     /// A grant could not be renewed.
@@ -78,6 +80,7 @@ impl EventName {
             Self::KeyRewrapped => "key.rewrapped",
             Self::KeyRotated => "key.rotated",
             Self::ManifestApply => "manifest.apply",
+            Self::PagesRefused => "pages.refused",
             Self::RefreshDone => "refresh.done",
             Self::RefreshFailed => "refresh.failed",
             Self::SecretSet => "secret.set",
@@ -206,6 +209,8 @@ pub struct Event {
     pub(super) provider_account: Option<String>,
     pub(super) latency: Option<Duration>,
     pub(super) report: Option<ReportSpan>,
+    /// Of how many things, if not of one.
+    pub(super) count: Option<u64>,
 }
 
 impl Event {
@@ -227,6 +232,7 @@ impl Event {
             provider_account: None,
             latency: None,
             report: None,
+            count: None,
         }
     }
 
@@ -429,6 +435,15 @@ impl Event {
             actor: Some(actor),
             call: Call { target: id.to_owned(), ..Call::default() },
             ..Self::new(EventName::TokenRevoke, Outcome::Success)
+        }
+    }
+
+    /// So many requests of strangers were over budget, within a minute.
+    pub fn pages_refused(count: u64) -> Self {
+        Self {
+            reason: Some("over_budget".to_owned()),
+            count: Some(count),
+            ..Self::new(EventName::PagesRefused, Outcome::Refused)
         }
     }
 

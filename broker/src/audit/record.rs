@@ -38,6 +38,7 @@ struct Record<'a> {
     provider_account: Option<&'a str>,
     latency_us: Option<u64>,
     report: Option<&'a ReportSpan>,
+    count: Option<u64>,
     broker_version: &'static str,
     filter_version: Option<&'a str>,
 }
@@ -71,6 +72,7 @@ pub(super) fn entry(mut event: Event, tenant: &Tenant, now: UnixTime) -> AuditEn
         provider_account: event.provider_account.as_deref(),
         latency_us: event.latency.map(|latency| u64::try_from(latency.as_micros()).unwrap_or(u64::MAX)),
         report: event.report.as_ref(),
+        count: event.count,
         broker_version: env!("CARGO_PKG_VERSION"),
         filter_version: told(&call.filter_version),
     };

@@ -75,7 +75,7 @@ async fn a_release_says_who_what_when_where_and_with_which_account() {
         "server": "demo/echo", "method": "tools/call", "target": "search",
         "policy": {"version": 4, "rule": "team:everyone"}, "use_handle": "u-1", "grant": "g-1", "generation": 3,
         "secrets": ["tfy-secret://demo:g:k#3"], "fingerprints": ["61ce97a7f04f68afa6b25c6194ef81cb"],
-        "provider_account": "client-7", "latency_us": 812, "report": null,
+        "provider_account": "client-7", "latency_us": 812, "report": null, "count": null,
         "broker_version": env!("CARGO_PKG_VERSION"), "filter_version": "0.1.0",
     });
     assert_eq!(json(&world.audit, release("search")), expected);

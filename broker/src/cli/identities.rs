@@ -41,8 +41,8 @@ pub(super) enum Command {
     },
     /// The address belongs to somebody else now: end what its last owner had here. Nobody can take that back.
     ///
-    /// Revokes their grants and tokens, signs them out, and forgets by which subjects they were known: whoever signs in with
-    /// the address next is somebody new. Manifests that name `user:<email>` mean the new owner from then on. Grants of
+    /// Revokes their grants and tokens, signs them out, and takes the name from the subjects by which they were known:
+    /// another subject that comes with the address is somebody new. Manifests that name `user:<email>` mean the new owner from then on. Grants of
     /// virtual accounts that they agreed to as an owner go on, and are told.
     #[command(after_help = "Example:\n  sallyport identities release --user alice@example.com")]
     Release {
@@ -98,7 +98,7 @@ async fn release(global: &Global, user: String) -> Result<(), Failure> {
     }
     println!("{user} names nobody any more; it was principal {}", released.principal);
     for identity in &released.identities {
-        println!("forgot {}", told(identity));
+        println!("they were {}", told(identity));
     }
     for grant in &released.revoked {
         println!("revoked grant {}: {}", grant.id, grants::told(grant));

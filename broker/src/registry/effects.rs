@@ -4,6 +4,8 @@ mod identities;
 
 use std::collections::BTreeSet;
 
+pub(super) use identities::{Agreed, agreed_by_owners};
+
 use crate::manifest::{Kind, Manifest};
 use crate::model::{Auth, AuthorizationCode, Server, ServerName, Servers};
 use crate::store::{Standing, StoredGrant};
@@ -14,13 +16,13 @@ pub(super) fn of(
     existing: Option<&Manifest>,
     was: &Servers,
     becomes: &Servers,
-    grants: &[StoredGrant],
+    (grants, agreed): (&[StoredGrant], &[Agreed]),
 ) -> Vec<String> {
     match manifest.kind {
         Kind::Group => group(manifest, existing, grants),
         Kind::Team => team(manifest, existing, was, becomes),
         Kind::ExternalIdentity => identities::external_identity(manifest, existing, was, becomes),
-        Kind::VirtualAccount => identities::virtual_account(manifest, existing),
+        Kind::VirtualAccount => identities::virtual_account(manifest, existing, agreed),
     }
 }
 

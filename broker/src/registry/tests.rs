@@ -1,11 +1,11 @@
 use super::*;
 use crate::clock::{SystemClock, UnixTime};
 use crate::keys;
-use crate::model::{Auth, Generation, GrantKey, SecretRef, ServerName};
+use crate::model::{Auth, Generation, GrantKey, PrincipalKind, SecretRef, ServerName};
 use crate::secret::Secret;
 use crate::secrets::Secrets;
 use crate::store::sqlite::SqliteStore;
-use crate::store::{GrantCommit, Material, Sealed};
+use crate::store::{GrantCommit, Material, Sealed, Standing};
 use crate::vault::Vault;
 
 const GROUP: &str = "type: provider-account/mcp-server-group
@@ -343,6 +343,57 @@ async fn the_owners_of_a_virtual_account_are_told_as_they_change() {
         ["user:bob@example.com owns virtualaccount:ci", "user:alice@example.com owns virtualaccount:ci no longer"];
     assert_eq!(report.applied[0].effects, expected);
     assert_eq!(world.registry.servers().virtual_accounts["ci"].owners, ["user:bob@example.com"]);
+}
+
+/// A grant of the virtual account `ci` that this user agreed to; answers its id.
+async fn agreed_to_by(world: &World, email: &str, client: &str) -> String {
+    let account = PrincipalKind::VirtualAccount { name: "ci".to_owned() };
+    let owner = PrincipalKind::User { email: email.to_owned() };
+    let [account, owner] =
+        [account, owner].map(|kind| async move { world.store.ensure_principal(&kind, None, UnixTime(1)).await });
+    let (holder, by) = (account.await.unwrap().id.0, owner.await.unwrap().id);
+    let key = GrantKey { provider_client: client.to_owned(), holder };
+    let id = keys::grant_id(&Tenant("t".to_owned()), &key);
+    let (access_token, at) = (Sealed(vec![0]), UnixTime(1));
+    let material = Material { access_token, refresh_token: None, issued_at: at, expires_at: at, refresh_after: at };
+    let commit = GrantCommit {
+        id: id.clone(),
+        key,
+        generation: Generation(1),
+        material,
+        scopes: vec![],
+        auth_revisions: vec![],
+        account: None,
+        consented_at: Some(at),
+        consented_by: Some(by),
+        invalidates: None,
+    };
+    world.store.commit_grant(&commit).await.unwrap();
+    id
+}
+
+#[tokio::test]
+async fn an_owner_who_leaves_is_told_with_the_grants_that_go_on() {
+    let world = world().await;
+    let account = |owners: &str| format!("type: virtual-account\nname: ci\nowners: [{owners}]\n");
+    world.applied(&[&account("'user:alice@example.com', 'user:bob@example.com'")]).await;
+    let of_alice = agreed_to_by(&world, "alice@example.com", "one").await;
+    let of_bob = agreed_to_by(&world, "bob@example.com", "two").await;
+    let ended = agreed_to_by(&world, "alice@example.com", "three").await;
+    let revoked = Standing::Revoked("operator".to_owned());
+    world.store.end_grant(&ended, Generation(1), &revoked, UnixTime(2)).await.unwrap();
+    let report = world.apply(&[&account("'user:bob@example.com'")], Options { dry_run: true, show_diff: false }).await;
+    let told = report.applied[0].effects.join("\n");
+    assert!(told.contains("user:alice@example.com owns virtualaccount:ci no longer"), "{told}");
+    let goes_on = format!(
+        "virtualaccount:ci goes on acting as user:alice@example.com, who agreed to grant {of_alice}; \
+         `sallyport grants revoke {of_alice}` ends it"
+    );
+    assert!(told.contains(&goes_on), "{told}");
+    assert!(!told.contains(&of_bob) && !told.contains(&ended), "{told}");
+    world.applied(&[&account("'user:bob@example.com'")]).await;
+    let kept = world.store.grant_by_id(&of_alice).await.unwrap().unwrap();
+    assert_eq!(kept.standing, Standing::Live);
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ impl Linked {
 pub struct Released {
     /// Still there, without a name: its grants are left to be ended.
     pub principal: PrincipalId,
-    /// Identities that were its own.
+    /// Identities that were its own until then.
     pub identities: Vec<StoredIdentity>,
     /// `jti` of each token that was revoked by this.
     pub tokens: Vec<String>,

@@ -209,9 +209,9 @@ pub trait Store: Send + Sync + 'static {
     /// Makes an identity one of the user of this e-mail address, whatever other subjects of its issuer they are; answers
     /// whether it was not yet. `Conflict` if it is somebody else's, or nobody has that address.
     async fn link_identity(&self, email: &str, identity: &Identity, now: UnixTime) -> Result<bool, StoreError>;
-    /// Takes a user's name away, and with it their identities, sessions, sign-ins and consents, and revokes their tokens:
-    /// whoever comes under that name next is somebody new. The principal stays, nameless, as the holder of its grants.
-    /// `None` if nobody has that name.
+    /// Takes a user's name away, and with it their sessions, sign-ins and consents, and revokes their tokens: whoever comes
+    /// under that name next is somebody new. The principal stays, nameless, with its grants and its identities, but for those
+    /// whose subject is the name. `None` if nobody has it.
     async fn release_user(&self, email: &str, now: UnixTime) -> Result<Option<Released>, StoreError>;
 
     /// Every manifest, in order of type and name, and the revision they are at (0 for a new store).

@@ -8,6 +8,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
+use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use envoy_types::pb::envoy::config::route::v3::route::Action;
 use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
@@ -17,6 +19,7 @@ use url::Host;
 
 use super::cluster::plaintext;
 use super::duration;
+use crate::http::pages::SOURCE;
 
 /// Cluster and routes are called so. No server is: its cluster is `mcp:<group>/<name>`.
 const PAGES: &str = "sallyport-pages";
@@ -29,8 +32,11 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What a client could write as if a gateway had: none of it is believed. `X-Forwarded-Proto` is not here, since Envoy
 /// itself has written it.
-const NOT_FOR_PAGES: [&str; 5] =
-    ["x-envoy-external-address", "x-envoy-internal", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port"];
+const NOT_FOR_PAGES: [&str; 6] =
+    ["x-envoy-external-address", "x-envoy-internal", "x-forwarded-for", "x-forwarded-host", "x-forwarded-port", SOURCE];
+
+/// Who connected, or who that was by as many proxies before this one as its configuration trusts.
+const ADDRESS: &str = "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%";
 
 /// Every path that a browser, or an application that confirms a sign-in, may ask for.
 fn paths() -> [PathSpecifier; 7] {
@@ -57,7 +63,13 @@ pub(super) fn routes() -> impl Iterator<Item = Route> {
             timeout: Some(duration(TIMEOUT)),
             ..RouteAction::default()
         })),
+        // Removed first, then set.
         request_headers_to_remove: NOT_FOR_PAGES.map(str::to_owned).to_vec(),
+        request_headers_to_add: vec![HeaderValueOption {
+            header: Some(HeaderValue { key: SOURCE.to_owned(), value: ADDRESS.to_owned(), ..HeaderValue::default() }),
+            append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
+            ..HeaderValueOption::default()
+        }],
         typed_per_filter_config: HashMap::from([(
             FILTER.to_owned(),
             pack_any(FilterConfig { disabled: true, ..FilterConfig::default() }),

@@ -4,6 +4,7 @@ use axum::extract::{Path, RawQuery, State};
 use axum::response::Response;
 
 use super::Pages;
+use super::budget::Paid;
 use super::form::{Visitor, see_other};
 use super::refused::refused;
 
@@ -11,12 +12,16 @@ use super::refused::refused;
 /// stay in the address bar, and whoever loads the page again does not send them again.
 pub(super) async fn callback(
     State(pages): State<Pages>,
+    paid: Paid,
     Path(client): Path<String>,
     RawQuery(query): RawQuery,
     visitor: Visitor,
 ) -> Response {
     match pages.consents.callback(&client, query.as_deref().unwrap_or_default(), visitor.visit()).await {
-        Ok(consent) => see_other(&format!("/connect/{consent}")),
+        Ok(consent) => {
+            paid.back(1);
+            see_other(&format!("/connect/{consent}"))
+        }
         Err(why) => refused(&why, &visitor.request_id),
     }
 }

@@ -136,7 +136,7 @@ pub fn csrf(session: &Session) -> Markup {
     html! { input type="hidden" name="csrf" value=(session.csrf()); }
 }
 
-async fn request_id(parts: &mut Parts) -> RequestId {
+pub(super) async fn request_id(parts: &mut Parts) -> RequestId {
     let extracted: Result<RequestId, Infallible> = RequestId::from_request_parts(parts, &()).await;
     extracted.unwrap_or_else(|never| match never {})
 }

@@ -2,6 +2,7 @@
 //! gateway, so whatever is here is open to everybody.
 
 mod bearer;
+mod budget;
 mod callback;
 mod confirm;
 mod connect;
@@ -23,6 +24,8 @@ use crate::consent::Consents;
 use crate::service::Service;
 use crate::signin::SignIns;
 
+pub use budget::{Budget, SOURCE};
+
 /// What the pages answer from.
 #[derive(Clone)]
 pub struct Pages {
@@ -32,6 +35,8 @@ pub struct Pages {
     pub sign_ins: SignIns,
     /// Verifies agents that ask for their status.
     pub service: Service,
+    /// Keeps strangers from filling the store.
+    pub budget: Budget,
     /// Origin of the gateway: forms come from nowhere else.
     pub public_url: String,
 }

@@ -6,6 +6,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::Pages;
+use super::budget::Paid;
 use super::form::{Posted, Pressed, Visitor, see_other};
 use super::layout::{RequestId, onward, page, problem};
 use super::present::present;
@@ -15,6 +16,9 @@ use crate::signin::{
     BEGUN_COOKIE, Begun, Browser, COOKIE, Destination, LIFE, Refused, SESSION_LIFE, SignedIn, Ways, drop_cookie,
     set_cookie,
 };
+
+/// Requests of one sign-in elsewhere: the button, and the way back.
+const BEGUN_AND_BACK: u32 = 2;
 
 const NOWHERE: &str = "This address leads nowhere. Open the link that your agent showed you.";
 
@@ -65,7 +69,7 @@ fn choices(to: &Destination, ways: &Ways) -> Markup {
 }
 
 /// POST: to the login issuer.
-pub(super) async fn oidc(State(pages): State<Pages>, form: Pressed) -> Response {
+pub(super) async fn oidc(State(pages): State<Pages>, _: Paid, form: Pressed) -> Response {
     let Some(to) = destination(&form.fields.get("flow").cloned(), &form.fields.get("to").cloned()) else {
         return problem(StatusCode::BAD_REQUEST, NOWHERE, &form.request_id);
     };
@@ -73,7 +77,7 @@ pub(super) async fn oidc(State(pages): State<Pages>, form: Pressed) -> Response 
 }
 
 /// POST: to the application.
-pub(super) async fn application(State(pages): State<Pages>, form: Pressed) -> Response {
+pub(super) async fn application(State(pages): State<Pages>, _: Paid, form: Pressed) -> Response {
     match destination(&form.fields.get("flow").cloned(), &None) {
         Some(Destination::Consent(consent)) => {
             leave(pages.sign_ins.begin_application(&consent).await, &form.request_id)
@@ -83,20 +87,27 @@ pub(super) async fn application(State(pages): State<Pages>, form: Pressed) -> Re
 }
 
 /// GET: the issuer's answer.
-pub(super) async fn callback(State(pages): State<Pages>, RawQuery(query): RawQuery, visitor: Visitor) -> Response {
+pub(super) async fn callback(
+    State(pages): State<Pages>,
+    paid: Paid,
+    RawQuery(query): RawQuery,
+    visitor: Visitor,
+) -> Response {
     let signed_in = pages.sign_ins.finish_oidc(&query.unwrap_or_default(), visitor.browser()).await;
-    arrive(signed_in, &visitor.request_id)
+    arrive(signed_in, paid, BEGUN_AND_BACK, &visitor.request_id)
 }
 
 /// GET: back from the application.
 pub(super) async fn application_return(
     State(pages): State<Pages>,
+    paid: Paid,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
     visitor: Visitor,
 ) -> Response {
     let code = once(&query.unwrap_or_default(), "code").unwrap_or_default();
-    arrive(pages.sign_ins.finish_application(&id, &code, visitor.browser()).await, &visitor.request_id)
+    let signed_in = pages.sign_ins.finish_application(&id, &code, visitor.browser()).await;
+    arrive(signed_in, paid, BEGUN_AND_BACK, &visitor.request_id)
 }
 
 /// GET: whom an operator's link signs in, and a button. Chats and mail programs look as well: nothing is used up.
@@ -119,8 +130,13 @@ pub(super) async fn link(State(pages): State<Pages>, Path(secret): Path<String>,
 }
 
 /// POST: uses it up.
-pub(super) async fn use_link(State(pages): State<Pages>, Path(secret): Path<String>, form: Pressed) -> Response {
-    arrive(pages.sign_ins.use_link(&secret, form.browser()).await, &form.request_id)
+pub(super) async fn use_link(
+    State(pages): State<Pages>,
+    paid: Paid,
+    Path(secret): Path<String>,
+    form: Pressed,
+) -> Response {
+    arrive(pages.sign_ins.use_link(&secret, form.browser()).await, paid, 1, &form.request_id)
 }
 
 /// POST: ends the session.
@@ -141,9 +157,11 @@ fn leave(begun: Result<Begun, Refused>, request_id: &RequestId) -> Response {
     }
 }
 
-fn arrive(signed_in: Result<SignedIn, Refused>, request_id: &RequestId) -> Response {
+/// `cost` is what it took to come here.
+fn arrive(signed_in: Result<SignedIn, Refused>, paid: Paid, cost: u32, request_id: &RequestId) -> Response {
     match signed_in {
         Ok(SignedIn { cookie, to }) => {
+            paid.back(cost);
             let cookies = [set_cookie(COOKIE, &cookie, SESSION_LIFE), drop_cookie(BEGUN_COOKIE)];
             with_cookies(see_other(&to.path()), cookies)
         }

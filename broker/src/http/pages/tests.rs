@@ -8,6 +8,7 @@ mod issuer;
 mod links;
 mod people;
 mod status;
+mod strangers;
 mod words;
 
 use std::sync::Arc;
@@ -155,6 +156,7 @@ impl Site {
         });
         fixture.publisher.publish().await;
         let pages = Pages {
+            budget: Budget::new(fixture.audit.clone(), Arc::clone(&fixture.clock) as Arc<dyn Clock>),
             consents: fixture.consents(),
             sign_ins: fixture.sign_ins(None),
             service: fixture.service.clone(),

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use super::{list, usable};
 use crate::manifest::Manifest;
-use crate::model::{ExternalIdentity, Servers};
+use crate::model::{ExternalIdentity, PrincipalId, PrincipalKind, Servers};
+use crate::store::{Standing, Store, StoreError, StoredGrant};
 
 pub(super) fn external_identity(
     manifest: &Manifest,
@@ -62,7 +63,34 @@ fn contest(new: &ExternalIdentity, other: &ExternalIdentity) -> Option<String> {
     Some(format!("who matches external-identity:{} too acts as external-identity:{}", loser.name, winner.name))
 }
 
-pub(super) fn virtual_account(manifest: &Manifest, existing: Option<&Manifest>) -> Vec<String> {
+/// A grant of a virtual account, and the owner who agreed to it.
+pub(in crate::registry) struct Agreed {
+    grant: String,
+    /// `virtualaccount:<name>`.
+    account: String,
+    /// `user:<email>`.
+    owner: String,
+}
+
+/// Of all grants, those that an owner agreed to for a virtual account, and that can be used.
+pub(in crate::registry) async fn agreed_by_owners(
+    store: &dyn Store,
+    grants: &[StoredGrant],
+) -> Result<Vec<Agreed>, StoreError> {
+    let mut agreed = Vec::new();
+    for grant in grants.iter().filter(|grant| grant.standing == Standing::Live) {
+        let Some(by) = grant.consented_by.as_ref().filter(|by| by.0 != grant.key.holder) else { continue };
+        let holder = store.principal_by_id(&PrincipalId(grant.key.holder.clone())).await?;
+        let (holder, by) = (holder.map(|holder| holder.kind), store.principal_by_id(by).await?.map(|by| by.kind));
+        if let (Some(PrincipalKind::VirtualAccount { name }), Some(PrincipalKind::User { email })) = (holder, by) {
+            let (account, owner) = (format!("virtualaccount:{name}"), format!("user:{email}"));
+            agreed.push(Agreed { grant: grant.id.clone(), account, owner });
+        }
+    }
+    Ok(agreed)
+}
+
+pub(super) fn virtual_account(manifest: &Manifest, existing: Option<&Manifest>, agreed: &[Agreed]) -> Vec<String> {
     let owners = |manifest: Option<&Manifest>| -> BTreeSet<String> {
         let account = manifest.and_then(|manifest| manifest.virtual_account.as_ref());
         account.map(|account| account.owners.iter().cloned().collect()).unwrap_or_default()
@@ -70,7 +98,14 @@ pub(super) fn virtual_account(manifest: &Manifest, existing: Option<&Manifest>) 
     let (before, after) = (owners(existing), owners(Some(manifest)));
     let account = format!("virtualaccount:{}", manifest.name);
     let mut effects: Vec<_> = after.difference(&before).map(|owner| format!("{owner} owns {account}")).collect();
-    effects.extend(before.difference(&after).map(|owner| format!("{owner} owns {account} no longer")));
+    for owner in before.difference(&after) {
+        effects.push(format!("{owner} owns {account} no longer"));
+        // What an owner agreed to is the account's: it goes on, and whoever applies this decides about it.
+        let left = agreed.iter().filter(|agreed| agreed.account == account && agreed.owner == *owner);
+        effects.extend(left.map(|Agreed { grant, .. }| {
+            format!("{account} goes on acting as {owner}, who agreed to grant {grant}; `sallyport grants revoke {grant}` ends it")
+        }));
+    }
     if effects.is_empty() && existing.is_none() {
         effects.push(format!("{account} is owned by nobody: nobody can consent for it"));
     }

@@ -86,7 +86,8 @@ pub(super) async fn an_operator_links_a_second_subject_and_nobody_elses(store: &
 
 pub(super) async fn a_released_name_is_somebody_new_and_leaves_nothing_to_its_last_owner(store: &dyn Store) {
     let old = joins(store, IDP, "1").await.unwrap();
-    joins(store, "https://other", "a").await.unwrap();
+    // An issuer whose subjects are addresses.
+    joins(store, "https://other", "Alice@example.com").await.unwrap();
     let (mine, others) = (session(1, &old.id), session(2, &somebody_else(store).await));
     store.add_session(&mine).await.unwrap();
     store.add_session(&others).await.unwrap();
@@ -108,13 +109,17 @@ pub(super) async fn a_released_name_is_somebody_new_and_leaves_nothing_to_its_la
     assert_eq!([revoked("t1").await, revoked("t2").await, revoked("t3").await], [Some(later(5)), Some(NOW), None]);
 
     assert_eq!(store.principal_named(&alice()).await.unwrap(), None);
-    assert_eq!(store.identities(Some(&old.id)).await.unwrap(), []);
+    assert_eq!(joins(store, IDP, "1").await.unwrap().id, old.id, "a token that is left does not take the name back");
     let kept = store.principal_by_id(&old.id).await.unwrap().unwrap();
     assert_eq!(kept.kind, PrincipalKind::External, "its grants have a holder");
-    // Whoever comes first: even by the very subject, where the issuer makes that of the address.
-    let new = joins(store, IDP, "1").await.unwrap();
+    let new = joins(store, IDP, "2").await.unwrap();
     assert_ne!(new.id, old.id);
-    assert!(is_told_whose(&joins(store, IDP, "2").await, &new.id));
+    assert_eq!(
+        joins(store, "https://other", "Alice@example.com").await.unwrap(),
+        new,
+        "that subject goes with the address"
+    );
+    assert!(is_told_whose(&joins(store, IDP, "3").await, &new.id));
 }
 
 pub(super) async fn a_released_name_can_be_released_again_only_once_it_is_somebodys(store: &dyn Store) {

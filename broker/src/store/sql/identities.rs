@@ -77,8 +77,14 @@ pub(super) async fn release(db: &mut Connection, email: &str, now: UnixTime) -> 
         .fetch_all(&mut *db)
         .await?;
     let tokens = tokens.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?;
+    // A subject that is the address itself goes with it. All others stay who they are: a token that their last owner has
+    // still must not take the name back.
+    query("DELETE FROM identities WHERE principal = $1 AND lower(subject) = $2")
+        .bind(&principal.0)
+        .bind(email)
+        .execute(&mut *db)
+        .await?;
     for sql in [
-        "DELETE FROM identities WHERE principal = $1",
         "DELETE FROM sessions WHERE principal = $1",
         "DELETE FROM sign_ins WHERE principal = $1",
         // What one holds is revoked at the provider once nobody has said what becomes of it.

@@ -33,6 +33,11 @@ impl SqliteStore {
         sqlx::query(statement).execute(&self.writer).await.unwrap();
     }
 
+    /// How many sign-ins are in progress.
+    pub(crate) async fn count_sign_ins(&self) -> i64 {
+        sqlx::query_scalar("SELECT count(*) FROM sign_ins").fetch_one(&self.readers).await.unwrap()
+    }
+
     /// Runs one statement as somebody with the file in hand would.
     pub(crate) async fn tamper(&self, statement: &'static str) {
         let mut connection = self.writer.acquire().await.unwrap();

@@ -175,3 +175,18 @@ fn h15_a_target_as_long_as_a_body_is_not_kept() {
     assert_eq!(request.target, "\u{e4}".repeat(256));
     assert_eq!(request.request_id, "");
 }
+
+#[test]
+fn a5_an_id_that_would_not_print_names_no_request() {
+    for (sent, told) in [
+        ("0b3f4c9e-2a51-4c5e-9d0a-6f1f9b7f3c11", "0b3f4c9e-2a51-4c5e-9d0a-6f1f9b7f3c11"),
+        ("two words", ""),
+        ("a\tb", ""),
+        ("r\u{e9}q", ""),
+        ("\u{202e}txt", ""),
+        ("", ""),
+    ] {
+        let (_, step) = Gate::new().send(&Request::post("demo/echo").having("x-request-id", sent), CALL);
+        assert_eq!(asked(step).request.request_id, told, "{sent:?}");
+    }
+}

@@ -12,8 +12,8 @@ use crate::secret::Secret;
 use crate::signin::{BEGUN_COOKIE, Oidc};
 
 /// The issuer; what its token endpoint says is for the test to decide.
-struct Login {
-    site: Site,
+pub(super) struct Login {
+    pub(super) site: Site,
     key: Ed25519KeyPair,
     issuer: String,
     says: Arc<Mutex<(u16, Value)>>,
@@ -37,7 +37,7 @@ impl Away {
 }
 
 impl Login {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
         let key = Ed25519KeyPair::generate().with_key_id("k1");
@@ -109,7 +109,7 @@ impl Login {
     }
 
     /// From the button to wherever that leads.
-    async fn signs_in(&self, changes: &Value) -> Reply {
+    pub(super) async fn signs_in(&self, changes: &Value) -> Reply {
         let away = self.begin("to=connections").await;
         self.gives(&away, changes);
         self.come_back(&away.cookie, &away.back("code=c1")).await

@@ -21,7 +21,7 @@ impl Site {
         self.send(Method::POST, path, &[("cookie", cookie), ("sec-fetch-site", "same-origin")], body).await
     }
 
-    async fn link_path(&self, email: &str) -> String {
+    pub(super) async fn link_path(&self, email: &str) -> String {
         let link = self.pages.sign_ins.link_for_user(email, Actor::operator(1000)).await.unwrap();
         link.url.expose_str().unwrap().strip_prefix(URL).unwrap().to_owned()
     }
