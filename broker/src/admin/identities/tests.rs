@@ -136,8 +136,14 @@ async fn a_released_address_leaves_its_last_owner_nothing_and_the_next_one_less(
     let rows = office.fixture.rows("identity.release").await;
     assert!(rows.len() == 1 && rows[0].contains(&old.0) && rows[0].contains(&format!("{ISSUER}#old")), "{rows:?}");
 
+    // A token that is left to its last owner comes first.
+    assert_eq!(office.comes("old").await.unwrap(), old);
+    let nameless = admin.store.principal_by_id(&old).await.unwrap().unwrap();
+    assert_eq!(nameless.kind, PrincipalKind::External, "the name does not come back with it");
+    assert_eq!(list(&*admin.store, ALICE).await.unwrap_err().code(), Code::NotFound);
     let new = office.comes("new").await.unwrap();
     assert_ne!(new, old);
+    assert_eq!(list(&*admin.store, ALICE).await.unwrap().identities[0].subject, "new");
     assert!(admin.store.grants(Some(&new)).await.unwrap().is_empty());
     let again = release(&admin, "bob@example.com", &operator()).await.unwrap_err();
     assert_eq!(again.code(), Code::NotFound);
