@@ -1,6 +1,9 @@
 //! The filter's API over gRPC: limits, and the mapping of use cases to messages. Decides nothing.
 
+mod certificates;
+mod connection;
 mod socket;
+mod tls;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,8 +24,16 @@ use tonic::{Request, Response, Status};
 #[cfg(test)]
 mod tests;
 
-pub use socket::{Listener, SocketError, listener};
+pub use certificates::CertificateError;
+pub use connection::Connection;
+pub use socket::SocketError;
+pub use tls::TlsError;
 
+use socket::SocketListener;
+use tls::TlsListener;
+
+use crate::config::Config;
+use crate::peer::Peer;
 use crate::service::{ReportError, Service};
 
 /// Largest message taken; the largest that is sent by a well-behaved filter is a batch of reports.
@@ -32,7 +43,7 @@ const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 const MAX_CALLS: usize = 2048;
 
 /// Snapshot streams open at once: one for each worker of each proxy.
-const MAX_WATCHERS: usize = 1024;
+const MAX_WATCHERS: usize = 32 * 1024;
 
 /// Streams of one connection.
 const MAX_STREAMS: u32 = 1024;
@@ -52,6 +63,52 @@ pub struct Grpc {
     calls: Arc<Semaphore>,
     watchers: Arc<Semaphore>,
     stop: CancellationToken,
+}
+
+/// Why proxies cannot reach the broker.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The Unix socket.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
+    /// The TCP listener.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// Where proxies come in, bound.
+pub struct Listeners {
+    socket: Option<SocketListener>,
+    tls: Option<TlsListener>,
+}
+
+/// Binds what the configuration says. Needs a running `tokio`, and the key file in its place.
+///
+/// # Errors
+/// If one of them cannot be bound; then none is.
+pub async fn listen(config: &Config) -> Result<Listeners, ListenError> {
+    let socket = config.grpc.socket.as_ref();
+    let socket = socket.map(|socket| socket::listener(socket, config)).transpose()?;
+    let tls = match &config.grpc.tls {
+        Some(tls) => Some(TlsListener::bind(tls).await?),
+        None => None,
+    };
+    Ok(Listeners { socket, tls })
+}
+
+impl Listeners {
+    /// Connections of proxies that have proven who they are.
+    pub fn incoming(self) -> impl Stream<Item = std::io::Result<Connection>> + Send {
+        let socket = self.socket.map(|socket| socket.incoming().boxed());
+        let tls = self.tls.map(|tls| tls.incoming().boxed());
+        futures::stream::select_all(socket.into_iter().chain(tls))
+    }
+}
+
+/// Whose request it is. One that came by no connection of ours is nobody's (I8).
+pub(crate) fn peer<T>(request: &Request<T>) -> Result<Arc<Peer>, Status> {
+    let peer = request.extensions().get::<Arc<Peer>>();
+    peer.cloned().ok_or_else(|| Status::permission_denied("nobody has proven who asks"))
 }
 
 /// A router with the filter's API on it, to which Envoy's own may be added. Its streams end with `stop`.
@@ -83,6 +140,7 @@ impl Broker for Grpc {
         &self,
         request: Request<WatchSnapshotRequest>,
     ) -> Result<Response<Self::WatchSnapshotStream>, Status> {
+        let peer = peer(&request)?;
         let WatchSnapshotRequest { proxy, version, filter_version } = request.into_inner();
         if proxy.is_empty() || proxy.len() > MAX_NAME {
             return Err(Status::invalid_argument("the proxy must say its node id"));
@@ -90,8 +148,8 @@ impl Broker for Grpc {
         let watcher = Arc::clone(&self.watchers).try_acquire_owned();
         let watcher = watcher.map_err(|_| Status::resource_exhausted("too many snapshot streams"))?;
         let filter_version: String = filter_version.chars().take(MAX_VERSION).collect();
-        tracing::info!(proxy = ?proxy, version, ?filter_version, "a proxy watches");
-        let updates = self.service.publisher().updates(version).map(move |update| {
+        tracing::info!(peer = %peer.identity, proxy = ?proxy, version, ?filter_version, "a proxy watches");
+        let updates = self.service.publisher().updates(version, peer.scope.clone()).map(move |update| {
             let _watching = &watcher;
             Ok(update)
         });
@@ -103,11 +161,11 @@ impl Broker for Grpc {
         request: Request<AcquireCredentialRequest>,
     ) -> Result<Response<AcquireCredentialResponse>, Status> {
         let _call = self.call()?;
-        Ok(Response::new(self.service.acquire(request.get_ref()).await))
+        Ok(Response::new(self.service.acquire(&peer(&request)?.scope, request.get_ref()).await))
     }
 
     async fn resolve_key(&self, request: Request<ResolveKeyRequest>) -> Result<Response<ResolveKeyResponse>, Status> {
-        let _call = self.call()?;
+        let (_call, _) = (self.call()?, peer(&request)?);
         Ok(Response::new(self.service.resolve_key(request.get_ref()).await))
     }
 
@@ -116,14 +174,14 @@ impl Broker for Grpc {
         request: Request<RejectCredentialRequest>,
     ) -> Result<Response<AcquireCredentialResponse>, Status> {
         let _call = self.call()?;
-        Ok(Response::new(self.service.reject(request.get_ref()).await))
+        Ok(Response::new(self.service.reject(&peer(&request)?.scope, request.get_ref()).await))
     }
 
     async fn record_calls(
         &self,
         request: Request<RecordCallsRequest>,
     ) -> Result<Response<RecordCallsResponse>, Status> {
-        let _call = self.call()?;
+        let (_call, _) = (self.call()?, peer(&request)?);
         let service = self.service.clone();
         // Detached: a proxy that hangs up must not come between a batch and the row that says what it lacks.
         let recording = tokio::spawn(async move { service.record_calls(request.into_inner()).await });

@@ -24,6 +24,7 @@ pub mod manifest;
 pub mod master_keys;
 pub mod model;
 pub mod oauth;
+pub mod peer;
 pub mod principals;
 pub mod refresher;
 pub mod registry;

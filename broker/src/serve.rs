@@ -107,9 +107,9 @@ pub enum ServeError {
     /// There is no admin socket.
     #[error("operators cannot be answered")]
     AdminSocket(#[from] admin::SocketError),
-    /// There is no socket for proxies.
+    /// There is no listener for proxies.
     #[error("proxies cannot be answered")]
-    GrpcSocket(#[from] grpc::SocketError),
+    Proxies(#[from] grpc::ListenError),
     /// There is no HTTP listener.
     #[error("http.listen: {address} cannot be listened on")]
     Http {
@@ -245,7 +245,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     };
 
     // Every socket is bound before anything is served: a start either comes to all of it or to nothing.
-    let proxies = grpc::listener(&config)?;
+    let proxies = grpc::listen(&config).await?;
     let operators = admin::bind(&config.admin.socket)?;
     let address = config.http.listen;
     let bound = tokio::net::TcpListener::bind(address).await;
@@ -278,7 +278,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         }
     });
 
-    let resources = xds::follow(registry.subscribe(), xds::Upstream::new(config.upstream.ca_file.clone(), address));
+    let upstream = xds::Upstream::new(config.upstream.ca_file.clone(), address);
+    let resources = xds::follow(registry.subscribe(), upstream, config.grpc.scopes());
     let gate = grpc::router(service, stop.clone())
         .add_service(xds::Ads::new(resources, stop.clone()).service())
         .serve_with_incoming_shutdown(proxies.incoming(), stop.clone().cancelled_owned());
@@ -301,7 +302,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         revoked: Box::new(move || publisher.wake()),
     };
     tracing::info!(
-        grpc = %config.grpc.socket.display(), admin = %config.admin.socket.display(), http = %address, "serving"
+        grpc = %config.grpc, admin = %config.admin.socket.display(), http = %address, "serving"
     );
     let served = tokio::select! {
         served = async { tokio::try_join!(gate, admin.serve(operators, stop.clone())) } => served.map(|_| ()),

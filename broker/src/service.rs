@@ -33,6 +33,7 @@ use crate::fingerprints::Fingerprints;
 use crate::issuers::Issuers;
 use crate::keys::{self, Key, Purpose};
 use crate::model::{Auth, Generation, GrantKey, PrincipalId, Server, ServerName, Tenant};
+use crate::peer::Scope;
 use crate::principals::Contested;
 use crate::refresher::{Need, RefreshError, Refresher, ResolveTemplate, Source};
 use crate::secret::Secret;
@@ -152,20 +153,20 @@ impl Service {
         &self.0.publisher
     }
 
-    /// Releases the credential for one caller at one server, or says why not.
-    pub async fn acquire(&self, request: &AcquireCredentialRequest) -> AcquireCredentialResponse {
-        self.answer(request, None).await
+    /// Releases the credential for one caller at one server to a proxy with this scope, or says why not.
+    pub async fn acquire(&self, scope: &Scope, request: &AcquireCredentialRequest) -> AcquireCredentialResponse {
+        self.answer(scope, request, None).await
     }
 
     /// An upstream refused what was released: says what to do next, renewing a grant's token at most once a minute.
-    pub async fn reject(&self, request: &RejectCredentialRequest) -> AcquireCredentialResponse {
+    pub async fn reject(&self, scope: &Scope, request: &RejectCredentialRequest) -> AcquireCredentialResponse {
         let Some(original) = &request.request else {
             return AcquireCredentialResponse {
                 answer: Some(Refused::Token(TokenError::NotBearer).answer()),
                 timings: None,
             };
         };
-        self.answer(original, Some(request)).await
+        self.answer(scope, original, Some(request)).await
     }
 
     /// Whether the caller behind a token has to consent to a server, which policy must let it use.
@@ -207,6 +208,7 @@ impl Service {
 
     async fn answer(
         &self,
+        scope: &Scope,
         request: &AcquireCredentialRequest,
         rejection: Option<&RejectCredentialRequest>,
     ) -> AcquireCredentialResponse {
@@ -227,7 +229,7 @@ impl Service {
             }
         };
         let started = Instant::now();
-        let admitted = inner.admit(request, &published, Arc::clone(&verified));
+        let admitted = inner.admit(scope, request, &published, Arc::clone(&verified));
         timings.policy_us = micros(started.elapsed());
         let result = match admitted {
             Ok(admitted) => match inner.serve(request, rejection, &admitted, &mut timings).await {
@@ -257,13 +259,14 @@ impl Inner {
     /// Server, revision, audience, scopes, policy: each again, with what the broker itself knows.
     fn admit(
         &self,
+        scope: &Scope,
         request: &AcquireCredentialRequest,
         published: &Published,
         verified: Arc<Verified>,
     ) -> Result<Admitted, Refused> {
         let name = ServerName(request.server.clone());
         let server = published.servers.by_name.get(&name).ok_or(Refused::Server)?;
-        if !may_serve(&request.proxy, server) {
+        if !scope.serves(&server.name) || request.proxy.is_empty() {
             return Err(Refused::Server);
         }
         // The proxy's route is that of another revision: it may lead to another origin (I12).
@@ -459,11 +462,6 @@ impl Inner {
             tracing::error!(%error, "a refusal was not recorded");
         }
     }
-}
-
-/// Whether a proxy may serve a server. Every proxy that reaches the socket serves every server, but must have a name.
-fn may_serve(proxy: &str, _server: &Server) -> bool {
-    !proxy.is_empty()
 }
 
 fn actor(caller: &Caller) -> Actor {

@@ -21,6 +21,7 @@ pub use session_keys::SessionKeyError;
 use self::holds::Holds;
 use crate::clock::{Clock, UnixTime};
 use crate::model::{Generation, Server, ServerName, Servers};
+use crate::peer::Scope;
 use crate::refresher::Hold;
 use crate::store::{Store, StoreError};
 use crate::vault::Vault;
@@ -80,18 +81,33 @@ pub struct Published {
 }
 
 impl Published {
-    /// What a proxy that holds `version` must be told.
-    fn update_from(&self, version: u64) -> Update {
+    /// What a proxy with this scope that holds `version` must be told: of other servers it hears nothing (I3).
+    fn update_from(&self, version: u64, scope: &Scope) -> Update {
         let current = &self.snapshot;
         if version == current.version {
             return heartbeat(version);
         }
         let known = self.earlier.iter().find(|earlier| earlier.version == version);
         let update = match known.and_then(|known| delta::between(known, current)) {
-            Some(delta) => update::Update::Delta(delta),
-            None => update::Update::Full(Snapshot::clone(current)),
+            Some(mut delta) => {
+                delta.servers.retain(|server| serves(scope, &server.name));
+                delta.removed_servers.retain(|name| serves(scope, name));
+                update::Update::Delta(delta)
+            }
+            None => {
+                let mut snapshot = Snapshot::clone(current);
+                snapshot.servers.retain(|server| serves(scope, &server.name));
+                update::Update::Full(snapshot)
+            }
         };
         Update { update: Some(update) }
+    }
+}
+
+fn serves(scope: &Scope, server: &str) -> bool {
+    match scope {
+        Scope::Every => true,
+        Scope::Groups(_) => scope.serves(&ServerName(server.to_owned())),
     }
 }
 
@@ -228,25 +244,25 @@ impl Publisher {
 
     /// What one proxy is sent: what it lacks at once, then every hold and every change, and a heartbeat each second. Ends
     /// with the publisher.
-    pub fn updates(&self, version: u64) -> impl Stream<Item = Update> + Send + use<> {
+    pub fn updates(&self, version: u64, scope: Scope) -> impl Stream<Item = Update> + Send + use<> {
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut published, holds) = (self.0.published.subscribe(), self.0.holds.listen());
         published.mark_changed();
         futures::stream::unfold(
-            (published, holds, ticks, version),
-            |(mut published, mut holds, mut ticks, held)| async move {
+            (published, holds, ticks, version, scope),
+            |(mut published, mut holds, mut ticks, held, scope)| async move {
                 let update = tokio::select! {
                     biased;
                     changed = published.changed() => {
                         changed.ok()?;
-                        published.borrow_and_update().update_from(held)
+                        published.borrow_and_update().update_from(held, &scope)
                     }
                     hold = holds.next() => Update { update: Some(update::Update::Hold(hold)) },
                     _ = ticks.tick() => heartbeat(held),
                 };
                 let held = version_of(&update).unwrap_or(held);
-                Some((update, (published, holds, ticks, held)))
+                Some((update, (published, holds, ticks, held, scope)))
             },
         )
     }

@@ -174,11 +174,25 @@ pub fn set_manager(config: &mut Value, field: &str, value: Value) {
     replace(config, &format!("{manager}/{field}"), value);
 }
 
-fn bootstrap(gateway: u16, admin: u16, broker_socket: &Path) -> Value {
+/// Reaches a broker on another machine, by the lines of the bootstrap that are marked for that. In `files` are
+/// `proxy.crt`, `proxy.key` and `brokers.pem`.
+pub fn set_broker_over_tls(config: &mut Value, broker: SocketAddr, files: &Path) {
+    let text = shipped().replace("#mtls", "").replace("/etc/sallyport/mtls/", &format!("{}/", files.display()));
+    let mut marked: Value = serde_saphyr::from_str(&text).expect("the marked lines are YAML too");
+    let cluster = "/static_resources/clusters/0";
+    let address = json!({"socket_address": {"address": broker.ip(), "port_value": broker.port()}});
+    replace(&mut marked, &format!("{cluster}/load_assignment/endpoints/0/lb_endpoints/0/endpoint/address"), address);
+    replace(config, cluster, marked.pointer(cluster).expect("it was just replaced").clone());
+}
+
+fn shipped() -> String {
     let file = root().join("envoy/envoy.yaml");
-    let text = std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+fn bootstrap(gateway: u16, admin: u16, broker_socket: &Path) -> Value {
     let mut bootstrap: Value =
-        serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        serde_saphyr::from_str(&shipped()).unwrap_or_else(|error| panic!("envoy/envoy.yaml: {error}"));
     let gateway_address = json!({"socket_address": {"address": "127.0.0.1", "port_value": gateway}});
     let admin_address = json!({"socket_address": {"address": "127.0.0.1", "port_value": admin}});
     replace(&mut bootstrap, "/node/id", json!(crate::unique("gateway")));

@@ -51,7 +51,9 @@ pub use child::Child;
 pub use chromium::{Chromium, Cookie, Person, Seen};
 pub use clients::{Client, ClientAnswer, Idp, McpServer};
 pub use endpoints::EndpointsFile;
-pub use envoy::{Envoy, Levels, pinned, set_manager, set_module, set_plugin, set_plugin_configuration};
+pub use envoy::{
+    Envoy, Levels, pinned, set_broker_over_tls, set_manager, set_module, set_plugin, set_plugin_configuration,
+};
 pub use h2::{Connection, Piece};
 pub use issuer::{Issuer, Jwks};
 pub use keys::{Algorithm, SigningKey};

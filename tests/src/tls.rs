@@ -1,11 +1,11 @@
 //! Certificate authorities and the certificates they sign: right ones, and ones for somebody else.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, SanType};
 use rustls::{
     ServerConfig,
-    pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer},
+    pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -17,8 +17,8 @@ pub struct Authority {
 
 /// A certificate with its key.
 pub struct Certificate {
-    chain: CertificateDer<'static>,
-    key: PrivateKeyDer<'static>,
+    certificate: rcgen::Certificate,
+    key: KeyPair,
 }
 
 impl Authority {
@@ -40,13 +40,17 @@ impl Authority {
         &self.pem
     }
 
-    /// A certificate for this DNS name or IP address.
+    /// A certificate for this DNS name, IP address or URI.
     pub fn certify(&self, name: &str) -> Certificate {
         let key = KeyPair::generate().expect("the system has randomness");
-        let params = CertificateParams::new(vec![name.to_owned()]).expect("a good name");
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![match (name.contains("://"), name.parse()) {
+            (true, _) => SanType::URI(name.try_into().expect("a good URI")),
+            (false, Ok(address)) => SanType::IpAddress(address),
+            (false, Err(_)) => SanType::DnsName(name.try_into().expect("a good name")),
+        }];
         let certificate = params.signed_by(&key, &self.issuer).expect("the authority signs");
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Certificate { chain: certificate.der().clone(), key }
+        Certificate { certificate, key }
     }
 }
 
@@ -57,13 +61,23 @@ impl Default for Authority {
 }
 
 impl Certificate {
+    /// Writes `<name>.crt` and `<name>.key`, PEM.
+    ///
+    /// # Panics
+    /// When they cannot be written.
+    pub fn write(&self, directory: &Path, name: &str) {
+        let write = |ending: &str, pem| std::fs::write(directory.join(format!("{name}.{ending}")), pem);
+        write("crt", self.certificate.pem()).and(write("key", self.key.serialize_pem())).expect("it is writable");
+    }
+
     pub(crate) fn acceptor(&self) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.key.serialize_der()));
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .expect("ring has them")
             .with_no_client_auth()
-            .with_single_cert(vec![self.chain.clone()], self.key.clone_key())
+            .with_single_cert(vec![self.certificate.der().clone()], key)
             .expect("the key is the certificate's");
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         TlsAcceptor::from(Arc::new(config))

@@ -1,5 +1,6 @@
 //! `sallyport.yaml`, read whole and typed: what is here was found good, and every flaw is told with its line (I8).
 
+mod grpc;
 mod issuer;
 mod read;
 mod secret;
@@ -8,6 +9,7 @@ mod store;
 mod value;
 mod vault;
 
+pub use grpc::{Grpc, PeerSocket, PeerTls};
 pub use issuer::{Issuer, Profile};
 pub use secret::{SecretError, SecretSource};
 pub use sign_in::SignIn;
@@ -69,15 +71,6 @@ pub enum Mode {
     Standard,
     /// One Unix user for everything; the broker says so at start.
     Demonstration,
-}
-
-/// The filter's API.
-#[derive(Clone, Debug)]
-pub struct Grpc {
-    /// Unix socket; its directory gets 0750 and itself 0660.
-    pub socket: PathBuf,
-    /// Unix users that proxies run under; anybody else is refused. In a demonstration the broker's own is among them.
-    pub allowed_peer_uids: Vec<u32>,
 }
 
 /// The operator's API.
@@ -231,7 +224,11 @@ impl Config {
             Store::Sqlite => (None, None),
             Store::Postgres(postgres) => (postgres.url.file(), postgres.ca_file.as_deref()),
         };
+        let tls = self.grpc.tls.as_ref();
         let named = [
+            ("grpc.tls.certificate_file", tls.map(|tls| &*tls.certificate_file)),
+            ("grpc.tls.key_file", tls.map(|tls| &*tls.key_file)),
+            ("grpc.tls.client_ca_file", tls.map(|tls| &*tls.client_ca_file)),
             ("network.ca_file", self.network.ca_file.as_deref()),
             ("sign_in.client_secret_file", client_secret),
             ("store.postgres.ca_file", store_ca),

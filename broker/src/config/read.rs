@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::grpc::{Grpc, grpc};
 use super::issuer::{Issuer, issuer};
 use super::sign_in::sign_in;
 use super::store::store;
-use super::value::{authority, duration, http_url, is_loopback, name, one_of, origin};
+use super::value::{authority, duration, http_url, is_loopback, listen_address, name, one_of, origin};
 use super::vault::master_keys;
-use super::{Admin, Config, Grpc, Http, Level, Log, LogFormat, Mode, Network, Snapshot, Store, Upstream};
+use super::{Admin, Config, Http, Level, Log, LogFormat, Mode, Network, Snapshot, Store, Upstream};
 use crate::model::Tenant;
 use crate::yaml::{self, Field, Fields, Flaw, Problem, Problems};
 
@@ -164,7 +165,8 @@ fn public_origin(text: &str, mode: Mode) -> Result<String, Flaw> {
 /// The two sockets need different permissions on their directories.
 fn one_directory(fields: &Fields<'_>, grpc: Option<&Grpc>, admin: Option<&Admin>) {
     if let (Some(grpc), Some(admin), Some(field)) = (grpc, admin, fields.optional("admin"))
-        && grpc.socket.parent() == admin.socket.parent()
+        && let Some(socket) = &grpc.socket
+        && socket.path.parent() == admin.socket.parent()
     {
         field.report(Flaw::new(
             "`admin.socket` is in the directory of `grpc.socket`, which proxies may enter",
@@ -173,7 +175,7 @@ fn one_directory(fields: &Fields<'_>, grpc: Option<&Grpc>, admin: Option<&Admin>
     }
 }
 
-fn socket(fields: &Fields<'_>, base: &Path, example: &str) -> Option<PathBuf> {
+pub(super) fn socket(fields: &Fields<'_>, base: &Path, example: &str) -> Option<PathBuf> {
     let field = fields.required("socket", &format!("name a Unix socket, for example `{example}`"))?;
     let path = base.join(field.text()?);
     if path.as_os_str().len() > MAX_SOCKET_PATH {
@@ -186,26 +188,6 @@ fn socket(fields: &Fields<'_>, base: &Path, example: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-fn grpc(field: &Field<'_>, base: &Path, mode: Mode) -> Option<Grpc> {
-    let fields = field.fields()?;
-    let socket = socket(&fields, base, "var/run/broker.sock");
-    let uids = fields.optional("allowed_peer_uids");
-    let mut allowed_peer_uids: Vec<u32> =
-        uids.iter().flat_map(|uids| uids.list()).filter_map(|uid| uid.number()).collect();
-    match mode {
-        Mode::Demonstration => allowed_peer_uids.push(crate::harden::effective_uid()),
-        Mode::Standard if uids.is_none() => {
-            fields.report(Flaw::new(
-                "`allowed_peer_uids` is missing, so no proxy could connect",
-                "list the Unix user ids that Envoy runs under",
-            ));
-        }
-        Mode::Standard => {}
-    }
-    fields.finish();
-    Some(Grpc { socket: socket?, allowed_peer_uids })
-}
-
 fn admin(field: &Field<'_>, base: &Path) -> Option<Admin> {
     let fields = field.fields()?;
     let socket = socket(&fields, base, "var/admin/admin.sock");
@@ -216,13 +198,7 @@ fn admin(field: &Field<'_>, base: &Path) -> Option<Admin> {
 fn http(field: &Field<'_>) -> Option<Http> {
     let fields = field.fields()?;
     let listen = fields.required("listen", "write address and port, for example `\"127.0.0.1:10001\"`");
-    let listen = listen.and_then(|field| {
-        field.parse(|text| {
-            text.parse().map_err(|_| {
-                Flaw::new(format!("`{text}` is no address with a port"), "write for example `\"127.0.0.1:10001\"`")
-            })
-        })
-    });
+    let listen = listen.and_then(|field| field.parse(listen_address));
     fields.finish();
     Some(Http { listen: listen? })
 }

@@ -1,6 +1,6 @@
 //! The values of a configuration: durations, names, origins, URLs.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use url::{Host, Url};
@@ -72,6 +72,13 @@ pub(crate) fn http_url(text: &str) -> Result<Url, Flaw> {
         return Err(Flaw::new("has a fragment", "remove `#` and what follows"));
     }
     Ok(url)
+}
+
+/// Where to listen.
+pub(crate) fn listen_address(text: &str) -> Result<SocketAddr, Flaw> {
+    text.parse().map_err(|_| {
+        Flaw::new(format!("`{text}` is no address with a port"), "write for example `\"127.0.0.1:10001\"`")
+    })
 }
 
 /// An https URL, or http to this machine.

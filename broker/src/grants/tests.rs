@@ -117,7 +117,7 @@ impl Broker {
     }
 
     fn proxy(&self) -> Proxy {
-        Proxy(Box::pin(self.publisher.updates(0)))
+        Proxy(Box::pin(self.publisher.updates(0, crate::peer::Scope::Every)))
     }
 
     async fn ends(&self, grant: StoredGrant) {

@@ -10,7 +10,9 @@ use std::time::Duration;
 use futures::Stream;
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::config::{Config, MasterKey, Mode};
+use super::connection::Connection;
+use crate::config::{Config, MasterKey, Mode, PeerSocket};
+use crate::peer::{Peer, PeerIdentity, Scope};
 
 /// Of the directory: its group may go through.
 const DIRECTORY_MODE: u32 = 0o750;
@@ -19,7 +21,7 @@ const DIRECTORY_MODE: u32 = 0o750;
 const SOCKET_MODE: u32 = 0o660;
 
 /// Pause after a failed accept, for example when there are no file descriptors left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the broker does not listen.
 #[derive(Debug, thiserror::Error)]
@@ -79,29 +81,31 @@ pub enum SocketError {
 
 /// The socket, bound. Connections of anybody who is not listed are closed before a byte is read.
 #[derive(Debug)]
-pub struct Listener {
+pub(super) struct SocketListener {
     socket: UnixListener,
-    peers: Arc<[u32]>,
+    peers: Vec<(u32, Scope)>,
 }
 
 /// Binds the socket of the configuration. Needs a running `tokio`, and the key file in its place.
-pub fn listener(config: &Config) -> Result<Listener, SocketError> {
-    let peers = &config.grpc.allowed_peer_uids;
+pub(super) fn listener(socket: &PeerSocket, config: &Config) -> Result<SocketListener, SocketError> {
+    let peers = &socket.peers;
     if peers.is_empty() {
         return Err(SocketError::NoPeers);
     }
     for path in config.master_keys.iter().filter_map(MasterKey::file) {
-        let uid = std::fs::metadata(path).map_err(at(path, "read"))?.uid();
+        let owner = std::fs::metadata(path).map_err(at(path, "read"))?.uid();
         match config.mode {
-            Mode::Standard if peers.contains(&uid) => return Err(SocketError::PeerOwnsKey { uid }),
+            Mode::Standard if peers.iter().any(|(uid, _)| *uid == owner) => {
+                return Err(SocketError::PeerOwnsKey { uid: owner });
+            }
             Mode::Standard | Mode::Demonstration => {}
         }
     }
-    bind(&config.grpc.socket, peers)
+    bind(&socket.path, peers)
 }
 
 /// Binds a socket for these users.
-pub(super) fn bind(path: &Path, peers: &[u32]) -> Result<Listener, SocketError> {
+pub(super) fn bind(path: &Path, peers: &[(u32, Scope)]) -> Result<SocketListener, SocketError> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(directory).map_err(at(directory, "made"))?;
     close_to_others(directory, path)?;
@@ -109,7 +113,7 @@ pub(super) fn bind(path: &Path, peers: &[u32]) -> Result<Listener, SocketError> 
     // Between these two lines the directory is what keeps others out, and the check of each peer.
     let socket = UnixListener::bind(path).map_err(at(path, "bound"))?;
     std::fs::set_permissions(path, Permissions::from_mode(SOCKET_MODE)).map_err(at(path, "protected"))?;
-    Ok(Listener { socket, peers: peers.into() })
+    Ok(SocketListener { socket, peers: peers.to_vec() })
 }
 
 /// A directory that everybody uses, or that holds something else (`/run`, `/etc`), is not closed: it is the wrong one.
@@ -149,14 +153,17 @@ fn at(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> SocketErro
     move |source| SocketError::Io { path: path.to_owned(), action, source }
 }
 
-impl Listener {
+impl SocketListener {
     /// Connections of listed users, for ever.
-    pub fn incoming(self) -> impl Stream<Item = io::Result<UnixStream>> + Send {
+    pub(super) fn incoming(self) -> impl Stream<Item = io::Result<Connection>> + Send {
         futures::stream::unfold(self, |listener| async move {
             loop {
                 match listener.socket.accept().await {
-                    Ok((connection, _)) if listener.is_peer(&connection) => return Some((Ok(connection), listener)),
-                    Ok(_) => {}
+                    Ok((stream, _)) => {
+                        if let Some(peer) = listener.peer(&stream) {
+                            return Some((Ok(Connection::unix(stream, Arc::new(peer))), listener));
+                        }
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "a connection was not accepted");
                         tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -167,18 +174,20 @@ impl Listener {
     }
 
     /// Asks the kernel who connected (SO_PEERCRED): permissions of a file alone are no identity.
-    fn is_peer(&self, connection: &UnixStream) -> bool {
-        let uid = connection.peer_cred().map(|peer| peer.uid());
-        match uid {
-            Ok(uid) if self.peers.contains(&uid) => true,
-            Ok(uid) => {
-                metrics::counter!("sallyport_peers_refused_total").increment(1);
-                tracing::warn!(uid, "a user that grpc.allowed_peer_uids does not list was refused");
-                false
-            }
+    fn peer(&self, stream: &UnixStream) -> Option<Peer> {
+        let uid = match stream.peer_cred() {
+            Ok(peer) => peer.uid(),
             Err(error) => {
                 tracing::warn!(%error, "a peer without credentials was refused");
-                false
+                return None;
+            }
+        };
+        match self.peers.iter().find(|(listed, _)| *listed == uid) {
+            Some((uid, scope)) => Some(Peer { identity: PeerIdentity::Uid(*uid), scope: scope.clone() }),
+            None => {
+                metrics::counter!("sallyport_peers_refused_total").increment(1);
+                tracing::warn!(uid, "a user that grpc.allowed_peer_uids does not list was refused");
+                None
             }
         }
     }
@@ -209,7 +218,7 @@ mod tests {
     async fn h16_directory_and_socket_are_closed_to_others() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/broker.sock");
-        let _listener = bind(&path, &[1]).unwrap();
+        let _listener = bind(&path, &[(1, Scope::Every)]).unwrap();
         assert_eq!(mode(path.parent().unwrap()), 0o750);
         assert_eq!(mode(&path), 0o660);
     }
@@ -220,13 +229,13 @@ mod tests {
         let path = dir.path().join("broker.sock");
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
         std::fs::write(dir.path().join("neighbour"), b"").unwrap();
-        assert!(matches!(bind(&path, &[1]), Err(SocketError::OpenDirectory { mode: 0o755, .. })));
+        assert!(matches!(bind(&path, &[(1, Scope::Every)]), Err(SocketError::OpenDirectory { mode: 0o755, .. })));
         assert_eq!((mode(dir.path()), path.exists()), (0o755, false));
         std::fs::remove_file(dir.path().join("neighbour")).unwrap();
-        drop(bind(&path, &[1]).unwrap());
+        drop(bind(&path, &[(1, Scope::Every)]).unwrap());
         assert_eq!(mode(dir.path()), 0o750);
         std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
-        drop(bind(&path, &[1]).unwrap());
+        drop(bind(&path, &[(1, Scope::Every)]).unwrap());
         assert_eq!(mode(dir.path()), 0o750, "what a broker left behind is its own");
     }
 
@@ -234,7 +243,7 @@ mod tests {
     async fn h16_a_user_that_is_not_listed_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/broker.sock");
-        let listener = bind(&path, &[effective_uid() + 1]).unwrap();
+        let listener = bind(&path, &[(effective_uid() + 1, Scope::Every)]).unwrap();
         let mut connection = UnixStream::connect(&path).await.unwrap();
         let mut incoming = Box::pin(listener.incoming());
         let mut byte = [0];
@@ -248,24 +257,31 @@ mod tests {
     async fn h16_the_owner_of_the_key_is_no_peer_but_in_a_demonstration() {
         let dir = tempfile::tempdir().unwrap();
         let uid = effective_uid();
-        let refused = listener(&config(dir.path(), "standard", uid)).unwrap_err();
+        let listener = |mode, uid| {
+            let config = config(dir.path(), mode, uid);
+            listener(config.grpc.socket.as_ref().unwrap(), &config)
+        };
+        let refused = listener("standard", uid).unwrap_err();
         assert!(matches!(refused, SocketError::PeerOwnsKey { uid: owner } if owner == uid));
-        listener(&config(dir.path(), "standard", uid + 1)).unwrap();
-        listener(&config(dir.path(), "demonstration", uid)).unwrap();
+        listener("standard", uid + 1).unwrap();
+        listener("demonstration", uid).unwrap();
     }
 
     #[tokio::test]
     async fn takes_over_from_a_broker_that_is_gone_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("run/broker.sock");
-        assert!(matches!(bind(Path::new("/tmp/broker.sock"), &[1]), Err(SocketError::SharedDirectory { .. })));
-        let first = bind(&path, &[1]).unwrap();
-        assert!(matches!(bind(&path, &[1]), Err(SocketError::InUse { .. })));
+        assert!(matches!(
+            bind(Path::new("/tmp/broker.sock"), &[(1, Scope::Every)]),
+            Err(SocketError::SharedDirectory { .. })
+        ));
+        let first = bind(&path, &[(1, Scope::Every)]).unwrap();
+        assert!(matches!(bind(&path, &[(1, Scope::Every)]), Err(SocketError::InUse { .. })));
         drop(first);
-        bind(&path, &[1]).unwrap();
+        bind(&path, &[(1, Scope::Every)]).unwrap();
         std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, b"precious").unwrap();
-        assert!(matches!(bind(&path, &[1]), Err(SocketError::NoSocket { .. })));
+        assert!(matches!(bind(&path, &[(1, Scope::Every)]), Err(SocketError::NoSocket { .. })));
         assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     }
 }

@@ -6,6 +6,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 
 use super::*;
 use crate::harden::effective_uid;
+use crate::peer::Scope;
 use crate::service::tests::Fixture;
 
 struct Served {
@@ -19,7 +20,7 @@ struct Served {
 async fn serve() -> Served {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("run/broker.sock");
-    let listener = socket::bind(&path, &[effective_uid()]).unwrap();
+    let listener = socket::bind(&path, &[(effective_uid(), Scope::Every)]).unwrap();
     let fixture = Fixture::new().await;
     let stop = CancellationToken::new();
     let router = router(fixture.service.clone(), stop.clone());

@@ -261,7 +261,7 @@ impl Fixture {
     }
 
     async fn acquire(&self, request: &AcquireCredentialRequest) -> Answer {
-        self.service.acquire(request).await.answer.unwrap()
+        self.service.acquire(&Scope::Every, request).await.answer.unwrap()
     }
 
     async fn credential(&self, request: &AcquireCredentialRequest) -> Credential {
@@ -532,7 +532,7 @@ async fn fifty_callers_of_one_server_make_one_token_request() {
     let callers: Vec<_> = (0..50)
         .map(|_| {
             let (service, request) = (fixture.service.clone(), request.clone());
-            tokio::spawn(async move { service.acquire(&request).await.answer })
+            tokio::spawn(async move { service.acquire(&Scope::Every, &request).await.answer })
         })
         .collect();
     for caller in callers {
@@ -549,7 +549,7 @@ async fn a_rejected_generation_is_renewed_once_and_its_successor_is_not() {
     let rejection = rejecting(fixture.alice("cc"), &first);
     let mut second = None;
     for _ in 0..10 {
-        match fixture.service.reject(&rejection).await.answer.unwrap() {
+        match fixture.service.reject(&Scope::Every, &rejection).await.answer.unwrap() {
             Answer::Credential(credential) => second = Some(credential),
             other => panic!("{other:?}"),
         }
@@ -557,7 +557,7 @@ async fn a_rejected_generation_is_renewed_once_and_its_successor_is_not() {
     let second = second.unwrap();
     assert_eq!((second.generation, second.headers[0].value.as_slice()), (2, b"Bearer canary-token-2".as_slice()));
     assert_eq!(fixture.provider.count(), 2);
-    let answer = fixture.service.reject(&rejecting(fixture.alice("cc"), &second)).await.answer.unwrap();
+    let answer = fixture.service.reject(&Scope::Every, &rejecting(fixture.alice("cc"), &second)).await.answer.unwrap();
     assert_eq!(reason(&answer), Some(Reason::Credential));
     assert_eq!(fixture.provider.count(), 2);
     assert_eq!(fixture.rows("credential.reject").await.len(), 2);
@@ -567,7 +567,8 @@ async fn a_rejected_generation_is_renewed_once_and_its_successor_is_not() {
 async fn a_rejected_header_is_the_operators_to_mend() {
     let fixture = Fixture::new().await;
     let credential = fixture.credential(&fixture.alice("header")).await;
-    let answer = fixture.service.reject(&rejecting(fixture.alice("header"), &credential)).await.answer.unwrap();
+    let answer =
+        fixture.service.reject(&Scope::Every, &rejecting(fixture.alice("header"), &credential)).await.answer.unwrap();
     assert_eq!(reason(&answer), Some(Reason::Credential));
 }
 
@@ -576,9 +577,9 @@ async fn i3_a_rejection_without_a_good_token_moves_nothing() {
     let fixture = Fixture::new().await;
     let credential = fixture.credential(&fixture.alice("cc")).await;
     let forged = rejecting(request("cc", "alice".into()), &credential);
-    assert_eq!(reason(&fixture.service.reject(&forged).await.answer.unwrap()), Some(Reason::Token));
+    assert_eq!(reason(&fixture.service.reject(&Scope::Every, &forged).await.answer.unwrap()), Some(Reason::Token));
     let empty = RejectCredentialRequest { request: None, ..forged };
-    assert_eq!(reason(&fixture.service.reject(&empty).await.answer.unwrap()), Some(Reason::Token));
+    assert_eq!(reason(&fixture.service.reject(&Scope::Every, &empty).await.answer.unwrap()), Some(Reason::Token));
     assert_eq!(fixture.provider.count(), 1);
 }
 
@@ -589,13 +590,13 @@ async fn a_rejection_of_what_was_never_given_out_moves_nothing() {
     let forged = Credential { generation: u64::MAX, ..first.clone() };
     let mut latest = first;
     for (rejected, generation) in [(&forged, 1), (&latest.clone(), 2)] {
-        match fixture.service.reject(&rejecting(fixture.alice("cc"), rejected)).await.answer.unwrap() {
+        match fixture.service.reject(&Scope::Every, &rejecting(fixture.alice("cc"), rejected)).await.answer.unwrap() {
             Answer::Credential(credential) => latest = credential,
             other => panic!("{other:?}"),
         }
         assert_eq!(latest.generation, generation);
     }
-    let answer = fixture.service.reject(&rejecting(fixture.alice("cc"), &latest)).await.answer.unwrap();
+    let answer = fixture.service.reject(&Scope::Every, &rejecting(fixture.alice("cc"), &latest)).await.answer.unwrap();
     assert_eq!(reason(&answer), Some(Reason::Credential), "still once a minute");
     assert_eq!(fixture.provider.count(), 2);
 }

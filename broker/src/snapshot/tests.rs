@@ -140,11 +140,13 @@ async fn deltas_for_the_last_two_versions_and_all_for_others() {
         versions.push(fixture.publisher.publish().await);
     }
     let current = fixture.publisher.current();
-    let kinds: Vec<_> = versions.iter().map(|version| kind(&current.update_from(*version))).collect();
+    let kinds: Vec<_> = versions.iter().map(|version| kind(&current.update_from(*version, &Scope::Every))).collect();
     assert_eq!(kinds, ["full", "delta", "delta", "heartbeat"]);
-    assert_eq!(kind(&current.update_from(0)), "full");
-    assert_eq!(kind(&current.update_from(u64::MAX)), "full");
-    let Some(update::Update::Delta(delta)) = current.update_from(versions[1]).update else { panic!("a delta") };
+    assert_eq!(kind(&current.update_from(0, &Scope::Every)), "full");
+    assert_eq!(kind(&current.update_from(u64::MAX, &Scope::Every)), "full");
+    let Some(update::Update::Delta(delta)) = current.update_from(versions[1], &Scope::Every).update else {
+        panic!("a delta")
+    };
     assert_eq!((delta.from, delta.to), (versions[1], versions[3]));
     assert_eq!(delta.removed_servers, ["a/one"]);
     assert_eq!(delta.servers.iter().map(|server| server.name.as_str()).collect::<Vec<_>>(), ["a/three"]);
@@ -171,20 +173,22 @@ async fn i11_a_changed_external_identity_is_a_version_and_a_delta_of_its_own() {
     fixture.servers.send_replace(with(&[external("acme", "acme2")]));
     assert!(first < second && second < fixture.publisher.publish().await);
     let current = fixture.publisher.current();
-    let Some(update::Update::Delta(delta)) = current.update_from(second).update else { panic!("a delta") };
+    let Some(update::Update::Delta(delta)) = current.update_from(second, &Scope::Every).update else {
+        panic!("a delta")
+    };
     let told: Vec<_> = delta.external_identities.iter().map(|one| (one.name.as_str(), &one.claims["tenant"])).collect();
     assert_eq!(told, [("acme", &"acme2".to_owned())]);
     assert_eq!(delta.removed_external_identities, ["shop"]);
     assert!(delta.servers.is_empty() && delta.removed_servers.is_empty());
     assert_eq!(current.external_identities, caller::ExternalIdentities::new([external("acme", "acme2").rule]));
-    let Some(update::Update::Full(full)) = current.update_from(0).update else { panic!("all of it") };
+    let Some(update::Update::Full(full)) = current.update_from(0, &Scope::Every).update else { panic!("all of it") };
     assert_eq!(full.external_identities, delta.external_identities);
 }
 
 #[tokio::test]
 async fn i11_a_heartbeat_each_second_and_changes_at_once() {
     let fixture = Fixture::new().await;
-    let mut updates = Box::pin(fixture.publisher.updates(0));
+    let mut updates = Box::pin(fixture.publisher.updates(0, Scope::Every));
     assert_eq!(kind(&updates.next().await.unwrap()), "full");
     let before = tokio::time::Instant::now();
     assert_eq!(kind(&updates.next().await.unwrap()), "heartbeat");
@@ -198,7 +202,7 @@ async fn i11_a_heartbeat_each_second_and_changes_at_once() {
 async fn a_proxy_that_is_up_to_date_gets_a_heartbeat_first() {
     let fixture = Fixture::new().await;
     let version = fixture.publisher.current().snapshot.version;
-    let mut updates = Box::pin(fixture.publisher.updates(version));
+    let mut updates = Box::pin(fixture.publisher.updates(version, Scope::Every));
     assert_eq!(kind(&updates.next().await.unwrap()), "heartbeat");
 }
 
@@ -273,7 +277,7 @@ fn issuer(name: &str) -> caller::Issuer {
 async fn every_proxy_hears_of_a_hold_and_stays_at_its_version() {
     let fixture = Fixture::new().await;
     let version = fixture.publisher.current().snapshot.version;
-    let mut proxies: Vec<_> = (0..3).map(|_| Box::pin(fixture.publisher.updates(version))).collect();
+    let mut proxies: Vec<_> = (0..3).map(|_| Box::pin(fixture.publisher.updates(version, Scope::Every))).collect();
     for proxy in &mut proxies {
         assert!(matches!(proxy.next().await.unwrap().update, Some(update::Update::Heartbeat(_))));
     }
@@ -289,7 +293,7 @@ async fn every_proxy_hears_of_a_hold_and_stays_at_its_version() {
 
 /// The holds among the first updates of a proxy that comes now, as grant and generation.
 async fn told_first(fixture: &Fixture) -> Vec<(String, u64)> {
-    let mut proxy = Box::pin(fixture.publisher.updates(0));
+    let mut proxy = Box::pin(fixture.publisher.updates(0, Scope::Every));
     let mut told = Vec::new();
     loop {
         match proxy.next().await.unwrap().update.unwrap() {
@@ -338,7 +342,7 @@ async fn a_refresh_that_came_to_nothing_lifts_its_own_hold_and_no_other() {
     let fixture = Fixture::new().await;
     let publisher = &fixture.publisher;
     publisher.ended("g", Generation(4));
-    let mut proxy = Box::pin(publisher.updates(0));
+    let mut proxy = Box::pin(publisher.updates(0, Scope::Every));
     proxy.next().await.unwrap();
     publisher.refreshing("g", Generation(5), START.after(DAY));
     publisher.refreshing("g", Generation(5), START);
@@ -353,7 +357,7 @@ async fn a_refresh_that_came_to_nothing_lifts_its_own_hold_and_no_other() {
 #[tokio::test]
 async fn o13_a_proxy_that_is_slow_misses_no_hold_in_force() {
     let fixture = Fixture::new().await;
-    let mut proxy = Box::pin(fixture.publisher.updates(0));
+    let mut proxy = Box::pin(fixture.publisher.updates(0, Scope::Every));
     proxy.next().await.unwrap();
     fixture.publisher.ended("revoked", Generation(1));
     for _ in 0..5_000 {

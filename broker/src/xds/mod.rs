@@ -8,6 +8,7 @@ mod subscriptions;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,9 @@ pub use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_ser
 pub use resources::Resources;
 use subscriptions::{Answer, Subscriptions};
 
+use crate::grpc;
 use crate::model::Servers;
+use crate::peer::Scope;
 
 /// Responses that wait for a slow Envoy; there are two types.
 const QUEUE: usize = 4;
@@ -33,33 +36,43 @@ const QUEUE: usize = 4;
 /// Envoy's message about a refused update may quote all of it.
 const MAX_LOGGED: usize = 2048;
 
+/// What proxies are to have, by what they may serve.
+pub type ByScope = HashMap<Scope, Arc<Resources>>;
+
 /// The ADS service. Each stream follows `resources`, and ends with `shutdown`.
 #[derive(Clone, Debug)]
 pub struct Ads {
-    resources: watch::Receiver<Arc<Resources>>,
+    resources: watch::Receiver<Arc<ByScope>>,
     shutdown: CancellationToken,
 }
 
 impl Ads {
     /// Serves what `resources` holds and comes to hold.
-    pub fn new(resources: watch::Receiver<Arc<Resources>>, shutdown: CancellationToken) -> Self {
+    pub fn new(resources: watch::Receiver<Arc<ByScope>>, shutdown: CancellationToken) -> Self {
         Self { resources, shutdown }
     }
 
-    /// The gRPC service, for the broker's socket.
+    /// The gRPC service, for the listeners of proxies.
     pub fn service(self) -> AggregatedDiscoveryServiceServer<Self> {
         AggregatedDiscoveryServiceServer::new(self)
     }
 }
 
 /// Keeps resources rendered from the registered servers, on a task of its own, until those are dropped.
-pub fn follow(mut servers: watch::Receiver<Arc<Servers>>, upstream: Upstream) -> watch::Receiver<Arc<Resources>> {
-    let first = Arc::new(Resources::new(&servers.borrow_and_update(), &upstream));
-    let (sender, receiver) = watch::channel(first);
+pub fn follow(
+    mut servers: watch::Receiver<Arc<Servers>>,
+    upstream: Upstream,
+    scopes: Vec<Scope>,
+) -> watch::Receiver<Arc<ByScope>> {
+    let render = move |servers: &Servers| {
+        let of = |scope: &Scope| (scope.clone(), Arc::new(Resources::new(servers, &upstream, scope)));
+        Arc::new(scopes.iter().map(of).collect::<ByScope>())
+    };
+    let (sender, receiver) = watch::channel(render(&servers.borrow_and_update()));
     tokio::spawn(async move {
         while servers.changed().await.is_ok() {
             let current = Arc::clone(&servers.borrow_and_update());
-            sender.send_replace(Arc::new(Resources::new(&current, &upstream)));
+            sender.send_replace(render(&current));
         }
     });
     receiver
@@ -74,8 +87,13 @@ impl AggregatedDiscoveryService for Ads {
         &self,
         request: Request<Streaming<DiscoveryRequest>>,
     ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        let scope = grpc::peer(&request)?.scope.clone();
+        let resources = self.resources.clone();
+        if !resources.borrow().contains_key(&scope) {
+            return Err(Status::permission_denied("this proxy may serve nothing"));
+        }
         let (responses, receiver) = mpsc::channel(QUEUE);
-        tokio::spawn(converse(request.into_inner(), responses, self.resources.clone(), self.shutdown.clone()));
+        tokio::spawn(converse(request.into_inner(), responses, resources, scope, self.shutdown.clone()));
         Ok(Response::new(ReceiverStream::new(receiver)))
     }
 
@@ -91,22 +109,24 @@ impl AggregatedDiscoveryService for Ads {
 async fn converse(
     mut requests: Streaming<DiscoveryRequest>,
     responses: mpsc::Sender<Result<DiscoveryResponse, Status>>,
-    mut resources: watch::Receiver<Arc<Resources>>,
+    mut resources: watch::Receiver<Arc<ByScope>>,
+    scope: Scope,
     shutdown: CancellationToken,
 ) {
+    let Some(first) = resources.borrow_and_update().get(&scope).cloned() else { return };
     let streams = metrics::gauge!("sallyport_xds_streams");
     streams.increment(1.0);
-    let mut subscriptions = Subscriptions::new(Arc::clone(&resources.borrow_and_update()));
+    let mut subscriptions = Subscriptions::new(first);
     let mut proxy = String::new();
     loop {
         let due: Vec<DiscoveryResponse> = tokio::select! {
             () = shutdown.cancelled() => break,
             () = responses.closed() => break,
             changed = resources.changed() => match changed {
-                Ok(()) => {
-                    let current = Arc::clone(&resources.borrow_and_update());
-                    subscriptions.changed(current)
-                }
+                Ok(()) => match resources.borrow_and_update().get(&scope) {
+                    Some(current) => subscriptions.changed(Arc::clone(current)),
+                    None => break,
+                },
                 Err(_) => break,
             },
             request = requests.message() => match request {

@@ -10,6 +10,7 @@ use super::pages;
 use super::route::{ROUTES, routes};
 use crate::keys;
 use crate::model::Servers;
+use crate::peer::Scope;
 
 /// The types this server knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,7 +81,7 @@ impl Set {
     }
 }
 
-/// Everything Envoy is to have at one revision of the registry.
+/// Everything an Envoy of one scope is to have at one revision of the registry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Resources {
     clusters: Set,
@@ -90,10 +91,11 @@ pub struct Resources {
 impl Resources {
     /// Renders the servers, in order of name. One that may not be routed to is left out, and so answers 404; the log
     /// says why.
-    pub fn new(servers: &Servers, upstream: &Upstream) -> Self {
+    pub fn new(servers: &Servers, upstream: &Upstream, scope: &Scope) -> Self {
         let (routable, mut clusters): (Vec<_>, Vec<_>) = servers
             .by_name
             .values()
+            .filter(|server| scope.serves(&server.name))
             .filter_map(|server| match cluster(server, upstream) {
                 Ok(cluster) => Some((server.as_ref(), pack_any(cluster))),
                 Err(reason) => {

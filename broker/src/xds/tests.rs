@@ -1,6 +1,7 @@
 use super::resources::Kind;
 use super::*;
 use crate::model::{Auth, Server, ServerName};
+use crate::peer::{Peer, PeerIdentity};
 use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType};
 use envoy_types::pb::envoy::config::core::v3::transport_socket::ConfigType;
@@ -36,7 +37,7 @@ fn servers(revision: u64, servers: &[Server]) -> Arc<Servers> {
 }
 
 fn resources(revision: u64, list: &[Server]) -> Arc<Resources> {
-    Arc::new(Resources::new(&servers(revision, list), &upstream()))
+    Arc::new(Resources::new(&servers(revision, list), &upstream(), &Scope::Every))
 }
 
 fn routes_of(resources: &Resources) -> Vec<Route> {
@@ -264,15 +265,21 @@ fn unknown_types_and_names_are_sent_nothing() {
     assert_eq!(subscriptions.request(&ask(Kind::Routes, &[])).1, None);
 }
 
-/// Serves on a socket of its own, and a client of the same protocol as Envoy's.
+/// Serves on a socket of its own, and a client of the same protocol as Envoy's: a proxy of this scope, or nobody.
 async fn served(
-    resources: watch::Receiver<Arc<Resources>>,
+    resources: watch::Receiver<Arc<ByScope>>,
+    scope: Option<Scope>,
     shutdown: &CancellationToken,
     directory: &std::path::Path,
 ) -> AggregatedDiscoveryServiceClient<tonic::transport::Channel> {
     let socket = directory.join("ads.sock");
     let listener = tokio::net::UnixListener::bind(&socket).unwrap();
-    let service = Ads::new(resources, shutdown.clone()).service();
+    let peer = scope.map(|scope| Arc::new(Peer { identity: PeerIdentity::Uid(101), scope }));
+    let service = Ads::new(resources, shutdown.clone());
+    let service = AggregatedDiscoveryServiceServer::with_interceptor(service, move |mut request: Request<()>| {
+        peer.clone().map(|peer| request.extensions_mut().insert(peer));
+        Ok(request)
+    });
     tokio::spawn(
         tonic::transport::Server::builder()
             .add_service(service)
@@ -293,9 +300,9 @@ async fn a_new_server_is_sent_at_once_and_shutdown_ends_the_stream() {
     let directory = tempfile::tempdir().unwrap();
     let one = server("demo/echo", "http://127.0.0.1:1/");
     let (registry, watched) = watch::channel(servers(1, std::slice::from_ref(&one)));
-    let resources = follow(watched, upstream());
+    let resources = follow(watched, upstream(), vec![Scope::Every]);
     let shutdown = CancellationToken::new();
-    let mut client = served(resources, &shutdown, directory.path()).await;
+    let mut client = served(resources, Some(Scope::Every), &shutdown, directory.path()).await;
     let (requests, receiver) = mpsc::channel(4);
     requests.send(ask(Kind::Clusters, &[])).await.unwrap();
     requests.send(ask(Kind::Routes, &["sallyport"])).await.unwrap();
@@ -318,9 +325,36 @@ async fn a_new_server_is_sent_at_once_and_shutdown_ends_the_stream() {
 #[tokio::test]
 async fn delta_is_refused_with_the_remedy() {
     let directory = tempfile::tempdir().unwrap();
-    let (_servers, resources) = watch::channel(resources(1, &[]));
-    let mut client = served(resources, &CancellationToken::new(), directory.path()).await;
+    let (_servers, resources) = watch::channel(Arc::default());
+    let mut client = served(resources, Some(Scope::Every), &CancellationToken::new(), directory.path()).await;
     let refusal = client.delta_aggregated_resources(tokio_stream::empty()).await.unwrap_err();
     assert_eq!(refusal.code(), tonic::Code::Unimplemented);
     assert!(refusal.message().contains("api_type: GRPC"));
+}
+
+#[tokio::test]
+async fn i3_a_proxy_is_sent_the_clusters_of_its_groups_and_nobody_is_sent_anything() {
+    let directory = tempfile::tempdir().unwrap();
+    let all = [server("pay/ledger", "http://127.0.0.1:1/"), server("payroll/ledger", "http://127.0.0.1:2/")];
+    let (_registry, watched) = watch::channel(servers(1, &all));
+    let pay = Scope::Groups(["pay".to_owned()].into());
+    let resources = follow(watched, upstream(), vec![pay.clone()]);
+    let shutdown = CancellationToken::new();
+    for (index, (scope, told)) in
+        [(Some(pay), true), (Some(Scope::Every), false), (None, false)].into_iter().enumerate()
+    {
+        let directory = directory.path().join(index.to_string());
+        std::fs::create_dir(&directory).unwrap();
+        let mut client = served(resources.clone(), scope, &shutdown, &directory).await;
+        let (requests, receiver) = mpsc::channel(4);
+        requests.send(ask(Kind::Clusters, &[])).await.unwrap();
+        let answer = client.stream_aggregated_resources(ReceiverStream::new(receiver)).await;
+        assert_eq!(answer.is_ok(), told);
+        let Ok(responses) = answer else { continue };
+        let response = responses.into_inner().message().await.unwrap().unwrap();
+        let clusters = response.resources.iter().map(|any| Cluster::decode(any.value.as_slice()).unwrap().name);
+        let clusters: Vec<_> = clusters.collect();
+        assert!(clusters.iter().any(|name| name.contains("pay/ledger")), "{clusters:?}");
+        assert!(!clusters.iter().any(|name| name.contains("payroll")), "{clusters:?}");
+    }
 }

@@ -144,7 +144,7 @@ async fn o13_revoking_ends_a_grant_here_at_every_proxy_and_at_the_provider() {
     assert!(office.fixture.provider.seen()[0].starts_with("token=canary-refresh-of-alice%40example.com&"));
     let refused = office.token(&alice.key.holder).await.unwrap_err();
     assert!(matches!(refused, RefreshError::NeedsConsent { reason: ConsentReason::Revoked }), "{refused:?}");
-    let mut proxy = Box::pin(office.fixture.publisher.updates(0));
+    let mut proxy = Box::pin(office.fixture.publisher.updates(0, crate::peer::Scope::Every));
     let mut updates = std::iter::from_fn(|| futures::executor::block_on(proxy.next())?.update);
     let hold = updates.find_map(|update| if let Update::Hold(hold) = update { Some(hold) } else { None }).unwrap();
     assert_eq!((hold.grant.as_str(), hold.generation), (alice.id.as_str(), 1));

@@ -164,7 +164,7 @@ async fn o12_proxies_let_go_of_what_an_agreement_replaces() {
     site.needs("notes", &["read", "more"]);
     site.connect(&alice, "notes").await;
     let grant = site.grant(&alice, CLIENT).await.unwrap();
-    let updates = site.fixture.publisher.updates(0).take(2).collect::<Vec<_>>().await;
+    let updates = site.fixture.publisher.updates(0, crate::peer::Scope::Every).take(2).collect::<Vec<_>>().await;
     let Some(Update::Hold(hold)) = &updates[1].update else { panic!("{updates:?}") };
     assert_eq!((hold.grant.as_str(), hold.generation, grant.generation.0), (grant.id.as_str(), 1, 2));
 }
