@@ -56,15 +56,17 @@ impl Inner {
     }
 
     /// What becomes of a pair whose commit lost. It deletes nothing: the winner's stays as it is, and ours is kept beside
-    /// it, in case the winner's was used up by ours. A newer consent is of another family, and an ended grant has ended:
-    /// ours is then worth nothing.
+    /// it, in case the winner's was used up by ours. An ended grant has ended: ours is then worth nothing. So it is
+    /// after a newer consent, unless that is known to be of the same account: it may have carried over what ours used up.
     pub(super) async fn lose(&self, ours: &GrantCommit, winner: &StoredGrant) -> Result<(), RefreshError> {
         if is_unwanted(ours, winner) {
             // Nobody takes it while the broker stops: it is dropped then.
             let _ = self.unwanted.send(ours.clone());
         }
         let Some(refresh_token) = &ours.material.refresh_token else { return Ok(()) };
-        if winner.standing != Standing::Live || winner.consented_at > ours.consented_at {
+        let is_agreed_anew = winner.consented_at > ours.consented_at;
+        let is_same_account = ours.account.is_some() && ours.account == winner.account;
+        if winner.standing != Standing::Live || (is_agreed_anew && !is_same_account) {
             tracing::info!(
                 grant = ours.id,
                 "a renewed token is dropped: the grant was ended or agreed to anew meanwhile"

@@ -44,15 +44,30 @@ async fn i5_a_pair_whose_commit_loses_is_kept_as_the_spare() {
 }
 
 #[tokio::test]
-async fn a_pair_that_a_newer_consent_has_overtaken_is_dropped() {
+async fn a_pair_that_a_newer_consent_of_an_unknown_account_has_overtaken_is_dropped() {
     let people = People::at(&GENERIC).await;
     people.agrees(Some("canary-refresh-0")).await;
     people.fixture.clock.advance(Duration::from_secs(1));
-    let winner = people.next_generation("agreed-anew", Some("anew-refresh")).await;
+    let anew = people.next_generation("agreed-anew", Some("anew-refresh")).await;
+    let winner = crate::store::GrantCommit { account: None, ..anew };
     assert_eq!(text(&overtaken(&people, &winner).await.unwrap()), "agreed-anew");
     assert_eq!(people.stored().await.spare, None);
     let too_late = people.fixture.held.too_late();
     assert_eq!(too_late, None, "to revoke it could end what the same account was agreed to anew");
+}
+
+#[tokio::test]
+async fn i5_a_pair_is_kept_when_a_newer_consent_of_its_account_has_carried_the_used_refresh_token_over() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    people.fixture.provider.answers(200, provider::PAIR);
+    people.fixture.clock.advance(Duration::from_secs(1));
+    let winner = people.next_generation("agreed-anew", Some("canary-refresh-0")).await;
+    assert_eq!(text(&overtaken(&people, &winner).await.unwrap()), "agreed-anew");
+    people.fixture.clock.advance(HOUR);
+    assert_eq!(people.token(Need::Live).await.unwrap(), "canary-token-3");
+    assert_eq!(people.sent(), ["canary-refresh-0", "canary-refresh-0", "canary-refresh-1"]);
+    assert_eq!(people.fixture.held.too_late(), None, "it is not revoked either");
 }
 
 #[tokio::test]
