@@ -172,12 +172,13 @@ impl Refresher {
     pub fn forget(&self, grant: &GrantKey, generation: Generation) {
         let key = self.0.key(grant);
         self.0.forget_up_to(&key, generation);
-        self.0.backoffs.succeeded(&key);
+        self.0.backoffs.forget_up_to(&key, generation);
     }
 
-    /// Asks providers again at once that failed before: an operator has changed a manifest or a secret.
+    /// Asks providers again at once that failed before, but where only one attempt is left: an operator has changed a
+    /// manifest or a secret.
     pub fn reconsider(&self) {
-        self.0.backoffs.clear();
+        self.0.backoffs.clear(self.0.clock.now());
     }
 
     /// Starts no more renewals and waits for those under way; answers how many were left when `limit` had passed.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ask::Took;
+use super::backoff::Failure;
 use super::commit::Committed;
 use super::refresh::{Ready, Refresh, Turn};
 use super::source::host;
@@ -42,7 +43,15 @@ impl Refresh {
         let failed = Event::refresh_failed(&record.id, record.generation, &account, "refresh_token_alone", took.time);
         inner.remember(failed).await;
         let why = RefreshError::Provider { host, retry_after: Duration::ZERO };
-        Err(inner.backoffs.failed(&self.key, why, None, inner.clock.now()))
+        let failure = Failure {
+            // The one that is stored now: what ends the one before it does not end the pause.
+            generation: record.generation,
+            why,
+            retry_after: None,
+            last_attempt_in: None,
+            may_be_astray: false,
+        };
+        Err(inner.backoffs.failed(&self.key, failure, inner.clock.now()))
     }
 
     async fn with_the_old_access_token(&self, ready: Ready, refresh_token: &Secret) -> GrantCommit {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::backoff::Failure;
 use super::refresh::{Ready, Refresh, Turn};
 use super::source::host;
 use super::{ConsentReason, Inner, RefreshError};
@@ -33,6 +34,8 @@ impl Refresh {
     /// Leaves the grant as it is, and the provider alone for a while.
     async fn leave(&self, ready: &Ready, error: TokenEndpointError) -> RefreshError {
         let may_have_acted = error.may_have_acted();
+        // No attempt that counts, since any overload says the same; but a gateway may say it of a provider that has acted.
+        let may_be_astray = matches!(error, TokenEndpointError::Transient { .. });
         let (why, retry_after) = RefreshError::of_provider(host(&self.client.token_url), error);
         self.count(if may_have_acted { "unknown" } else { "failed" });
         let last_attempt_in = match may_have_acted {
@@ -42,7 +45,9 @@ impl Refresh {
                 None
             }
         };
-        self.inner.backoffs.failed(&self.key, why, retry_after.max(last_attempt_in), self.inner.clock.now())
+        let generation = ready.stored.generation;
+        let failure = Failure { generation, why, retry_after, last_attempt_in, may_be_astray };
+        self.inner.backoffs.failed(&self.key, failure, self.inner.clock.now())
     }
 
     /// Where a refresh token can be used up, only one more request may follow one whose answer never came: it waits, so
@@ -133,11 +138,14 @@ impl Refresh {
     }
 
     /// To a first request, `invalid_grant` is the provider's word that the grant is over. To a later one, where a refresh
-    /// token is used up, it may say only that the answer to an earlier one, and the next refresh token in it, went astray.
+    /// token is used up, it may say only that the answer to an earlier one, and the next refresh token in it, went astray:
+    /// it never came, or a gateway answered in its place.
     async fn over(&self, ready: &Ready) -> Result<Turn, RefreshError> {
         let may_be_astray = match self.client.profile.rotation {
             Rotation::NonRotating | Rotation::OldValid => false,
-            Rotation::Grace(_) | Rotation::Strict => ready.intent.attempt > 1,
+            Rotation::Grace(_) | Rotation::Strict => {
+                ready.intent.attempt > 1 || self.inner.backoffs.may_be_astray(&self.key, ready.stored.generation)
+            }
         };
         match may_be_astray {
             true => self.end_refreshes(&ready.stored, ConsentReason::InvalidGrant).await,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::ask::Registered;
+use super::backoff::Failure;
 use super::commit::Committed;
 use super::due::{Chance, DEFAULT_LIFETIME, refresh_after};
 use super::source::host;
@@ -65,7 +66,7 @@ pub(super) async fn renew(
         Err(error) => {
             let held = Generation(generation.0.saturating_sub(1));
             let failed = Event::refresh_failed(&id, held, keys::SERVICE_HOLDER, error.code(), at_token_endpoint);
-            let why = inner.provider_failed(&key, &client, error);
+            let why = inner.provider_failed(&key, &client, held, error);
             inner.remember(failed).await;
             return Err(why);
         }
@@ -121,10 +122,17 @@ async fn ask(inner: &Inner, client: &ClientCredentials) -> Result<Result<Token, 
 }
 
 impl Inner {
-    fn provider_failed(&self, key: &Key, client: &ClientCredentials, error: TokenEndpointError) -> RefreshError {
+    fn provider_failed(
+        &self,
+        key: &Key,
+        client: &ClientCredentials,
+        generation: Generation,
+        error: TokenEndpointError,
+    ) -> RefreshError {
         let host = host(&client.token_url);
         tracing::warn!(host, %error, "no token");
         let (why, retry_after) = RefreshError::of_provider(host, error);
-        self.backoffs.failed(key, why, retry_after, self.clock.now())
+        let failure = Failure { generation, why, retry_after, last_attempt_in: None, may_be_astray: false };
+        self.backoffs.failed(key, failure, self.clock.now())
     }
 }

@@ -73,6 +73,26 @@ async fn a_token_that_a_refresh_has_killed_is_served_no_more_though_no_other_cam
 }
 
 #[tokio::test]
+async fn l7_the_provider_is_left_alone_though_its_answer_ended_the_generation_before() {
+    let people = People::given_alone(&GITHUB).await;
+    assert!(matches!(people.token(Need::Live).await, Err(RefreshError::Provider { .. })));
+    let ended = people.fixture.store.invalidations(0, 10).await.unwrap();
+    assert_eq!(ended.last().unwrap().generation, Generation(1));
+    for _ in 0..10 {
+        // As every broker does that reads it back, this one among them.
+        for ended in &ended {
+            people.fixture.refresher.forget(&ended.key, ended.generation);
+        }
+        assert!(matches!(people.token(Need::Live).await, Err(RefreshError::Provider { .. })));
+    }
+    assert_eq!(people.fixture.provider.count(), 1);
+    people.agrees(Some("canary-refresh-anew")).await;
+    people.fixture.provider.answers(200, provider::PAIR);
+    people.fixture.clock.advance(HOUR);
+    assert!(people.token(Need::Live).await.is_ok(), "what was agreed to anew waits for nothing");
+}
+
+#[tokio::test]
 async fn i5_a_refresh_token_alone_waits_in_the_spool_while_the_store_is_down() {
     let limits = Limits { commit: Duration::from_millis(50), wait: Duration::from_secs(20), ..Limits::default() };
     let people = People::with(&GENERIC, limits).await;

@@ -25,6 +25,28 @@ async fn invalid_grant_asks_for_consent_and_the_provider_is_asked_no_more() {
 }
 
 #[tokio::test]
+async fn what_a_gateway_said_of_a_strict_provider_that_had_acted_leaves_the_old_token_until_it_expires() {
+    for gateway in [Some(504), None] {
+        let people = People::at(&GENERIC).await;
+        people.agrees(Some("canary-refresh-0")).await;
+        people.fixture.clock.advance(DUE);
+        if let Some(status) = gateway {
+            people.fixture.provider.answers(status, "");
+            assert_eq!(people.token(Need::NotDue).await.unwrap(), "canary-agreed");
+            assert_eq!(people.stored().await.intent, None, "no attempt is spent on it");
+            people.fixture.refresher.reconsider();
+        }
+        people.fixture.provider.is_strict("what the gateway kept to itself");
+        let served = people.token(Need::NotDue).await;
+        assert_eq!(people.stored().await.standing, ConsentReason::InvalidGrant.as_standing());
+        assert_eq!(served.ok().as_deref(), gateway.map(|_| "canary-agreed"), "{gateway:?}");
+        assert_eq!(people.stored().await.material.is_some(), gateway.is_some());
+        people.fixture.clock.advance(HOUR);
+        assert_eq!(people.reason().await, ConsentReason::InvalidGrant);
+    }
+}
+
+#[tokio::test]
 async fn a_token_without_a_refresh_token_serves_until_it_expires() {
     let people = People::at(&GENERIC).await;
     people.agrees(None).await;

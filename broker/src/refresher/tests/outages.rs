@@ -77,7 +77,7 @@ async fn an_answer_that_never_comes_or_makes_no_sense_leaves_the_intent() {
 }
 
 #[tokio::test]
-async fn l7_the_last_attempt_at_a_strict_provider_that_hangs_waits_while_the_old_token_serves() {
+async fn l7_the_last_attempt_at_a_strict_provider_that_hangs_waits_while_the_old_token_serves_whatever_is_applied() {
     let people = People::impatient(&GENERIC).await;
     people.agrees(Some("canary-refresh-0")).await;
     people.fixture.clock.advance(DUE);
@@ -86,6 +86,8 @@ async fn l7_the_last_attempt_at_a_strict_provider_that_hangs_waits_while_the_old
     for _ in 0..4 {
         assert_eq!(people.token(Need::NotDue).await.unwrap(), "canary-agreed");
         assert_eq!(people.fixture.provider.count(), 1);
+        // A manifest or a secret that has nothing to do with it.
+        people.fixture.refresher.reconsider();
         people.fixture.clock.advance(Duration::from_secs(50));
     }
     people.fixture.provider.gate.send_replace(true);
