@@ -231,10 +231,7 @@ impl Inner {
 
     /// Records a refusal, and passes it on.
     async fn refuse(&self, visit: Visit<'_>, consent: Option<&StoredConsent>, refused: Refused) -> Refused {
-        let holder = consent.map(|consent| PrincipalId(consent.key.holder.clone()));
-        let call = visit.call(consent.map(|consent| &consent.server));
-        let event = Event::consent_refused(visit.session.map(actor), holder, call, refused.code());
-        self.remember(event).await;
+        self.remember(visit.refused(consent, &refused)).await;
         refused
     }
 
@@ -247,6 +244,18 @@ impl Inner {
 }
 
 impl Visit<'_> {
+    /// Who it is, for records.
+    pub fn actor(&self) -> Option<Actor> {
+        self.session.map(actor)
+    }
+
+    /// The record of a refusal.
+    pub fn refused(&self, consent: Option<&StoredConsent>, refused: &Refused) -> Event {
+        let holder = consent.map(|consent| PrincipalId(consent.key.holder.clone()));
+        let call = self.call(consent.map(|consent| &consent.server));
+        Event::consent_refused(self.actor(), holder, call, refused.code())
+    }
+
     fn call(&self, server: Option<&ServerName>) -> Call {
         let server = server.map(|server| server.0.clone()).unwrap_or_default();
         Call { request_id: self.request_id.to_owned(), server, ..Call::default() }

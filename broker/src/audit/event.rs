@@ -40,7 +40,7 @@ pub enum EventName {
     KeyRotated,
     /// Manifests were applied.
     ManifestApply,
-    /// Strangers asked for more than they may; one for all of a minute.
+    /// A form was not taken; or strangers asked for more than they may, one record for all of a minute.
     PagesRefused,
     /// A grant was renewed.
     RefreshDone,
@@ -435,6 +435,16 @@ impl Event {
             actor: Some(actor),
             call: Call { target: id.to_owned(), ..Call::default() },
             ..Self::new(EventName::TokenRevoke, Outcome::Success)
+        }
+    }
+
+    /// A form was not taken; `reason` is a code.
+    pub fn form_refused(actor: Option<Actor>, request_id: &str, reason: &str) -> Self {
+        Self {
+            reason: Some(reason.to_owned()),
+            actor,
+            call: Call { request_id: request_id.to_owned(), ..Call::default() },
+            ..Self::new(EventName::PagesRefused, Outcome::Refused)
         }
     }
 

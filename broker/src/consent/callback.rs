@@ -20,7 +20,9 @@ impl Consents {
     /// If the answer is not one to what this person asked in this browser; recorded, and nothing is stored.
     pub async fn callback(&self, client_id: &str, query: &str, visit: Visit<'_>) -> Result<String, Refused> {
         let inner = &self.0;
-        let client = provider_client(&inner.servers(), client_id).ok_or(Refused::NotFound)?;
+        let Some(client) = provider_client(&inner.servers(), client_id) else {
+            return Err(inner.refuse(visit, None, Refused::NotFound).await);
+        };
         let issuer = client.issuer.as_deref().map_or(ExpectedIssuer::Unknown, ExpectedIssuer::Always);
         let answer = match callback::read(query, issuer) {
             Ok(answer) => answer,

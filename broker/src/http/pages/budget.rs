@@ -2,6 +2,9 @@
 //! anybody: so both are paid for from a budget of where they come from, and from one of all of them together. Whoever
 //! turns out to be somebody is paid back, so that only strangers run short.
 
+#[cfg(test)]
+mod tests;
+
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -89,10 +92,10 @@ struct Inner {
 /// Where a request comes from: an IPv4 address, or the network of an IPv6 address, of which one stranger has plenty. One for
 /// all of whom that is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Source(Option<IpAddr>);
+pub(super) struct Source(Option<IpAddr>);
 
 impl Source {
-    fn of(headers: &HeaderMap) -> Self {
+    pub(super) fn of(headers: &HeaderMap) -> Self {
         let mut values = headers.get_all(SOURCE).iter();
         let (Some(value), None) = (values.next(), values.next()) else { return Self(None) };
         let address = value.to_str().ok().and_then(|text| text.parse::<IpAddr>().ok());
@@ -130,6 +133,13 @@ impl Budget {
         }
     }
 
+    /// Puts on record what came to nothing, if its source can pay for that; if not, it is counted with the rest.
+    pub(super) async fn record(&self, source: Source, event: Event) {
+        if let Ok(paid) = self.take(source) {
+            paid.record(event).await;
+        }
+    }
+
     fn take(&self, source: Source) -> Result<Paid, Duration> {
         let (inner, now) = (&*self.0, self.0.clock.now());
         let bucket = inner.sources.get_with(source, Arc::default);
@@ -156,6 +166,13 @@ pub(super) struct Paid {
 }
 
 impl Paid {
+    /// Puts on record what came to nothing.
+    pub(super) async fn record(&self, event: Event) {
+        if let Err(error) = self.budget.0.audit.record(event).await {
+            tracing::error!(%error, "what a browser sent was refused, and not recorded");
+        }
+    }
+
     /// It was somebody: this request and the one that began it cost nothing.
     pub(super) fn back(self, count: u32) {
         self.bucket.give(ONE, count);
@@ -181,68 +198,4 @@ async fn too_many(wait: Duration, parts: &mut Parts) -> Response {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::service::tests::Fixture;
-
-    fn source(headers: &[&str]) -> Source {
-        let mut map = HeaderMap::new();
-        for value in headers {
-            map.append(SOURCE, value.parse().expect("a header"));
-        }
-        Source::of(&map)
-    }
-
-    fn number(number: u32) -> Source {
-        Source(Some(IpAddr::V4(number.into())))
-    }
-
-    #[test]
-    fn a_stranger_with_a_network_of_addresses_is_one_source() {
-        assert_eq!(source(&["2001:db8::1"]), source(&["2001:db8:0:0:ffff::2"]));
-        assert_ne!(source(&["2001:db8::1"]), source(&["2001:db8:0:1::1"]));
-        assert_eq!(source(&["192.0.2.1"]), source(&["::ffff:192.0.2.1"]));
-        assert_ne!(source(&["192.0.2.1"]), source(&["192.0.2.2"]));
-        for unknown in
-            [&[][..], &[""], &["-"], &["192.0.2.1:80"], &["192.0.2.1, 192.0.2.2"], &["192.0.2.1", "192.0.2.2"]]
-        {
-            assert_eq!(source(unknown), Source(None), "{unknown:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn one_source_runs_short_alone_and_recovers_by_itself() {
-        let fixture = Fixture::new().await;
-        let budget = Budget::new(fixture.audit.clone(), Arc::clone(&fixture.clock) as Arc<dyn Clock>);
-        let taken = |source, times: u32| (0..times).filter(|_| budget.take(source).is_ok()).count();
-        assert_eq!(taken(number(1), 10_000), 600);
-        assert_eq!(budget.take(number(1)).err(), Some(ONE.every));
-        assert_eq!(taken(number(2), 10), 10, "nobody else does");
-        fixture.clock.advance(Duration::from_secs(12));
-        assert_eq!(taken(number(1), 10), 2);
-        fixture.clock.advance(Duration::from_secs(86_400));
-        assert_eq!(taken(number(1), 10_000), 600, "never more than that at once");
-    }
-
-    #[tokio::test]
-    async fn all_sources_together_run_short_and_what_they_cannot_have_costs_them_nothing() {
-        let fixture = Fixture::new().await;
-        let budget = Budget::new(fixture.audit.clone(), Arc::clone(&fixture.clock) as Arc<dyn Clock>);
-        assert_eq!((0..10_000).filter(|n| budget.take(number(*n)).is_ok()).count(), 3_000);
-        assert_eq!((0..10_000).filter(|_| budget.take(number(7_777)).is_ok()).count(), 0);
-        fixture.clock.advance(Duration::from_millis(500) * 700);
-        assert_eq!((0..10_000).filter(|_| budget.take(number(7_777)).is_ok()).count(), 600);
-    }
-
-    #[tokio::test]
-    async fn a_clock_that_was_set_back_locks_nobody_out_for_longer() {
-        let (bucket, now) = (Bucket::default(), UnixTime(1_800_000_000_000));
-        assert!((0..600).all(|_| bucket.take(ONE, now).is_ok()));
-        let earlier = UnixTime(now.0 - 86_400_000);
-        assert_eq!(bucket.take(ONE, earlier), Err(ONE.every));
-        assert_eq!(bucket.take(ONE, earlier.after(ONE.every)), Ok(()));
-    }
 }

@@ -8,7 +8,7 @@ use super::Pages;
 use super::form::{Posted, Visitor, csrf, see_other};
 use super::layout::{onward, page, problem};
 use super::present::present;
-use super::refused::refused;
+use super::refused::recorded;
 use crate::consent::{Asked, Begun, Choice, Page, Stage};
 use crate::signin::Session;
 
@@ -16,7 +16,7 @@ use crate::signin::Session;
 pub(super) async fn show(State(pages): State<Pages>, Path(id): Path<String>, visitor: Visitor) -> Response {
     let shown = match pages.consents.page(&id, visitor.visit()).await {
         Ok(shown) => shown,
-        Err(why) => return refused(&why, &visitor.request_id),
+        Err(why) => return recorded(&pages, &why, visitor.source, visitor.visit()).await,
     };
     let (title, body) = match (&visitor.session, shown) {
         (None, _) | (_, Page::SignIn { .. }) => ("Connect", sign_in(&id)),
@@ -40,7 +40,7 @@ pub(super) async fn begin(State(pages): State<Pages>, Path(id): Path<String>, fo
     match pages.consents.begin(&id, form.field("asked"), is_confirmed, form.visit()).await {
         Ok(Begun::Onward { provider, url }) => onward(&form.request_id, &provider, &url),
         Ok(Begun::Look(id)) => see_other(&format!("/connect/{id}")),
-        Err(why) => refused(&why, &form.request_id),
+        Err(why) => recorded(&pages, &why, form.source, form.visit()).await,
     }
 }
 
@@ -57,7 +57,7 @@ pub(super) async fn choose(State(pages): State<Pages>, Path(id): Path<String>, f
     match pages.consents.choose(&id, choice, form.visit()).await {
         // By the id that was found in the store, not by what stands in the path.
         Ok(id) => see_other(&format!("/connect/{id}")),
-        Err(why) => refused(&why, &form.request_id),
+        Err(why) => recorded(&pages, &why, form.source, form.visit()).await,
     }
 }
 

@@ -8,7 +8,7 @@ use super::Pages;
 use super::form::{Posted, Visitor, csrf, see_other};
 use super::layout::page;
 use super::present::present;
-use super::refused::refused;
+use super::refused::{recorded, refused};
 use crate::consent::{Connection, Connections};
 use crate::grants::{AtProvider, Ended};
 use crate::signin::Session;
@@ -30,7 +30,7 @@ pub(super) async fn show(State(pages): State<Pages>, visitor: Visitor) -> Respon
 pub(super) async fn connect(State(pages): State<Pages>, form: Posted) -> Response {
     match pages.consents.connect(form.field("server"), &form.session).await {
         Ok(link) => see_other(&format!("/connect/{}", link.id)),
-        Err(why) => refused(&why, &form.request_id),
+        Err(why) => recorded(&pages, &why, form.source, form.visit()).await,
     }
 }
 
@@ -38,7 +38,7 @@ pub(super) async fn connect(State(pages): State<Pages>, form: Posted) -> Respons
 pub(super) async fn disconnect(State(pages): State<Pages>, Path(grant): Path<String>, form: Posted) -> Response {
     match pages.consents.disconnect(&grant, form.visit()).await {
         Ok(ended) => page(&form.request_id, "Disconnected", farewell(&ended)),
-        Err(why) => refused(&why, &form.request_id),
+        Err(why) => recorded(&pages, &why, form.source, form.visit()).await,
     }
 }
 

@@ -11,8 +11,10 @@ use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 
 use super::Pages;
+use super::budget::{Paid, Source};
 use super::layout::{RequestId, problem};
 use super::refused::refused;
+use crate::audit::Event;
 use crate::consent::Visit;
 use crate::secret::Secret;
 use crate::signin::{BEGUN_COOKIE, Session, cookie};
@@ -28,6 +30,7 @@ pub struct Visitor {
     pub begun: Option<Secret>,
     /// Of this request.
     pub request_id: RequestId,
+    pub(super) source: Source,
 }
 
 impl Visitor {
@@ -40,16 +43,18 @@ impl FromRequestParts<Pages> for Visitor {
     type Rejection = Response;
 
     async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, Response> {
-        let request_id = request_id(parts).await;
+        let (request_id, source) = (request_id(parts).await, Source::of(&parts.headers));
         match pages.sign_ins.sessions().of(&parts.headers).await {
-            Ok(session) => Ok(Self { session, begun: cookie(&parts.headers, BEGUN_COOKIE), request_id }),
+            Ok(session) => Ok(Self { session, begun: cookie(&parts.headers, BEGUN_COOKIE), request_id, source }),
             Err(error) => Err(refused(&error.into(), &request_id)),
         }
     }
 }
 
-/// A form of ours, sent by anybody: so it does no more than begin a sign-in, or end one that needs a secret.
+/// A form of ours, sent by anybody: so it is paid for, and does no more than begin a sign-in, or end one that needs a
+/// secret.
 pub struct Pressed {
+    pub(super) paid: Paid,
     /// Who is signed in, if anybody.
     pub session: Option<Session>,
     /// Of this request.
@@ -63,14 +68,19 @@ impl FromRequest<Pages> for Pressed {
 
     async fn from_request(request: Request, pages: &Pages) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
-        let Visitor { session, request_id, .. } = Visitor::from_request_parts(&mut parts, pages).await?;
-        match is_same_origin(&parts.headers, &pages.public_url) {
+        let paid = Paid::from_request_parts(&mut parts, pages).await?;
+        let visitor = Visitor::from_request_parts(&mut parts, pages).await?;
+        let not_taken = match is_same_origin(&parts.headers, &pages.public_url) {
             true => match fields(body).await {
-                Some(fields) => Ok(Self { session, request_id, fields }),
-                None => Err(foreign(&request_id)),
+                Some(fields) => {
+                    return Ok(Self { paid, session: visitor.session, request_id: visitor.request_id, fields });
+                }
+                None => NotTaken::Fields,
             },
-            false => Err(foreign(&request_id)),
-        }
+            false => NotTaken::CrossSite,
+        };
+        paid.record(not_taken.record(visitor.visit())).await;
+        Err(not_taken.page(&visitor.request_id))
     }
 }
 
@@ -80,6 +90,7 @@ pub struct Posted {
     pub session: Session,
     /// Of this request.
     pub request_id: RequestId,
+    pub(super) source: Source,
     fields: BTreeMap<String, String>,
 }
 
@@ -99,24 +110,59 @@ impl FromRequest<Pages> for Posted {
 
     async fn from_request(request: Request, pages: &Pages) -> Result<Self, Response> {
         let (mut parts, body) = request.into_parts();
-        let Visitor { session, request_id, .. } = Visitor::from_request_parts(&mut parts, pages).await?;
-        if !is_same_origin(&parts.headers, &pages.public_url) {
-            return Err(foreign(&request_id));
-        }
-        let Some(session) = session else {
-            let sentence = "You are not signed in any more. Go back, load the page again and sign in.";
-            return Err(problem(StatusCode::FORBIDDEN, sentence, &request_id));
+        let Visitor { session, request_id, source, .. } = Visitor::from_request_parts(&mut parts, pages).await?;
+        let read = match &session {
+            _ if !is_same_origin(&parts.headers, &pages.public_url) => Err(NotTaken::CrossSite),
+            None => Err(NotTaken::SignedOut),
+            Some(session) => match fields(body).await {
+                Some(fields) if fields.get("csrf").is_some_and(|given| session.is_csrf(given)) => Ok(fields),
+                Some(_) => Err(NotTaken::Csrf),
+                None => Err(NotTaken::Fields),
+            },
         };
-        let fields = fields(body).await.ok_or_else(|| foreign(&request_id))?;
-        match fields.get("csrf") {
-            Some(given) if session.is_csrf(given) => Ok(Self { session, request_id, fields }),
-            Some(_) | None => Err(foreign(&request_id)),
+        match (session, read) {
+            (Some(session), Ok(fields)) => Ok(Self { session, request_id, source, fields }),
+            (session, read) => {
+                let not_taken = read.err().unwrap_or(NotTaken::SignedOut);
+                let visit = Visit { session: session.as_ref(), request_id: &request_id.0 };
+                pages.budget.record(source, not_taken.record(visit)).await;
+                Err(not_taken.page(&request_id))
+            }
         }
     }
 }
 
-fn foreign(request_id: &RequestId) -> Response {
-    problem(StatusCode::FORBIDDEN, "This form was not sent from one of our pages.", request_id)
+/// Why a form is not taken.
+#[derive(Clone, Copy)]
+enum NotTaken {
+    /// Another site sent it, or nobody says which.
+    CrossSite,
+    /// It is not the one that this person was given.
+    Csrf,
+    /// It is no form, too large, or has a field twice.
+    Fields,
+    /// Nobody is signed in any more.
+    SignedOut,
+}
+
+impl NotTaken {
+    fn record(self, visit: Visit<'_>) -> Event {
+        let code = match self {
+            Self::CrossSite => "cross_site",
+            Self::Csrf => "csrf",
+            Self::Fields => "fields",
+            Self::SignedOut => "signed_out",
+        };
+        Event::form_refused(visit.actor(), visit.request_id, code)
+    }
+
+    fn page(self, request_id: &RequestId) -> Response {
+        let sentence = match self {
+            Self::CrossSite | Self::Csrf | Self::Fields => "This form was not sent from one of our pages.",
+            Self::SignedOut => "You are not signed in any more. Go back, load the page again and sign in.",
+        };
+        problem(StatusCode::FORBIDDEN, sentence, request_id)
+    }
 }
 
 /// Each name once; none if one comes twice, or it is no form of ours.

@@ -4,11 +4,21 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use maud::html;
 
+use super::Pages;
+use super::budget::Source;
 use super::connections::told_at_provider;
 use super::layout::{self, RequestId};
 use crate::causes;
-use crate::consent::Refused;
+use crate::consent::{Refused, Visit};
 use crate::oauth::callback::CallbackError;
+
+/// The page for it, and a record of what is refused before there is anything that it could be about: anybody can send that.
+pub(super) async fn recorded(pages: &Pages, why: &Refused, source: Source, visit: Visit<'_>) -> Response {
+    if matches!(why, Refused::NotFound | Refused::Gone | Refused::SignedOut) {
+        pages.budget.record(source, visit.refused(None, why)).await;
+    }
+    refused(why, &RequestId(visit.request_id.to_owned()))
+}
 
 /// The page for it. Nothing of what a provider sent stands on it but a refusal whose issuer was found right (O7).
 pub(super) fn refused(refused: &Refused, request_id: &RequestId) -> Response {

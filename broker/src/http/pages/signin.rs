@@ -69,7 +69,7 @@ fn choices(to: &Destination, ways: &Ways) -> Markup {
 }
 
 /// POST: to the login issuer.
-pub(super) async fn oidc(State(pages): State<Pages>, _: Paid, form: Pressed) -> Response {
+pub(super) async fn oidc(State(pages): State<Pages>, form: Pressed) -> Response {
     let Some(to) = destination(&form.fields.get("flow").cloned(), &form.fields.get("to").cloned()) else {
         return problem(StatusCode::BAD_REQUEST, NOWHERE, &form.request_id);
     };
@@ -77,7 +77,7 @@ pub(super) async fn oidc(State(pages): State<Pages>, _: Paid, form: Pressed) -> 
 }
 
 /// POST: to the application.
-pub(super) async fn application(State(pages): State<Pages>, _: Paid, form: Pressed) -> Response {
+pub(super) async fn application(State(pages): State<Pages>, form: Pressed) -> Response {
     match destination(&form.fields.get("flow").cloned(), &None) {
         Some(Destination::Consent(consent)) => {
             leave(pages.sign_ins.begin_application(&consent).await, &form.request_id)
@@ -130,13 +130,9 @@ pub(super) async fn link(State(pages): State<Pages>, Path(secret): Path<String>,
 }
 
 /// POST: uses it up.
-pub(super) async fn use_link(
-    State(pages): State<Pages>,
-    paid: Paid,
-    Path(secret): Path<String>,
-    form: Pressed,
-) -> Response {
-    arrive(pages.sign_ins.use_link(&secret, form.browser()).await, paid, 1, &form.request_id)
+pub(super) async fn use_link(State(pages): State<Pages>, Path(secret): Path<String>, form: Pressed) -> Response {
+    let signed_in = pages.sign_ins.use_link(&secret, form.browser()).await;
+    arrive(signed_in, form.paid, 1, &form.request_id)
 }
 
 /// POST: ends the session.

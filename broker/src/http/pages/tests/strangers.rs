@@ -96,8 +96,75 @@ async fn whoever_signs_in_pays_nothing() {
 async fn what_leaves_nothing_behind_costs_nothing() {
     let login = Login::new().await;
     let site = &login.site;
-    for path in ["/signin?to=connections", "/connections", "/connect/00ff", "/signin/link/guess"] {
+    let consent = format!("/connect/{}", site.link(&site.browser("alice").await, "notes").await);
+    for path in ["/signin?to=connections", "/connections", &consent, "/signin/link/guess"] {
         assert_eq!(site.flooded(700, Method::GET, path, "").await.get(&429), None, "{path}");
     }
     assert_eq!(site.from(STRANGER, Method::POST, "/signin/oidc", "to=connections").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn what_a_stranger_sends_to_no_purpose_leaves_a_record_with_its_cause_each_within_the_budget() {
+    for (method, path, status, event, reason) in [
+        (Method::GET, "/connect/guess", 404, "consent.refused", "not_found"),
+        (Method::POST, "/connect/guess", 403, "pages.refused", "signed_out"),
+        (Method::GET, "/oauth/callback/guess?code=c&state=s", 404, "consent.refused", "not_found"),
+    ] {
+        let site = Site::new().await;
+        let statuses = site.flooded(700, method, path, "").await;
+        assert_eq!(
+            statuses.get(&status).copied().unwrap_or_default() + statuses.get(&429).unwrap_or(&0),
+            700,
+            "{path}"
+        );
+        let rows = site.fixture.rows(event).await;
+        assert_eq!(rows.len(), 600, "{path}");
+        assert!(rows.iter().all(|row| row.contains(&format!(r#""reason":"{reason}""#))), "{path}: {}", rows[0]);
+        site.pages.budget.tell().await;
+        let told = site.fixture.rows("pages.refused").await;
+        assert!(told.last().unwrap().contains(r#""count":100"#), "{path}: {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_form_that_is_not_taken_is_on_record_once_with_the_cause_and_whose_browser_it_was() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    let (cookie, csrf) = (("cookie", alice.cookie.as_str()), format!("csrf={}", alice.csrf));
+    let (ours, others) = (("sec-fetch-site", "same-origin"), ("sec-fetch-site", "cross-site"));
+    let twice = format!("{csrf}&{csrf}");
+    for (path, from, body, reason) in [
+        ("/connect/00ff", others, csrf.as_str(), "cross_site"),
+        ("/signin/oidc", others, "to=connections", "cross_site"),
+        ("/signin/oidc", ours, "to=a&to=b", "fields"),
+        ("/connections/connect", ours, "csrf=guess", "csrf"),
+        ("/connections/00ff/disconnect", ours, "", "csrf"),
+        ("/signout", ours, twice.as_str(), "fields"),
+    ] {
+        let before = site.fixture.rows("pages.refused").await.len();
+        let reply = site.send(Method::POST, path, &[cookie, from, ("x-request-id", "r-1")], body).await;
+        assert_eq!(reply.status, StatusCode::FORBIDDEN, "{path}");
+        let rows = site.fixture.rows("pages.refused").await;
+        assert_eq!(rows.len(), before + 1, "{path} {reason}");
+        let row = rows.last().unwrap();
+        for told in [format!(r#""reason":"{reason}""#), r#""request_id":"r-1""#.to_owned(), alice.principal.0.clone()] {
+            assert!(row.contains(&told), "{told}: {row}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_leads_nowhere_for_somebody_who_is_signed_in_is_on_record_as_theirs() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    for (sent, path) in
+        ["/connect/00ff", "/connect/00ff/account", "/connections/00ff/disconnect", "/connections/connect"]
+            .into_iter()
+            .enumerate()
+    {
+        let reply = site.post(&alice, path, &[("account", "keep"), ("server", "demo/none")]).await;
+        assert_eq!(reply.status, StatusCode::NOT_FOUND, "{path}");
+        let rows = site.fixture.rows("consent.refused").await;
+        assert!(rows.len() == sent + 1 && rows[sent].contains(&alice.principal.0), "{path}: {rows:?}");
+    }
 }
