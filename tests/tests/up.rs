@@ -1,10 +1,10 @@
-//! `cargo xtask up` and the README's first call, typed as a newcomer types them.
+//! `cargo xtask up` and the README's calls, typed as a newcomer types them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use e2e::{Child, eventually_within, free_ports, run, unique};
+use e2e::{Child, Chromium, eventually_within, free_ports, run, unique};
 use serde_json::Value;
 
 /// A demo in a directory of its own, so that it does not meet one that somebody runs in this checkout.
@@ -79,8 +79,30 @@ fn block_after(heading: &str, language: &str) -> String {
         .to_owned()
 }
 
+/// The steps that the README gives for the link in this answer.
+async fn connects_as_alice(up: &Value, said: &str) {
+    let begins = format!("{}/connect/", up["gateway_url"].as_str().unwrap());
+    let link = said.split(['"', ' ', '\\']).find(|word| word.starts_with(&begins)).expect("a link to visit");
+    let user = up["idp"]["users"].as_array().unwrap().iter().find(|user| user["login"] == "alice").expect("alice");
+    let alice = Chromium::person().await;
+    alice.opens(link).await;
+    alice.presses("Sign in").await;
+    let issuer = up["idp"]["issuer"].as_str().unwrap();
+    alice.presses(&format!("Sign in at {}", issuer.trim_start_matches("http://"))).await;
+    alice.types("login", "alice").await;
+    alice.types("password", user["password"].as_str().unwrap()).await;
+    alice.presses("Continue").await;
+    alice.sees("Authorize").await;
+    alice.presses("Continue").await;
+    alice.sees("An agent wants to use demo/notes on your behalf.").await;
+    alice.presses("Connect").await;
+    alice.presses("Continue").await;
+    alice.sees("Return to your agent and let it try again.").await;
+    alice.leaves().await;
+}
+
 #[test]
-fn up_serves_and_the_readmes_first_call_shows_the_swapped_credential() {
+fn up_serves_and_the_readmes_calls_show_the_swapped_credential_and_then_alices_own() {
     run(async {
         let (demo, up) = Demo::up().await;
         for path in ["/gateway_url", "/broker_url", "/admin_socket", "/envoy_admin_url", "/idp/issuer"] {
@@ -101,8 +123,10 @@ fn up_serves_and_the_readmes_first_call_shows_the_swapped_credential() {
 
         let second = block_after("### A first call", "sh") + &block_after("### A second call", "sh");
         let said = String::from_utf8(demo.paste(&second).stdout).unwrap();
-        let link = format!("Please visit: {}/connect/", up["gateway_url"].as_str().unwrap());
-        assert!(said.contains("-31001") && said.contains(&link), "{said}");
+        assert!(said.contains("-31001"), "{said}");
+        connects_as_alice(&up, &said).await;
+        let said = String::from_utf8(demo.paste(&second).stdout).unwrap();
+        assert!(said.contains(r#"\"sub\":\"u-1001\""#), "{said}");
 
         std::fs::write(demo.var.join("group.yaml"), demo.here(&block_after("## Registering", "yaml"))).unwrap();
         let registered = demo.paste(&block_after("## Registering", "sh"));
