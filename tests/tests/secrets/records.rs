@@ -48,7 +48,7 @@ fn a6_the_record_of_a_release_has_every_field_and_each_is_true() {
             "on_behalf_of": principal(&world, "alice").await, "request_id": reply.header("x-request-id"), "traceparent": TRACE,
             "server": server.name, "method": "tools/call", "target": "recorded", "generation": 1,
             "fingerprints": [fingerprint(&world, &provider.issued()[0]).await], "secrets": [],
-            "provider_account": "service", "report": null,
+            "provider_account": "service", "report": null, "count": null,
             "broker_version": env!("CARGO_PKG_VERSION"), "filter_version": env!("CARGO_PKG_VERSION"),
         });
         for (field, value) in expected.as_object().expect("an object") {
