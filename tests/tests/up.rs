@@ -81,16 +81,18 @@ fn block_after(heading: &str, language: &str) -> String {
 
 /// The steps that the README gives for the link in this answer.
 async fn connects_as_alice(up: &Value, said: &str) {
-    let begins = format!("{}/connect/", up["gateway_url"].as_str().unwrap());
+    let text = |value: &'_ Value| value.as_str().unwrap_or_default().to_owned();
+    let begins = format!("{}/connect/", text(&up["gateway_url"]));
     let link = said.split(['"', ' ', '\\']).find(|word| word.starts_with(&begins)).expect("a link to visit");
-    let user = up["idp"]["users"].as_array().unwrap().iter().find(|user| user["login"] == "alice").expect("alice");
+    let user =
+        up["idp"]["users"].as_array().into_iter().flatten().find(|user| user["login"] == "alice").expect("alice");
     let alice = Chromium::person().await;
     alice.opens(link).await;
     alice.presses("Sign in").await;
-    let issuer = up["idp"]["issuer"].as_str().unwrap();
+    let issuer = text(&up["idp"]["issuer"]);
     alice.presses(&format!("Sign in at {}", issuer.trim_start_matches("http://"))).await;
     alice.types("login", "alice").await;
-    alice.types("password", user["password"].as_str().unwrap()).await;
+    alice.types("password", &text(&user["password"])).await;
     alice.presses("Continue").await;
     alice.sees("Authorize").await;
     alice.presses("Continue").await;

@@ -30,8 +30,6 @@ async fn i5_a_refresh_token_alone_is_kept_and_the_old_access_token_serves_on() {
     for served in [people.token(Need::Live).await, people.token(Need::NotDue).await] {
         assert_eq!(served.unwrap(), "canary-agreed");
     }
-    let elsewhere = people.fixture.other_broker().token(&people.alice(), Need::Live).await.unwrap();
-    assert_eq!(text(&elsewhere), "canary-agreed", "it opens at its new generation");
     assert_eq!(people.fixture.provider.count(), 1, "the provider is left alone for a while");
     let rows = people.fixture.store.audit(0, "", "", "refresh.failed", 10).await.unwrap();
     assert!(rows.len() == 1 && rows[0].entry.json.contains("refresh_token_alone"), "{rows:?}");
@@ -39,6 +37,15 @@ async fn i5_a_refresh_token_alone_is_kept_and_the_old_access_token_serves_on() {
     people.fixture.clock.advance(Duration::from_secs(2));
     assert_eq!(people.token(Need::NotDue).await.unwrap(), "canary-token-2");
     assert_eq!(people.sent(), ["canary-refresh-0", "canary-refresh-1"]);
+}
+
+#[tokio::test]
+async fn the_old_access_token_opens_at_its_new_generation_elsewhere() {
+    let people = People::given_alone(&GENERIC).await;
+    assert_eq!(people.token(Need::NotDue).await.unwrap(), "canary-agreed");
+    assert_eq!(people.stored().await.generation, Generation(2));
+    let elsewhere = people.fixture.other_broker().token(&people.alice(), Need::Live).await.unwrap();
+    assert_eq!(text(&elsewhere), "canary-agreed");
 }
 
 #[tokio::test]
