@@ -7,6 +7,7 @@ mod envoy;
 mod node;
 mod postgres;
 mod python;
+mod redis;
 mod stamp;
 pub(crate) mod wasm;
 
@@ -59,6 +60,8 @@ pub(crate) struct Installed {
     pub(crate) postgres: Option<PathBuf>,
     /// PgBouncer, likewise.
     pub(crate) pgbouncer: Option<PathBuf>,
+    /// `redis-server`, likewise; `redis-cli` lies beside it.
+    pub(crate) redis: Option<PathBuf>,
     /// Where the wasm standard library comes from.
     pub(crate) wasm_source: wasm::Source,
 }
@@ -68,46 +71,66 @@ pub(crate) struct Installed {
 /// # Errors
 /// What is missing and how to get it.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Installed> {
-    install(workspace, options, python::install, || Ok((chromium::find(), postgres::find())))
+    let found = || Ok(Packages { chromium: chromium::find(), postgres: postgres::find(), redis: redis::find() });
+    install(workspace, options, python::install, found)
 }
 
-/// The same, with the browser and the database that only the tests need.
+/// The same, with the browser and the servers that only the tests need.
 ///
 /// # Errors
 /// As [`run`].
 pub(crate) fn for_tests(workspace: &Workspace, options: &Options) -> Result<Installed> {
     install(workspace, options, python::install_for_tests, || {
-        Ok((Some(chromium::install(workspace)?), Some(postgres::install(workspace)?)))
+        Ok(Packages {
+            chromium: Some(chromium::install(workspace)?),
+            postgres: Some(postgres::install(workspace)?),
+            redis: Some(redis::install(workspace)?),
+        })
     })
+}
+
+/// What Debian packages, for the tests only.
+struct Packages {
+    chromium: Option<PathBuf>,
+    postgres: Option<Postgres>,
+    redis: Option<PathBuf>,
 }
 
 fn install(
     workspace: &Workspace,
     options: &Options,
     python: impl FnOnce(&Workspace) -> Result<BTreeMap<String, PathBuf>>,
-    for_tests: impl FnOnce() -> Result<(Option<PathBuf>, Option<Postgres>)>,
+    packages: impl FnOnce() -> Result<Packages> + Send,
 ) -> Result<Installed> {
     println!("set-up");
     tools::check()?;
     let directory = workspace.setup();
     fs::create_dir_all(&directory).with_context(|| format!("cannot write {}", directory.display()))?;
     let _lock = exclusive(&directory)?;
-    let (chromium, postgres) = for_tests()?;
-    let (postgres, pgbouncer) = postgres.map(|found| (found.programs, found.pgbouncer)).unzip();
-    let installed = Installed {
-        wasm_source: wasm::install(workspace, options.wasm)?,
-        envoy: envoy::install(workspace)?,
-        python: python(workspace)?,
-        node_modules: node::install(workspace)?,
-        node: node::program()?,
-        chromium,
-        postgres,
-        pgbouncer,
-        wasm: workspace.wasm(),
-        wasm_failpoints: workspace.wasm_failpoints(),
-        broker: workspace.broker(),
-        broker_failpoints: workspace.broker_failpoints(),
-    };
+    let installed = std::thread::scope(|scope| -> Result<Installed> {
+        // One after the other among themselves, since apt lets one in at a time; beside all else.
+        let packages = scope.spawn(packages);
+        let (wasm_source, envoy) = (wasm::install(workspace, options.wasm)?, envoy::install(workspace)?);
+        let (python, node_modules) = (python(workspace)?, node::install(workspace)?);
+        let Packages { chromium, postgres, redis } =
+            packages.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let (postgres, pgbouncer) = postgres.map(|found| (found.programs, found.pgbouncer)).unzip();
+        Ok(Installed {
+            wasm_source,
+            envoy,
+            python,
+            node_modules,
+            node: node::program()?,
+            chromium,
+            postgres,
+            pgbouncer,
+            redis,
+            wasm: workspace.wasm(),
+            wasm_failpoints: workspace.wasm_failpoints(),
+            broker: workspace.broker(),
+            broker_failpoints: workspace.broker_failpoints(),
+        })
+    })?;
     stamp::replace(&directory.join("setup.json"), &serde_json::to_vec_pretty(&installed)?)?;
     Ok(installed)
 }
