@@ -1,6 +1,6 @@
 //! The broker's pages as the gateway shows them: these and nothing else of it, and no server without the filter.
 
-use e2e::{Application, Auth, Browser, Provider, RawConnection, World, run, unique};
+use e2e::{Application, Auth, Browser, Provider, RawConnection, World, audit_records, run, unique};
 use std::sync::Arc;
 
 async fn status_of(world: &World, method: &str, path: &str) -> Option<u16> {
@@ -114,5 +114,56 @@ fn o2_the_user_of_an_application_consents_and_nobody_else_by_their_link() {
         let page = carol.go_on(carol.press(&page, "Connect").await).await;
         assert!(page.text.contains("is connected"), "{page:?}");
         assert_eq!(server.call_as(&token).send().await.result()["holder"], "carol");
+    });
+}
+
+/// Presses a button that leads nowhere, from this address of the machine, as if from somewhere else each time.
+async fn presses(world: &World, from: [u8; 4], times: usize) -> Vec<u16> {
+    let client = reqwest::Client::builder().local_address(std::net::IpAddr::from(from)).build().expect("a client");
+    let mut statuses = Vec::new();
+    for n in 0..times {
+        let mut request = client.post(format!("{}/signin/link/guess", world.public_url));
+        for header in ["x-forwarded-for", "x-sallyport-source", "x-envoy-external-address", "x-real-ip"] {
+            request = request.header(header, format!("203.0.{}.{}", n / 250, n % 250));
+        }
+        let answer = request.header("sec-fetch-site", "same-origin").send().await.expect("an answer");
+        statuses.push(answer.status().as_u16());
+    }
+    statuses
+}
+
+#[test]
+fn strangers_run_short_by_the_address_they_connect_from_whatever_they_say_of_it() {
+    run(async {
+        let world = World::build().start().await;
+        world.open_server().await;
+        let count = |statuses: &[u16], status| statuses.iter().filter(|found| **found == status).count();
+        let statuses = presses(&world, [127, 0, 0, 2], 700).await;
+        let refused = count(&statuses, 429);
+        assert!(refused >= 60 && refused + count(&statuses, 404) == 700, "{refused} refused");
+        assert_eq!(presses(&world, [127, 0, 0, 3], 5).await, [404; 5], "another address");
+        let records = audit_records(&world.broker.admin).await;
+        let recorded = records.iter().filter(|record| record["event"] == "signin.refused").count();
+        assert_eq!(recorded, 705 - refused, "and those over budget are not recorded one by one");
+    });
+}
+
+#[test]
+fn a5_the_id_of_a_record_is_envoys_own_and_nothing_that_a_client_chose() {
+    run(async {
+        let world = World::shared().await;
+        let server = world.server().auth(Auth::header()).register().await;
+        let token = world.issuer.token("alice", &server).mint();
+        let forged = unique("forged");
+        let call = server.call_as(&token).header("x-request-id", &forged).header("x-client-trace-id", &forged);
+        call.send().await.result();
+        let records = audit_records(&world.broker.admin).await;
+        let released = records.iter().find(|record| record["server"] == server.name.as_str()).expect("a release");
+        let id = released["request_id"].as_str().expect("an id");
+        assert!(id.len() == 36 && id.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-'), "{id}");
+        assert!(!records.iter().any(|record| record["request_id"] == forged.as_str()), "{forged}");
+        let page = reqwest::Client::new().get(format!("{}/connect/00ff", world.public_url));
+        let page = page.header("x-request-id", &forged).send().await.expect("an answer").text().await.expect("text");
+        assert!(page.contains("Request <code>") && !page.contains(&forged), "{page}");
     });
 }

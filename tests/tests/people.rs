@@ -1,5 +1,7 @@
 //! People and their agents: each call with the grant of the very person it is made for, and the way to one where it is missing.
 
+#[path = "people/identities.rs"]
+mod identities;
 #[path = "people/isolation.rs"]
 mod isolation;
 #[path = "people/published.rs"]

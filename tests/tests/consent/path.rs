@@ -1,7 +1,11 @@
 //! The whole way of one person, with nothing of our own beside the gate: an agent, Chromium, a certified provider, a server.
 
-use e2e::{Auth, Browser, Chromium, Client, Idp, McpServer, OAuth, Person, Server, World, audit_records, run, unique};
+use e2e::{
+    Application, Auth, Browser, Chromium, Client, Idp, McpServer, OAuth, Person, Provider, Server, World,
+    audit_records, provider::Decision, run, unique,
+};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// Where people sign in, and `demo/notes` behind their own consent at the same provider.
 async fn notes() -> (World, McpServer, Server) {
@@ -69,6 +73,36 @@ fn a_person_goes_from_the_agents_error_through_sign_in_and_consent_to_a_call_of_
         alice.opens(&format!("{}/connections", world.public_url)).await;
         alice.takes_a_picture("connections").await;
         alice.leaves().await;
+    });
+}
+
+#[test]
+fn the_user_of_an_application_goes_from_the_agents_error_through_it_and_consent_to_a_call_of_their_own() {
+    run(async {
+        let (world, shop) = Application::with_world().await;
+        let (provider, name) = (Arc::new(Provider::start().await), unique("shop"));
+        provider.decide(Decision::Ask);
+        provider.approve_as("carol");
+        world.broker.apply(&[shop.identity(&name)]).await.ok();
+        let users = format!("external-identity:{name}");
+        let server = world.server().auth(Auth::authorization_code(&provider)).subjects(&[&users]).register().await;
+        server.upstream.guarded_by(&provider);
+        let jwt = shop.sign_in(&Browser::of("carol")).await;
+        let carol = Chromium::person().await;
+        carol.opens(server.consent_link(&jwt).await.as_str()).await;
+        carol.presses("Sign in").await;
+        carol.presses("Sign in at 127.0.0.1").await;
+        carol.types("Name", "carol").await;
+        carol.presses("Sign in").await;
+        carol.sees("You are carol here.").await;
+        carol.presses("Yes, sign me in").await;
+        carol.sees(&format!("An agent wants to use {} on your behalf.", server.name)).await;
+        carol.presses("Connect").await;
+        carol.presses("Approve").await;
+        carol.sees("Return to your agent and let it try again.").await;
+        assert!(carol.looks().await.ran.is_empty());
+        assert_eq!(server.call_as(&jwt).send().await.result()["holder"], "carol");
+        carol.leaves().await;
     });
 }
 
