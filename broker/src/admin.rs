@@ -2,6 +2,7 @@
 //! the Unix user who made it.
 
 mod audit;
+mod diagnosis;
 mod grants;
 mod identities;
 mod keys;
@@ -24,6 +25,7 @@ use tonic::{Request, Response, Status};
 
 use crate::audit::{Actor, Audit, Event};
 use crate::clock::{Clock, UnixTime};
+use crate::doctor::Running;
 use crate::fingerprints::Fingerprints;
 use crate::grants::Grants;
 use crate::harden::effective_uid;
@@ -67,6 +69,8 @@ pub struct Admin {
     pub secret_changed: Box<dyn Fn() + Send + Sync>,
     /// Called once a token is revoked, so that proxies hear of it at once (I11).
     pub revoked: Box<dyn Fn() + Send + Sync>,
+    /// Looks at the parts that run.
+    pub running: Running,
 }
 
 impl Admin {
@@ -297,6 +301,15 @@ impl Service for Admin {
     ) -> Result<Response<Self::RewrapKeysStream>, Status> {
         let actor = operator(&request)?;
         Ok(Response::new(keys::rewrap(self.master_keys.clone(), actor)))
+    }
+
+    async fn diagnose(
+        &self,
+        request: Request<proto::DiagnoseRequest>,
+    ) -> Result<Response<proto::DiagnoseResponse>, Status> {
+        operator(&request)?;
+        let findings = self.running.findings().await.into_iter().map(diagnosis::finding);
+        Ok(Response::new(proto::DiagnoseResponse { findings: findings.collect() }))
     }
 
     async fn query_audit(

@@ -18,6 +18,7 @@ use crate::audit::Audit;
 use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::config::{AddressError, Config, Log, LogFormat, Mode, SecretError, SecretSource, SignIn};
 use crate::consent::{self, Consents};
+use crate::doctor::{self, Running};
 use crate::fetch::{self, Fetcher};
 use crate::fingerprints::{FingerprintError, Fingerprints};
 use crate::grants::{self, Follower, Grants};
@@ -170,6 +171,16 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         servers: registry.subscribe(),
     })
     .await?;
+    let running = Running::new(doctor::Parts {
+        store_at: store::place(&config)?,
+        store: Arc::clone(&store),
+        vault: vault.clone(),
+        master_keys: master_keys.clone(),
+        fetcher: fetcher.clone(),
+        issuers: Arc::clone(&issuers),
+        servers: registry.subscribe(),
+        clock: Arc::clone(&clock),
+    });
     let (unwanted, too_late) = tokio::sync::mpsc::unbounded_channel();
     let refresher = Refresher::new(refresher::Parts {
         tenant: tenant.clone(),
@@ -300,6 +311,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
             move || refresher.reconsider()
         }),
         revoked: Box::new(move || publisher.wake()),
+        running,
     };
     tracing::info!(
         grpc = %config.grpc, admin = %config.admin.socket.display(), http = %address, "serving"

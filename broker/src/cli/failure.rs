@@ -47,6 +47,16 @@ impl Failure {
         Self { code: NO_BROKER, ..Self::new(error, hint) }
     }
 
+    /// What is wrong.
+    pub fn error(&self) -> &str {
+        self.told.first().map_or("", |(error, _)| error)
+    }
+
+    /// What to do about it; may be empty.
+    pub fn hint(&self) -> &str {
+        self.told.first().map_or("", |(_, hint)| hint)
+    }
+
     /// Prints it; answers the code to exit with.
     pub fn exit(self) -> ExitCode {
         for (error, hint) in &self.told {

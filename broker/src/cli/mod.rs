@@ -4,6 +4,7 @@ mod apply;
 mod audit;
 mod client;
 mod config;
+mod doctor;
 mod failure;
 mod grants;
 mod identities;
@@ -76,6 +77,15 @@ enum Command {
     /// Find out who did what.
     #[command(subcommand)]
     Audit(audit::Command),
+    /// Find what keeps this broker and its gateway from serving, with what to do about it.
+    ///
+    /// Looks at the configuration, files, sockets, certificates, the store, master keys, providers, the clock, and calls the
+    /// gateway as an agent that may use nothing. Exit code 1 if anything is bad.
+    #[command(after_help = "Examples:
+  sallyport doctor -c sallyport.yaml
+  sallyport doctor --quiet
+  sallyport doctor --json | jq '.findings[] | select(.verdict != \"good\")'")]
+    Doctor(doctor::Arguments),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(config::Command),
@@ -111,6 +121,7 @@ pub fn main() -> ExitCode {
             Command::Key(command) => key::run(&global, command).await,
             Command::Servers => servers::run(&global).await,
             Command::Audit(command) => audit::run(&global, command).await,
+            Command::Doctor(arguments) => doctor::run(&global, arguments).await,
             Command::Config(command) => config::run(&global, &command),
         }
     });

@@ -113,6 +113,12 @@ impl Issuers {
         waiting.map(|(issuer, _)| issuer.as_str()).collect()
     }
 
+    /// Each issuer, and where a fetch of its keys begins.
+    pub fn places(&self) -> Vec<(&str, url::Url)> {
+        let sources = self.sources.iter();
+        sources.filter_map(|(issuer, source)| source.provider.begins_at().map(|url| (issuer.as_str(), url))).collect()
+    }
+
     /// A key by issuer and `kid`. If it is not known, its issuer is asked, once for all who wait and not again for
     /// [`COOL_DOWN`]; nobody waits longer than a second.
     pub async fn resolve_key(self: &Arc<Self>, issuer: &str, kid: &str) -> Option<Arc<PublicKey>> {

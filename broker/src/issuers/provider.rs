@@ -121,6 +121,11 @@ impl From<&config::Issuer> for Provider {
 }
 
 impl Provider {
+    /// Where a fetch of its keys begins; nowhere if the issuer is no URL and nothing else is said.
+    pub(super) fn begins_at(&self) -> Option<Url> {
+        self.jwks_uri.clone().or_else(|| discovery_url(&self.rules.issuer))
+    }
+
     /// Fetches the keys it publishes now.
     pub(super) async fn fetch(&self, fetcher: &Fetcher) -> Result<KeySet, ProviderError> {
         let jwks_uri = match &self.jwks_uri {
@@ -137,8 +142,7 @@ impl Provider {
 }
 
 async fn discover(issuer: &str, fetcher: &Fetcher) -> Result<Discovered, ProviderError> {
-    let address = format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'));
-    let address = Url::parse(&address).map_err(|_| ProviderError::NotAUrl)?;
+    let address = discovery_url(issuer).ok_or(ProviderError::NotAUrl)?;
     let answer = get(fetcher, address, DISCOVERY).await?;
     // Exposed to be read: public metadata.
     let document: Discovered = serde_json::from_slice(answer.body.expose()).map_err(|_| ProviderError::Discovery)?;
@@ -146,6 +150,11 @@ async fn discover(issuer: &str, fetcher: &Fetcher) -> Result<Discovered, Provide
         true => Ok(document),
         false => Err(ProviderError::OtherIssuer),
     }
+}
+
+/// OpenID Connect Discovery 1.0 §4.
+fn discovery_url(issuer: &str) -> Option<Url> {
+    Url::parse(&format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))).ok()
 }
 
 async fn get(fetcher: &Fetcher, url: Url, what: &'static str) -> Result<Answer, ProviderError> {

@@ -23,3 +23,11 @@ pub(super) async fn open(config: &Config) -> Result<Arc<dyn Store>, ServeError> 
         }
     }
 }
+
+/// Where it is, for people; no secret.
+pub(super) fn place(config: &Config) -> Result<String, ServeError> {
+    Ok(match &config.store {
+        config::Store::Sqlite => format!("SQLite in {}", config.data_dir.display()),
+        config::Store::Postgres(postgres) => postgres.address()?.to_string(),
+    })
+}

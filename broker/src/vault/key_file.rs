@@ -135,6 +135,14 @@ impl KeyFile {
         &self.path
     }
 
+    /// Whether a start would take the key that is there, and those it has replaced.
+    ///
+    /// # Errors
+    /// [`KeyFileError`].
+    pub fn check(&self) -> Result<(), KeyFileError> {
+        self.read_all().map(drop)
+    }
+
     /// Makes a key if none is there. Of two that make it at once, both get the same key.
     pub(super) fn create_if_missing(&self) -> Result<(), KeyFileError> {
         match self.read() {

@@ -14,6 +14,7 @@ mod master;
 mod place;
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use aes_gcm::aead::{Aead, KeyInit, Payload};
 use aes_gcm::{Aes256Gcm, Nonce};
@@ -129,6 +130,22 @@ impl Vault {
         let wrapped = master.wrap(inner.bound(record), &key).await;
         let wrapped = wrapped.map_err(|source| VaultError::of_key(&**master, source))?;
         Ok(Sealed(Envelope { key_id: master.id(), wrapped: &wrapped, ..envelope }.to_bytes()))
+    }
+
+    /// Has a master key that is held wrap and unwrap a data key that nothing is sealed by; answers how long that took.
+    ///
+    /// # Errors
+    /// If the key is not to be had now.
+    pub async fn try_out(&self, id: KeyId) -> Result<Duration, VaultError> {
+        let (inner, keyring, record) = (&self.0, self.0.keyring(), Record { kind: RecordKind::Key, id: "try-out" });
+        let master = keyring.find(id);
+        let master = master.ok_or_else(|| VaultError::other_master_key(record, "key", id, keyring.ids()))?;
+        let begun = Instant::now();
+        let tried = async {
+            let (_, wrapped) = master.fresh(inner.bound(record)).await?;
+            master.unwrap(inner.bound(record), &wrapped).await
+        };
+        tried.await.map(|_| begun.elapsed()).map_err(|source| VaultError::of_key(&**master, source))
     }
 
     /// Every master key there is, the current one first.

@@ -7,6 +7,9 @@ use tonic::Code;
 use super::*;
 use crate::admin::grants::tests::{ALICE, Office};
 use crate::clock::Clock;
+use crate::doctor::{self, Running};
+use crate::fetch::Fetcher;
+use crate::issuers::Issuers;
 use crate::issuers::own::OwnIssuer;
 use crate::master_keys::MasterKeys;
 use crate::model::Tenant;
@@ -27,6 +30,7 @@ impl Office {
             .await
             .unwrap();
         let publisher = fixture.publisher.clone();
+        let fetcher = Fetcher::new(&[], None).unwrap();
         let spool = tempfile::tempdir().unwrap();
         let master_keys = MasterKeys::open(crate::master_keys::Parts {
             tenant: tenant.clone(),
@@ -36,8 +40,20 @@ impl Office {
             audit: audit.clone(),
             clock: Arc::clone(&clock),
         });
+        let master_keys = master_keys.await.unwrap();
+        let running = Running::new(doctor::Parts {
+            store_at: "here".to_owned(),
+            store: Arc::clone(&store),
+            vault: vault.clone(),
+            master_keys: master_keys.clone(),
+            fetcher: fetcher.clone(),
+            issuers: Issuers::new(Vec::new(), own.issuer(), fetcher, Arc::clone(&clock)),
+            servers: registry.subscribe(),
+            clock: Arc::clone(&clock),
+        });
         Admin {
-            master_keys: master_keys.await.unwrap(),
+            running,
+            master_keys,
             registry: Arc::new(registry),
             secrets: Secrets::new(Arc::clone(&store), vault.clone(), audit.clone(), Arc::clone(&clock), tenant),
             own: Arc::new(own),

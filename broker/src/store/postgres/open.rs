@@ -83,9 +83,8 @@ impl PostgresStore {
     /// # Errors
     /// [`OpenError`].
     pub async fn open(address: &Address, connections: u32) -> Result<Self, OpenError> {
-        // A connection of its own, not the pool's: its error says why.
-        let checked = timeout(LIMIT, check(address)).await;
-        checked.map_err(|_| OpenError::Silent { at: address.shown.clone() })??;
+        // On a connection of its own, not the pool's: its error says why.
+        Self::examine(address).await?;
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE)
@@ -105,6 +104,17 @@ impl PostgresStore {
             source => OpenError::Tables { at: at(), source },
         })?;
         Ok(Self { pool })
+    }
+}
+
+impl PostgresStore {
+    /// Whether the database is reached, takes writes and keeps them. Changes nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn examine(address: &Address) -> Result<(), OpenError> {
+        let checked = timeout(LIMIT, check(address)).await;
+        checked.map_err(|_| OpenError::Silent { at: address.shown.clone() })?
     }
 }
 

@@ -114,6 +114,30 @@ impl SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// What SQLite says of the file of a store that may be closed: `ok`, or what is damaged; nothing if there is no file.
+    /// Changes nothing in it, and brings no table forward.
+    ///
+    /// # Errors
+    /// If others than its owner may use it, or it cannot be read.
+    pub async fn examine(data_dir: &Path) -> Result<Option<String>, OpenError> {
+        let path = data_dir.join(FILE);
+        let is = match std::fs::symlink_metadata(&path) {
+            Ok(is) => is,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(OpenError::Io { path, action: "examined", source }),
+        };
+        only_its_owners(&path, &is)?;
+        let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
+        let options = SqliteConnectOptions::new().filename(&path).read_only(true).busy_timeout(BUSY);
+        let mut connection = options.disable_statement_logging().connect().await.map_err(sqlite)?;
+        let said: String =
+            sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut connection).await.map_err(sqlite)?;
+        connection.close().await.map_err(sqlite)?;
+        Ok(Some(said))
+    }
+}
+
 /// Makes directory and file before SQLite does: its files, `-wal` and `-shm` too, take their mode from the first.
 /// Answers the directory, open.
 fn prepare(data_dir: &Path, path: &Path) -> Result<File, OpenError> {
@@ -132,6 +156,11 @@ fn prepare(data_dir: &Path, path: &Path) -> Result<File, OpenError> {
         Err(e) => return Err(io(path, "created", e)),
     }
     let is = std::fs::symlink_metadata(path).map_err(|e| io(path, "examined", e))?;
+    only_its_owners(path, &is)?;
+    Ok(directory)
+}
+
+fn only_its_owners(path: &Path, is: &std::fs::Metadata) -> Result<(), OpenError> {
     if !is.is_file() {
         return Err(OpenError::NotAFile { path: path.to_owned() });
     }
@@ -139,7 +168,7 @@ fn prepare(data_dir: &Path, path: &Path) -> Result<File, OpenError> {
     if mode & 0o077 != 0 {
         return Err(OpenError::Exposed { path: path.to_owned(), mode });
     }
-    Ok(directory)
+    Ok(())
 }
 
 /// Keeps others out while the tables are made. It may have to wait for them, which must not hold up other tasks.
