@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::clock::UnixTime;
-use crate::oauth::profile::Profile;
+use crate::oauth::profile::{Profile, Rotation};
 pub use identities::{ExternalIdentity, VirtualAccount};
 
 /// The one tenant of a deployment: part of every key, AAD and cache key.
@@ -181,6 +181,8 @@ pub struct ProviderClient {
     pub additional_params: Vec<(String, String)>,
     /// What is particular about the provider.
     pub profile: &'static Profile,
+    /// What becomes of a refresh token when it is used: the profile's, unless the manifest says otherwise.
+    pub rotation: Rotation,
 }
 
 /// An authorization-code grant as configured for one server (RFC 6749 §4.1).

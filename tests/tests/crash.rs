@@ -66,7 +66,14 @@ impl Gate {
         provider.rotation(rotation);
         let world = World::start().await;
         let server = world.server().auth(Auth::authorization_code(&provider));
-        let server = server.manifest(move |server| server["auth_data"]["provider"] = kind.into()).register().await;
+        let server = server.manifest(move |server| {
+            server["auth_data"]["provider"] = kind.into();
+            if let Rotation::Grace(window) = rotation {
+                server["auth_data"]["refresh_token_rotation"] = "grace".into();
+                server["auth_data"]["refresh_token_grace"] = format!("{}s", window.as_secs()).into();
+            }
+        });
+        let server = server.register().await;
         server.upstream.guarded_by(&provider);
         Self { world, provider, server }
     }
@@ -158,7 +165,7 @@ fn i5_l3_no_death_strands_a_grant_whose_old_refresh_tokens_stay_valid() {
 
 #[test]
 fn i5_l3_no_death_strands_a_grant_within_its_providers_grace() {
-    run(matrix(Rotation::Grace(Duration::from_secs(30)), "custom", false));
+    run(matrix(Rotation::Grace(Duration::from_secs(30)), "auth0", false));
 }
 
 #[test]

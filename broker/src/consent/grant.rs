@@ -15,9 +15,6 @@ use crate::vault::Place;
 
 const COMMIT_PAUSE: Duration = Duration::from_millis(50);
 
-/// OpenID Connect Core §11: asks for a refresh token, and need not be listed among what was granted.
-const OFFLINE_ACCESS: &str = "offline_access";
-
 /// What a person's consent gave.
 pub(super) struct Granted {
     pub(super) access_token: Secret,
@@ -49,8 +46,13 @@ impl Granted {
         issued_at: UnixTime,
     ) -> Self {
         let times = due::times(client.profile, token.expires_in, None, issued_at, Chance::draw());
-        let mut scopes = token.scopes.unwrap_or_else(|| asked.to_vec());
-        scopes.extend(asked.iter().filter(|scope| *scope == OFFLINE_ACCESS).cloned());
+        let mut scopes = match token.scopes {
+            Some(listed) => {
+                let granted = asked.iter().filter(|scope| client.profile.has_granted(&listed, scope)).cloned();
+                granted.chain(listed.iter().cloned()).collect()
+            }
+            None => asked.to_vec(),
+        };
         scopes.sort();
         scopes.dedup();
         Self {

@@ -1,5 +1,7 @@
 //! `auth_data` of type `oauth2`: the gate's own token, or each caller's own.
 
+mod rotation;
+
 use std::sync::Arc;
 
 use url::Url;
@@ -14,8 +16,15 @@ use crate::oauth::profile::{self, Profile};
 use crate::yaml::{Field, Fields, Flaw};
 
 /// Fields that only an authorization with a browser has.
-const BROWSER: [&str; 5] =
-    ["authorization_url", "code_challenge_methods_supported", "issuer", "pkce", "revocation_url"];
+const BROWSER: [&str; 7] = [
+    "authorization_url",
+    "code_challenge_methods_supported",
+    "issuer",
+    "pkce",
+    "refresh_token_grace",
+    "refresh_token_rotation",
+    "revocation_url",
+];
 
 /// Fields that other grant types, providers or ways of authentication have.
 const NOT_YET: [&str; 11] = [
@@ -108,6 +117,7 @@ fn authorization_code(
     let revocation_url = fields.optional("revocation_url").map(|field| field.parse(safe_url));
     let issuer = fields.optional("issuer").map(|field| field.parse(safe_url).map(|_| field.text().unwrap_or_default()));
     challenge_methods(fields);
+    let rotation = rotation::read(fields);
     let (client, authorization_url) = (client?, authorization_url?);
     let profile = match profile {
         Some(named) => named?,
@@ -133,6 +143,7 @@ fn authorization_code(
             resource: client.resource,
             additional_params: client.additional_params,
             profile,
+            rotation: rotation?.unwrap_or(profile.rotation),
         }),
         scopes: client.scopes,
         auth_revision,

@@ -171,6 +171,22 @@ fn a_public_client_is_one_that_says_so() {
 }
 
 #[test]
+fn a_manifest_may_know_better_how_refresh_tokens_rotate() {
+    use crate::oauth::profile::Rotation;
+    let with = |lines: &str| personal(&PERSONAL.replace("scopes:", &format!("{lines}\n      scopes:"))).client.clone();
+    assert_eq!(personal(PERSONAL).client.rotation, Rotation::Strict);
+    assert_eq!(with("provider: google").rotation, Rotation::NonRotating);
+    for (word, rotation) in
+        [("none", Rotation::NonRotating), ("keeps_old", Rotation::OldValid), ("strict", Rotation::Strict)]
+    {
+        assert_eq!(with(&format!("refresh_token_rotation: {word}")).rotation, rotation);
+    }
+    let grace = with("provider: auth0\n      refresh_token_rotation: grace\n      refresh_token_grace: 30s");
+    assert_eq!(grace.rotation, Rotation::Grace(std::time::Duration::from_secs(30)));
+    assert_eq!(grace.id, personal(PERSONAL).client.id, "nobody is asked to agree anew");
+}
+
+#[test]
 fn refuses_what_would_weaken_a_consent() {
     let secret = "client_secret: tfy-secret://demo:keys:notes";
     let rows = [
@@ -180,6 +196,12 @@ fn refuses_what_would_weaken_a_consent() {
         ("scopes:", "registration_url: https://x.example/\n      scopes:", "not supported by this version"),
         ("scopes:", "client_authentication: none\n      scopes:", "with a secret"),
         ("scopes:", "provider: nobody\n      scopes:", "no provider that is known"),
+        ("scopes:", "refresh_token_rotation: often\n      scopes:", "not known here"),
+        ("scopes:", "refresh_token_rotation: grace\n      scopes:", "does not say how long"),
+        ("scopes:", "refresh_token_grace: 30s\n      scopes:", "nothing says of what"),
+        ("scopes:", "refresh_token_rotation: strict\n      refresh_token_grace: 30s\n      scopes:", "no meaning"),
+        ("scopes:", "refresh_token_rotation: grace\n      refresh_token_grace: 1d\n      scopes:", "ten minutes"),
+        ("scopes:", "refresh_token_rotation: grace\n      refresh_token_grace: 0s\n      scopes:", "no time at all"),
         ("https://idp.example/authorize", "http://idp.example/authorize", "http"),
         ("https://idp.example/authorize", "javascript:alert(1)", "URL"),
         ("authorization_url: https://idp.example/authorize", "pkce: true", "is missing"),

@@ -13,6 +13,9 @@ use super::token_response::RefusalCode;
 use crate::model::ClientAuthentication;
 pub use providers::{ALL, ATLASSIAN, GENERIC, GITHUB, GOOGLE, MICROSOFT, NOTION, SALESFORCE, SLACK, SLACK_USER};
 
+/// OpenID Connect Core §11: asks for a refresh token, and need not be listed among what was granted.
+const OFFLINE_ACCESS: &str = "offline_access";
+
 /// What becomes of a refresh token when it is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
@@ -29,7 +32,8 @@ pub enum Rotation {
 /// What the `scope` of an answer is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GrantedScopes {
-    /// It lists what was granted, in the words of the request, or in the second word of each pair for the first.
+    /// It lists what was granted, in the words of the request; the first word of each pair, where it is listed, stands for
+    /// the second too.
     Listed(&'static [(&'static str, &'static str)]),
     /// It renames or leaves out what was asked for and granted: to compare the two would ask for consent for ever.
     Renamed,
@@ -93,6 +97,18 @@ impl Profile {
     /// The profile of the provider with this token endpoint; [`GENERIC`] for one that is not known.
     pub fn of_token_url(token_url: &Url) -> &'static Self {
         ALL.into_iter().find(|profile| profile.is_at(token_url)).unwrap_or(&GENERIC)
+    }
+
+    /// Whether an answer that lists these has granted this scope, which was asked for.
+    pub fn has_granted(&self, listed: &[String], asked: &str) -> bool {
+        let is_listed = |name: &str| listed.iter().any(|scope| scope == name);
+        let stands_for = match self.granted_scopes {
+            GrantedScopes::Listed(pairs) => pairs,
+            GrantedScopes::Renamed => return true,
+        };
+        asked == OFFLINE_ACCESS
+            || is_listed(asked)
+            || stands_for.iter().any(|(whole, part)| *part == asked && is_listed(whole))
     }
 
     /// Whether this token endpoint is the provider's own, and not one that only behaves alike.

@@ -54,7 +54,7 @@ impl Refresh {
     /// that a provider that hangs for minutes costs no grant, as long as the old access token serves meanwhile.
     fn before_the_last_attempt(&self, ready: &Ready) -> Option<Duration> {
         let half = ready.material.expires_at.since(self.inner.clock.now()) / 2;
-        match self.client.profile.rotation {
+        match self.client.rotation {
             Rotation::NonRotating | Rotation::OldValid => None,
             Rotation::Grace(_) | Rotation::Strict if self.client.profile.refresh_kills_access_token => None,
             Rotation::Grace(window) => Some(half.min(window / 2)),
@@ -141,7 +141,7 @@ impl Refresh {
     /// token is used up, it may say only that the answer to an earlier one, and the next refresh token in it, went astray:
     /// it never came, or a gateway answered in its place.
     async fn over(&self, ready: &Ready) -> Result<Turn, RefreshError> {
-        let may_be_astray = match self.client.profile.rotation {
+        let may_be_astray = match self.client.rotation {
             Rotation::NonRotating | Rotation::OldValid => false,
             Rotation::Grace(_) | Rotation::Strict => {
                 ready.intent.attempt > 1 || self.inner.backoffs.may_be_astray(&self.key, ready.stored.generation)

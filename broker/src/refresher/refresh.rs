@@ -89,7 +89,7 @@ impl Refresh {
         if material.refresh_token.is_none() {
             return self.without_refresh_token(&stored, &material).await;
         }
-        let attempt = match inner.owner.right(stored.intent.as_ref(), self.client.profile.rotation, now) {
+        let attempt = match inner.owner.right(stored.intent.as_ref(), self.client.rotation, now) {
             Right::Free(attempt) => attempt,
             Right::Taken => return self.wait_for_another_broker(&stored).await,
             Right::Spent => return self.end_refreshes(&stored, ConsentReason::Lost).await,
@@ -218,7 +218,9 @@ impl Refresh {
         let refresh_token = token.refresh_token.unwrap_or(refresh_token);
         let scopes = match token.scopes {
             // Narrowed, perhaps; a refresh never widens what a person agreed to.
-            Some(granted) => stored.scopes.iter().filter(|scope| granted.contains(scope)).cloned().collect(),
+            Some(listed) => {
+                stored.scopes.iter().filter(|scope| self.client.profile.has_granted(&listed, scope)).cloned().collect()
+            }
             None => stored.scopes.clone(),
         };
         let (access, refresh) = pair.seal(&stored.id, generation, &token.access_token, Some(&refresh_token));

@@ -29,8 +29,8 @@ pub(super) fn problems(given: &[Manifest], servers: &Servers) -> Vec<Problem> {
                     "`{first}` and `{}` have one client at one provider, and differ in what else they say of it",
                     server.name
                 ),
-                hint: "give both the same secret, authentication, `issuer`, `revocation_url`, `provider` and \
-                   `additional_token_params`, or register a client for each"
+                hint: "give both the same secret, authentication, `issuer`, `revocation_url`, `provider`, \
+                   `refresh_token_rotation` and `additional_token_params`, or register a client for each"
                     .to_owned(),
             }
         }));

@@ -44,6 +44,7 @@ impl Office {
             resource: None,
             additional_params: vec![],
             profile,
+            rotation: profile.rotation,
         });
         let code = |scope: &str| {
             let (scopes, auth_revision) = (vec![scope.to_owned()], "r1".to_owned());

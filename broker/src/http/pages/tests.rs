@@ -129,6 +129,7 @@ fn provider_client(id: &str, provider: &Url, issuer: Option<&str>, profile: &'st
         resource: Some("https://mcp.example.com/".to_owned()),
         additional_params: vec![],
         profile,
+        rotation: profile.rotation,
     })
 }
 
@@ -197,6 +198,18 @@ impl Site {
             };
             let changed = server(name, &code.client.clone(), scopes, &["user:alice@example.com"]);
             Arc::make_mut(servers).by_name.extend([changed]);
+        });
+    }
+
+    /// Every server is at this provider, as one client of it.
+    pub(super) fn are_at(&self, profile: &'static Profile) {
+        self.fixture.servers.send_modify(|servers| {
+            for server in Arc::make_mut(servers).by_name.values_mut() {
+                let Auth::AuthorizationCode(code) = &server.auth else { continue };
+                let client = Arc::new(ProviderClient { profile, ..ProviderClient::clone(&code.client) });
+                let code = AuthorizationCode { client, ..AuthorizationCode::clone(code) };
+                Arc::make_mut(server).auth = Auth::AuthorizationCode(code.into());
+            }
         });
     }
 

@@ -34,14 +34,15 @@ const STRICT: Profile = Profile {
 
 /// GitHub Apps, and OAuth apps, whose tokens do not expire.
 ///
-/// Not revoked from here: GitHub has no RFC 7009 endpoint, only a REST call that deletes the person's whole grant to the
-/// application, other deployments' included.
+/// Not revoked from here: GitHub has no RFC 7009 endpoint, and its own REST calls for it (`DELETE
+/// /applications/{client_id}/token`) are of another shape, at another host.
 pub static GITHUB: Profile = Profile {
     name: "github",
     token_endpoints: &["github.com"],
     default_lifetime: Duration::from_secs(8 * 3600),
     refresh_kills_access_token: true,
     client_authentication: ClientAuthentication::Post,
+    granted_scopes: GrantedScopes::Listed(GITHUB_SCOPES),
     refusals: &[
         ("bad_refresh_token", RefusalCode::InvalidGrant),
         ("bad_verification_code", RefusalCode::InvalidGrant),
@@ -51,6 +52,35 @@ pub static GITHUB: Profile = Profile {
     manage_url: Some("https://github.com/settings/apps/authorizations"),
     ..STRICT
 };
+
+/// GitHub leaves out of its answer what another scope of the request includes ("normalized scopes", GitHub Docs, Scopes for
+/// OAuth apps).
+const GITHUB_SCOPES: &[(&str, &str)] = &[
+    ("repo", "repo:status"),
+    ("repo", "repo_deployment"),
+    ("repo", "public_repo"),
+    ("repo", "repo:invite"),
+    ("repo", "security_events"),
+    ("admin:repo_hook", "write:repo_hook"),
+    ("admin:repo_hook", "read:repo_hook"),
+    ("write:repo_hook", "read:repo_hook"),
+    ("admin:org", "write:org"),
+    ("admin:org", "read:org"),
+    ("write:org", "read:org"),
+    ("admin:public_key", "write:public_key"),
+    ("admin:public_key", "read:public_key"),
+    ("write:public_key", "read:public_key"),
+    ("user", "read:user"),
+    ("user", "user:email"),
+    ("user", "user:follow"),
+    ("project", "read:project"),
+    ("write:packages", "read:packages"),
+    ("admin:gpg_key", "write:gpg_key"),
+    ("admin:gpg_key", "read:gpg_key"),
+    ("write:gpg_key", "read:gpg_key"),
+    ("write:discussion", "read:discussion"),
+    ("audit_log", "read:audit_log"),
+];
 
 /// Slack, by `oauth.v2.access`: the person's own token is nested, the outer one is a bot's.
 pub static SLACK: Profile = Profile {

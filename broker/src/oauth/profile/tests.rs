@@ -44,6 +44,24 @@ fn every_profile_has_a_name_of_its_own() {
     assert_eq!(Profile::named(""), None);
 }
 
+#[test]
+fn a_scope_is_granted_that_is_listed_or_that_a_listed_one_includes_and_no_other() {
+    let listed = |scopes: &[&str]| scopes.iter().map(|scope| (*scope).to_owned()).collect::<Vec<_>>();
+    let user = listed(&["user", "repo"]);
+    for asked in ["user", "user:email", "read:user", "repo", "public_repo", "offline_access"] {
+        assert!(GITHUB.has_granted(&user, asked), "{asked}");
+    }
+    for asked in ["admin:org", "read:org", "User", ""] {
+        assert!(!GITHUB.has_granted(&user, asked), "{asked}");
+    }
+    assert!(!GITHUB.has_granted(&listed(&["user:email"]), "user"), "a part is not the whole");
+    assert!(!GENERIC.has_granted(&user, "user:email"), "what is GitHub's is nobody else's");
+    assert!(GOOGLE.has_granted(&listed(&["https://www.googleapis.com/auth/userinfo.email"]), "email"));
+    assert!(
+        GENERIC.has_granted(&listed(&["read"]), "offline_access") && !GENERIC.has_granted(&listed(&["read"]), "write")
+    );
+}
+
 /// Name, rotation, default life in hours, whether a refresh kills the old access token, where client secrets go.
 #[test]
 fn what_profiles_say() {

@@ -49,7 +49,8 @@ pub struct Token {
     pub refresh_token: Option<Secret>,
     /// The ID token, if one came, as it came: whoever believes it verifies it first.
     pub id_token: Option<Secret>,
-    /// What was granted, if the endpoint tells in a way that can be compared; none means what was asked for.
+    /// What was granted, if the endpoint tells in a way that can be compared ([`Profile::has_granted`]); none means what was
+    /// asked for.
     pub scopes: Option<Vec<String>>,
     /// Names the account at the provider, if the answer does. Answers to refreshes may name it in fewer words: compare
     /// what came of one consent with what came of another.
@@ -142,10 +143,10 @@ fn lifetime(seconds: f64) -> Option<Duration> {
 
 /// Text, or a list of texts. None at all is how applications without scopes are answered: it tells nothing.
 fn scopes(profile: &Profile, value: &Value) -> Option<Vec<String>> {
-    let renamed = match profile.granted_scopes {
-        GrantedScopes::Listed(renamed) => renamed,
+    match profile.granted_scopes {
+        GrantedScopes::Listed(_) => {}
         GrantedScopes::Renamed => return None,
-    };
+    }
     let texts: Vec<&str> = match value {
         Value::Text(text) => vec![text.expose_str()?],
         Value::List(list) => list.iter().map(Value::text).collect::<Option<_>>()?,
@@ -157,11 +158,8 @@ fn scopes(profile: &Profile, value: &Value) -> Option<Vec<String>> {
         if scopes.len() == MAX_SCOPES || scope.len() > MAX_SCOPE || !scope.bytes().all(|byte| byte.is_ascii_graphic()) {
             return None;
         }
-        let asked = renamed.iter().filter(|(listed, _)| *listed == scope).map(|(_, asked)| *asked);
-        for name in std::iter::once(scope).chain(asked) {
-            if !scopes.iter().any(|known| known == name) {
-                scopes.push(name.to_owned());
-            }
+        if !scopes.iter().any(|known| known == scope) {
+            scopes.push(scope.to_owned());
         }
     }
     (!scopes.is_empty()).then_some(scopes)

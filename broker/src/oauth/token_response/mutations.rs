@@ -100,7 +100,7 @@ fn is_right(answer: &Answer, token: &Token, refresh: &str) -> bool {
         && token.refresh_token.as_ref().is_none_or(|token| bytes(token, MAX_REFRESH_TOKEN))
         && refresh != "null"
         && token.expires_in.is_none_or(|life| life >= Duration::from_secs(1) && life <= MAX_EXPIRES_IN)
-        && token.scopes.as_ref().is_none_or(|scopes| !scopes.is_empty() && scopes.len() <= 2 * MAX_SCOPES)
+        && token.scopes.as_ref().is_none_or(|scopes| !scopes.is_empty() && scopes.len() <= MAX_SCOPES)
         && token.account.as_ref().is_none_or(|account| account.bytes().all(|byte| byte.is_ascii_graphic()))
 }
 

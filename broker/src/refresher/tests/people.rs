@@ -53,6 +53,7 @@ pub(crate) fn provider_client(token_url: url::Url, profile: &'static Profile) ->
         resource: None,
         additional_params: vec![],
         profile,
+        rotation: profile.rotation,
     }
 }
 

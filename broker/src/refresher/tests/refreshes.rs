@@ -109,6 +109,20 @@ async fn narrowed_scopes_are_noticed_and_no_refresh_widens_them() {
 }
 
 #[tokio::test]
+async fn what_an_answer_never_lists_is_not_taken_for_narrowed() {
+    let people = People::at(&GITHUB).await;
+    let mut agreed = people.next_generation("canary-agreed", Some("canary-refresh-0")).await;
+    agreed.scopes = ["user", "user:email", "offline_access", "gist"].map(str::to_owned).to_vec();
+    people.fixture.store.commit_grant(&agreed).await.unwrap();
+    people.fixture.provider.is_strict("canary-refresh-0");
+    people.fixture.clock.advance(HOUR);
+    people.fixture.provider.answers(200, &provider::PAIR.replace('{', r#"{"scope":"user","#));
+    let server = people.server(&["user", "user:email", "offline_access"], "r1", "alice");
+    assert_eq!(text(&people.fixture.refresher.token(&server, Need::Live).await.unwrap()), "canary-token-1");
+    assert_eq!(people.stored().await.scopes, ["user", "user:email", "offline_access"], "gist was taken away");
+}
+
+#[tokio::test]
 async fn i5_a_caller_that_gives_up_does_not_lose_the_pair() {
     let people = People::at(&GENERIC).await;
     people.agrees(Some("canary-refresh-0")).await;

@@ -1,6 +1,7 @@
 //! More than one account at a provider, more than one consent, and the end of a grant.
 
 use super::*;
+use crate::oauth::profile::GITHUB;
 use crate::store::{GrantCommit, Standing};
 
 fn of_account(name: &str) -> String {
@@ -178,6 +179,18 @@ async fn a_provider_that_grants_less_is_believed_and_the_person_told() {
     assert_eq!(site.grant(&alice, CLIENT).await.unwrap().scopes, ["board", "read"]);
     assert!(site.get(&alice, &format!("/connect/{consent}")).await.says("granted less"));
     assert!(!site.get(&alice, "/connections").await.says("<td>demo/board</td>"), "demo/board works");
+}
+
+#[tokio::test]
+async fn a_provider_that_leaves_out_what_another_scope_includes_is_not_asked_for_ever() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    site.are_at(&GITHUB);
+    site.needs("notes", &["user", "user:email"]);
+    site.fixture.provider.answers(200, &TOKENS.replace("\"token_type\"", r#""scope":"user","token_type""#));
+    let consent = site.connect(&alice, "notes").await;
+    assert_eq!(site.grant(&alice, CLIENT).await.unwrap().scopes, ["user", "user:email"]);
+    assert!(!site.get(&alice, &format!("/connect/{consent}")).await.says("granted less"));
 }
 
 #[tokio::test]
