@@ -15,7 +15,9 @@ mod failed;
 pub mod flight;
 mod intent;
 mod memory;
+mod others;
 mod parts;
+mod pause;
 mod recent;
 mod refresh;
 mod renewal;
@@ -36,6 +38,7 @@ use self::backoff::Backoffs;
 use self::flight::{Flight, Flights};
 use self::intent::Owner;
 use self::memory::Moment;
+use self::others::FirstSeen;
 use self::recent::Recent;
 use self::refresh::Refresh;
 use self::renewal::{Renewed, renew};
@@ -81,6 +84,7 @@ struct Inner {
     forgotten: AtomicU64,
     flights: Flights<Landed>,
     backoffs: Backoffs,
+    others: FirstSeen,
     recent: Recent,
 }
 
@@ -107,6 +111,7 @@ impl Refresher {
             forgotten: AtomicU64::new(0),
             flights: Flights::default(),
             backoffs: Backoffs::default(),
+            others: FirstSeen::default(),
             recent: Recent::default(),
         }))
     }

@@ -30,6 +30,7 @@ impl Refresh {
         let host = host(&self.client.token_url);
         tracing::warn!(host, grant = ready.id, %why, "a refresh gave a refresh token, and no access token to use");
         let account = ready.stored.account.clone().unwrap_or_default();
+        let paused = ready.stored.pause.clone();
         let record = self.with_the_old_access_token(ready, &refresh_token).await;
         failpoint::reached(Point::BeforeCommit);
         match self.persist(&record, took).await? {
@@ -48,18 +49,22 @@ impl Refresh {
             generation: record.generation,
             why,
             retry_after: None,
+            attempt: 0,
             last_attempt_in: None,
             may_be_astray: false,
         };
-        Err(inner.backoffs.failed(&self.key, failure, inner.clock.now()))
+        let (why, pause) = inner.backoffs.failed(&self.key, failure, paused.as_ref(), inner.clock.now());
+        // Beside the new generation, with no intent: one that is lost here costs a request, and no token.
+        inner.write_pause(&record.id, record.generation, &pause).await;
+        Err(why)
     }
 
     async fn with_the_old_access_token(&self, ready: Ready, refresh_token: &Secret) -> GrantCommit {
         let old = self.old_access_token(&ready).await;
-        let Ready { stored, material, intent, pair, .. } = ready;
+        let Ready { stored, material, pair, .. } = ready;
         let generation = Generation(stored.generation.0.saturating_add(1));
-        // There is none that lives: in its place is nothing, and that is over at once.
-        let (nothing, over) = (Secret::new(""), intent.started_at.min(material.expires_at));
+        // There is none that lives: in its place is nothing, which never lived, whatever a clock says.
+        let (nothing, over) = (Secret::new(""), material.issued_at);
         let (access_token, expires_at) = match &old {
             Some(old) => (&old.access_token, old.expires_at),
             None => (&nothing, over),

@@ -65,8 +65,11 @@ impl Refresh {
         while Instant::now() < patience {
             tokio::time::sleep(LOOK).await;
             let now = inner.store.grant(&self.grant).await.map_err(RefreshError::store)?;
-            let deadline_passed = stored.intent.as_ref().is_none_or(|intent| inner.clock.now() > intent.deadline);
-            if deadline_passed || now.as_ref() != Some(stored) {
+            let is_over = stored
+                .intent
+                .as_ref()
+                .is_none_or(|intent| inner.left_of_intent(stored, intent, inner.clock.now()).is_zero());
+            if is_over || now.as_ref() != Some(stored) {
                 return Ok(Turn::Again);
             }
         }

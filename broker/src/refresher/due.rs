@@ -60,7 +60,8 @@ pub fn times(
     issued_at: UnixTime,
     chance: Chance,
 ) -> Times {
-    match told.or(before.filter(|life| *life < MAX_EXPIRES_IN)) {
+    // Nothing that never lived tells of a life.
+    match told.or(before.filter(|life| !life.is_zero() && *life < MAX_EXPIRES_IN)) {
         Some(life) => {
             let expires_at = issued_at.after(life);
             Times { expires_at, refresh_after: refresh_after(issued_at, expires_at, chance) }
@@ -112,6 +113,7 @@ mod tests {
         let told = times(&GENERIC, Some(hour), Some(MAX_EXPIRES_IN), issued, Chance(0));
         assert_eq!(told, times(&GENERIC, None, Some(hour), issued, Chance(0)));
         assert_eq!(told.expires_at, issued.after(hour));
+        assert_eq!(untold, times(&GENERIC, None, Some(Duration::ZERO), issued, Chance(0)), "nothing had no life");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::keys::Key;
 use crate::model::{Generation, GrantKey};
 use crate::oauth::profile::Rotation;
 use crate::oauth::{RefusalCode, TokenEndpointError};
-use crate::store::{Material, Spare, Standing, StoreError, StoredGrant};
+use crate::store::{Material, Pause, Spare, Standing, StoreError, StoredGrant};
 
 impl Refresh {
     pub(super) async fn failed(
@@ -38,16 +38,17 @@ impl Refresh {
         let may_be_astray = matches!(error, TokenEndpointError::Transient { .. });
         let (why, retry_after) = RefreshError::of_provider(host(&self.client.token_url), error);
         self.count(if may_have_acted { "unknown" } else { "failed" });
-        let last_attempt_in = match may_have_acted {
-            true => self.before_the_last_attempt(ready),
-            false => {
-                self.give_back(ready).await;
-                None
-            }
-        };
+        let last_attempt_in = if may_have_acted { self.before_the_last_attempt(ready) } else { None };
+        let attempt = if may_have_acted { ready.intent.attempt } else { 0 };
         let generation = ready.stored.generation;
-        let failure = Failure { generation, why, retry_after, last_attempt_in, may_be_astray };
-        self.inner.backoffs.failed(&self.key, failure, self.inner.clock.now())
+        let failure = Failure { generation, why, retry_after, attempt, last_attempt_in, may_be_astray };
+        let now = self.inner.clock.now();
+        let (why, pause) = self.inner.backoffs.failed(&self.key, failure, ready.stored.pause.as_ref(), now);
+        match may_have_acted {
+            true => self.keep_intent(ready, &pause).await,
+            false => self.give_back(ready, &pause).await,
+        }
+        why
     }
 
     /// Where a refresh token can be used up, only one more request may follow one whose answer never came: it waits, so
@@ -63,9 +64,9 @@ impl Refresh {
     }
 
     /// The provider has certainly not acted: the refresh token is as good as before, and so is the access token.
-    async fn give_back(&self, ready: &Ready) {
+    async fn give_back(&self, ready: &Ready, pause: &Pause) {
         let inner = &self.inner;
-        match inner.store.clear_intent(&ready.id, ready.stored.generation, &ready.intent).await {
+        match inner.store.clear_intent(&ready.id, ready.stored.generation, &ready.intent, pause).await {
             Ok(true) => {}
             // The grant has ended or gone on meanwhile: what holds its token now is not ours to lift.
             Ok(false) => return,
@@ -103,7 +104,8 @@ impl Refresh {
         // A second request takes its own time.
         let takes = inner.limits.provider + inner.limits.commit;
         let intent = inner.owner.intent(ready.intent.attempt, inner.clock.now(), takes);
-        match inner.store.take_intent(&ready.id, ready.stored.generation, &intent, Some(&ready.intent)).await {
+        let (id, paused) = (&ready.id, ready.stored.pause.as_ref());
+        match inner.store.take_intent(id, ready.stored.generation, &intent, Some(&ready.intent), paused).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => return Ok(Turn::Again),
             Err(error) => return Err(RefreshError::store(error)),
@@ -144,7 +146,9 @@ impl Refresh {
         let may_be_astray = match self.client.rotation {
             Rotation::NonRotating | Rotation::OldValid => false,
             Rotation::Grace(_) | Rotation::Strict => {
-                ready.intent.attempt > 1 || self.inner.backoffs.may_be_astray(&self.key, ready.stored.generation)
+                ready.intent.attempt > 1
+                    || ready.stored.pause.as_ref().is_some_and(|pause| pause.may_be_astray)
+                    || self.inner.backoffs.may_be_astray(&self.key, ready.stored.generation)
             }
         };
         match may_be_astray {

@@ -52,11 +52,21 @@ impl Owner {
         Intent { owner: format!("{}/{}", self.broker, self.start), attempt, started_at: now, deadline }
     }
 
+    /// Whether a start of this broker took it.
+    pub(super) fn is_of_this_broker(&self, intent: &Intent) -> bool {
+        intent.owner.rsplit_once('/').is_some_and(|(broker, _)| broker == self.broker)
+    }
+
     /// What may be done now by the one flight of this grant in this broker: an intent of ours is none that is under way.
-    pub(super) fn right(&self, intent: Option<&Intent>, rotation: Rotation, now: UnixTime) -> Right {
+    /// `left`: how long another broker may still be at it.
+    pub(super) fn right(
+        &self,
+        intent: Option<&Intent>,
+        rotation: Rotation,
+        left: impl Fn(&Intent) -> Duration,
+    ) -> Right {
         let Some(intent) = intent else { return Right::Free(1) };
-        let is_ours = intent.owner.rsplit_once('/').is_some_and(|(broker, _)| broker == self.broker);
-        if !is_ours && now <= intent.deadline {
+        if !self.is_of_this_broker(intent) && !left(intent).is_zero() {
             return Right::Taken;
         }
         match rotation {
@@ -81,14 +91,16 @@ mod tests {
         Owner::start(broker.to_owned())
     }
 
+    const ITS_TIME: fn(&Intent) -> Duration = |intent| intent.deadline.since(intent.started_at);
+    const NOTHING: fn(&Intent) -> Duration = |_| Duration::ZERO;
+
     #[test]
-    fn another_brokers_intent_holds_until_its_deadline_has_passed() {
+    fn another_brokers_intent_holds_as_long_as_something_is_left_of_it() {
         let intent = owner("b").intent(1, NOW, TAKES);
         assert!(intent.deadline > NOW.after(TAKES), "the commit must be over before anybody else asks");
         for rotation in EVERY {
-            assert_eq!(owner("a").right(Some(&intent), rotation, intent.deadline), Right::Taken);
-            let passed = intent.deadline.after(Duration::from_millis(1));
-            assert_eq!(owner("a").right(Some(&intent), rotation, passed), Right::Free(2));
+            assert_eq!(owner("a").right(Some(&intent), rotation, ITS_TIME), Right::Taken);
+            assert_eq!(owner("a").right(Some(&intent), rotation, NOTHING), Right::Free(2));
         }
     }
 
@@ -96,15 +108,15 @@ mod tests {
     fn what_an_earlier_start_began_is_taken_over_at_once() {
         let intent = owner("a").intent(1, NOW, TAKES);
         for rotation in EVERY {
-            assert_eq!(owner("a").right(Some(&intent), rotation, NOW), Right::Free(2));
-            assert_eq!(owner("ab").right(Some(&intent), rotation, NOW), Right::Taken);
+            assert_eq!(owner("a").right(Some(&intent), rotation, ITS_TIME), Right::Free(2));
+            assert_eq!(owner("ab").right(Some(&intent), rotation, ITS_TIME), Right::Taken);
         }
     }
 
     #[test]
     fn where_refresh_tokens_are_used_up_nobody_asks_a_third_time() {
         let intent = owner("a").intent(2, NOW, TAKES);
-        let rights = EVERY.map(|rotation| owner("a").right(Some(&intent), rotation, NOW));
+        let rights = EVERY.map(|rotation| owner("a").right(Some(&intent), rotation, ITS_TIME));
         assert_eq!(rights, [Right::Free(3), Right::Free(3), Right::Spent, Right::Spent]);
     }
 

@@ -8,7 +8,7 @@ use super::due::{self, Chance};
 use super::intent::Right;
 use super::renewal::Renewed;
 use super::seal::Pair;
-use super::source::has_a_token;
+use super::source::{has_a_token, host};
 use super::{ConsentReason, Inner, Moment, OpenedToken, RefreshError};
 use crate::audit::Event;
 use crate::failpoint::{self, Point};
@@ -83,13 +83,14 @@ impl Refresh {
         if let Standing::NeedsConsent(reason) = &stored.standing {
             return self.nothing_later(&stored, &material, ConsentReason::of_standing(reason)).await;
         }
-        if let Some(why) = inner.backoffs.now(&self.key, now) {
+        if let Some(why) = inner.paused(&self.key, &stored, &host(&self.client.token_url), now) {
             return Err(why);
         }
         if material.refresh_token.is_none() {
             return self.without_refresh_token(&stored, &material).await;
         }
-        let attempt = match inner.owner.right(stored.intent.as_ref(), self.client.rotation, now) {
+        let left = |intent: &Intent| inner.left_of_intent(&stored, intent, now);
+        let attempt = match inner.owner.right(stored.intent.as_ref(), self.client.rotation, left) {
             Right::Free(attempt) => attempt,
             Right::Taken => return self.wait_for_another_broker(&stored).await,
             Right::Spent => return self.end_refreshes(&stored, ConsentReason::Lost).await,
@@ -134,7 +135,8 @@ impl Refresh {
         let pair = Pair::new(&inner.vault, &id).await?;
         let takes = inner.limits.provider + inner.limits.commit;
         let intent = inner.owner.intent(attempt, inner.clock.now(), takes);
-        match inner.store.take_intent(&id, stored.generation, &intent, stored.intent.as_ref()).await {
+        let (instead_of, paused) = (stored.intent.as_ref(), stored.pause.as_ref());
+        match inner.store.take_intent(&id, stored.generation, &intent, instead_of, paused).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => return Ok(None),
             Err(error) => return Err(RefreshError::store(error)),

@@ -48,13 +48,19 @@ pub(super) async fn renew(
         inner.keep(&key, &token, read);
         return Ok(Renewed::by_somebody_else(token));
     }
-    if let Some(why) = inner.backoffs.now(&key, inner.clock.now()) {
+    let (host, now) = (host(&client.token_url), inner.clock.now());
+    let paused = match &stored {
+        Some(stored) => inner.paused(&key, stored, &host, now),
+        // There is no record to write a pause beside: each broker knows of its own.
+        None => inner.backoffs.now(&key, now),
+    };
+    if let Some(why) = paused {
         return Err(why);
     }
     // Before the provider is called: what it answers can then be kept whatever becomes of the key service.
     let id = keys::grant_id(&inner.tenant, &grant);
     let data_key = inner.vault.data_key(Record::grant(&id)).await.map_err(RefreshError::vault)?;
-    let generation = Generation(stored.map_or(0, |stored| stored.generation.0).saturating_add(1));
+    let generation = Generation(stored.as_ref().map_or(0, |stored| stored.generation.0).saturating_add(1));
 
     let started = Instant::now();
     // By our clock, before the request leaves: the token expires at the provider no earlier than we believe.
@@ -66,7 +72,13 @@ pub(super) async fn renew(
         Err(error) => {
             let held = Generation(generation.0.saturating_sub(1));
             let failed = Event::refresh_failed(&id, held, keys::SERVICE_HOLDER, error.code(), at_token_endpoint);
-            let why = inner.provider_failed(&key, &client, held, error);
+            tracing::warn!(host, %error, "no token");
+            let (why, retry_after) = RefreshError::of_provider(host, error);
+            let failure =
+                Failure { generation: held, why, retry_after, attempt: 0, last_attempt_in: None, may_be_astray: false };
+            let before = stored.and_then(|stored| stored.pause);
+            let (why, pause) = inner.backoffs.failed(&key, failure, before.as_ref(), inner.clock.now());
+            inner.write_pause(&id, held, &pause).await;
             inner.remember(failed).await;
             return Err(why);
         }
@@ -119,20 +131,4 @@ async fn ask(inner: &Inner, client: &ClientCredentials) -> Result<Result<Token, 
     let given = oauth::request_token(&*inner.endpoint, &request, inner.limits.provider).await;
     // A refresh token is of no use here (RFC 6749 §4.4.3): the client asks anew by itself.
     Ok(given.and_then(Given::token))
-}
-
-impl Inner {
-    fn provider_failed(
-        &self,
-        key: &Key,
-        client: &ClientCredentials,
-        generation: Generation,
-        error: TokenEndpointError,
-    ) -> RefreshError {
-        let host = host(&client.token_url);
-        tracing::warn!(host, %error, "no token");
-        let (why, retry_after) = RefreshError::of_provider(host, error);
-        let failure = Failure { generation, why, retry_after, last_attempt_in: None, may_be_astray: false };
-        self.backoffs.failed(key, failure, self.clock.now())
-    }
 }

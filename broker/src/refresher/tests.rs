@@ -4,6 +4,7 @@ mod alone;
 mod dangling;
 mod ends;
 mod outages;
+mod pauses;
 pub(crate) mod people;
 pub(crate) mod provider;
 mod races;

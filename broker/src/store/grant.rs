@@ -31,6 +31,8 @@ pub struct StoredGrant {
     pub intent: Option<Intent>,
     /// A refresh token whose commit lost.
     pub spare: Option<Spare>,
+    /// How long its provider is left alone, and what is known of requests that gave no token.
+    pub pause: Option<Pause>,
 }
 
 /// Whether a grant can be served.
@@ -70,6 +72,25 @@ pub struct Intent {
     pub started_at: UnixTime,
     /// After this, whoever took it is not at it any more.
     pub deadline: UnixTime,
+}
+
+/// How long nobody asks a provider for the successor of a generation, since a request gave none. Ends with the generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Requests in a row that gave no token.
+    pub failures: u32,
+    /// When it began, by the clock of the broker that wrote it.
+    pub from: UnixTime,
+    /// When it ends, by the same clock.
+    pub until: UnixTime,
+    /// The attempt of the intent beside it that is over, with an outcome nobody knows; 0 where it is known.
+    pub attempt: u32,
+    /// The next request is the last one there may be: the one before it may have used the refresh token up.
+    pub is_before_the_last: bool,
+    /// An answer may have gone astray: a gateway that answered in the provider's place does not know what it did.
+    pub may_be_astray: bool,
+    /// The code of why.
+    pub why: String,
 }
 
 /// A refresh token whose commit lost: tried once before the grant is given up.

@@ -21,7 +21,7 @@ use crate::clock::UnixTime;
 use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, PrincipalKind};
 
 pub use consent::{ConsentAttempt, SignInKind, StoredConsent, StoredSession, StoredSignIn};
-pub use grant::{GrantCommit, Intent, Invalidation, Material, Spare, Standing, StoredGrant};
+pub use grant::{GrantCommit, Intent, Invalidation, Material, Pause, Spare, Standing, StoredGrant};
 pub use identity::{Linked, Released, StoredIdentity};
 use lock::Lock;
 pub use sealed::{SealedColumn, SealedField, StoredMasterKey, Swap};
@@ -251,17 +251,34 @@ pub trait Store: Send + Sync + 'static {
     /// believed lost has come after all.
     async fn commit_refresh(&self, grant: &GrantCommit) -> Result<(), StoreError>;
     /// Takes the right to refresh a live grant at this generation. `Conflict` unless the intent there is exactly
-    /// `instead_of`: none, or one whose deadline has passed or whose owner is dead.
+    /// `instead_of`: none, or one whose deadline has passed or whose owner is dead; and unless the pause there is exactly
+    /// `paused`: whoever read before another one's request failed would otherwise ask at once again.
     async fn take_intent(
         &self,
         id: &str,
         generation: Generation,
         intent: &Intent,
         instead_of: Option<&Intent>,
+        paused: Option<&Pause>,
     ) -> Result<(), StoreError>;
-    /// Gives the right back, if it is still this one: the provider has certainly not acted on it.
-    /// Answers whether it was.
-    async fn clear_intent(&self, id: &str, generation: Generation, intent: &Intent) -> Result<bool, StoreError>;
+    /// Gives the right back, if it is still this one, since the provider has certainly not acted on it; in the same write
+    /// its pause begins. Answers whether it was.
+    async fn clear_intent(
+        &self,
+        id: &str,
+        generation: Generation,
+        intent: &Intent,
+        pause: &Pause,
+    ) -> Result<bool, StoreError>;
+    /// Begins the pause of a grant at this generation whose intent is exactly this one, or none; the intent stays. Answers
+    /// whether it is that grant.
+    async fn pause(
+        &self,
+        id: &str,
+        generation: Generation,
+        intent: Option<&Intent>,
+        pause: &Pause,
+    ) -> Result<bool, StoreError>;
     /// Every live grant with an intent whose deadline is before `before`, or whose owner is any start of `broker`, in
     /// order of id.
     async fn dangling_intents(&self, before: UnixTime, broker: &str) -> Result<Vec<StoredGrant>, StoreError>;

@@ -52,6 +52,21 @@ impl RefusalCode {
         }
     }
 
+    /// The code of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        let every = [
+            Self::InvalidClient,
+            Self::InvalidGrant,
+            Self::InvalidRequest,
+            Self::InvalidScope,
+            Self::InvalidTarget,
+            Self::UnauthorizedClient,
+            Self::Unlisted,
+            Self::UnsupportedGrantType,
+        ];
+        every.into_iter().find(|code| code.name() == name)
+    }
+
     /// Who can mend it. A word that is not known ends no grant.
     pub fn fault(self) -> Fault {
         match self {

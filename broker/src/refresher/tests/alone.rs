@@ -80,6 +80,19 @@ async fn a_token_that_a_refresh_has_killed_is_served_no_more_though_no_other_cam
 }
 
 #[tokio::test]
+async fn what_stands_where_no_access_token_is_never_lived_whatever_a_clock_says() {
+    let people = People::given_alone(&GITHUB).await;
+    assert!(people.token(Need::Live).await.is_err());
+    let material = people.stored().await.material.unwrap();
+    assert_eq!(material.expires_at, material.issued_at);
+    let slow = Arc::new(FixedClock::at(START.after(Duration::from_secs(1))));
+    let behind = Refresher::new(Parts { clock: slow, ..people.fixture.parts("behind") });
+    people.fixture.provider.answers(503, "");
+    let error = behind.token(&people.alice(), Need::Live).await.unwrap_err();
+    assert!(matches!(error, RefreshError::Provider { .. }), "{error:?}");
+}
+
+#[tokio::test]
 async fn l7_the_provider_is_left_alone_though_its_answer_ended_the_generation_before() {
     let people = People::given_alone(&GITHUB).await;
     assert!(matches!(people.token(Need::Live).await, Err(RefreshError::Provider { .. })));

@@ -15,7 +15,7 @@ impl People {
         let intent =
             Intent { owner: owner.to_owned(), attempt, started_at: now, deadline: now.after(Duration::from_secs(20)) };
         let instead_of = stored.intent.as_ref();
-        self.fixture.store.take_intent(&stored.id, stored.generation, &intent, instead_of).await.unwrap();
+        self.fixture.store.take_intent(&stored.id, stored.generation, &intent, instead_of, None).await.unwrap();
         intent
     }
 

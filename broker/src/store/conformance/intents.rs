@@ -6,13 +6,26 @@ use super::grants::{grant, key};
 use super::{NOW, sealed};
 use crate::clock::UnixTime;
 use crate::model::Generation;
-use crate::store::{Intent, Material, Spare, Standing, Store, StoreError, StoredGrant};
+use crate::store::{Intent, Material, Pause, Spare, Standing, Store, StoreError, StoredGrant};
 
 const ONE: Generation = Generation(1);
 
 fn intent(owner: &str, attempt: u32) -> Intent {
     let started_at = NOW.after(Duration::from_secs(u64::from(attempt)));
     Intent { owner: owner.to_owned(), attempt, started_at, deadline: started_at.after(Duration::from_secs(20)) }
+}
+
+fn pause(failures: u32) -> Pause {
+    let from = NOW.after(Duration::from_secs(60 * u64::from(failures)));
+    Pause {
+        failures,
+        from,
+        until: from.after(Duration::from_secs(30)),
+        attempt: failures + 2,
+        is_before_the_last: failures == 2,
+        may_be_astray: failures == 1,
+        why: "unavailable".to_owned(),
+    }
 }
 
 fn lost(reason: &str) -> Standing {
@@ -33,48 +46,88 @@ fn refused(result: Result<(), StoreError>) {
 
 pub(super) async fn are_read_as_written_and_given_back(store: &dyn Store) {
     live(store, "g").await;
-    store.take_intent("g", ONE, &intent("a/1", 1), None).await.unwrap();
+    store.take_intent("g", ONE, &intent("a/1", 1), None, None).await.unwrap();
     assert_eq!(read(store, "g").await.intent, Some(intent("a/1", 1)));
-    refused(store.take_intent("g", ONE, &intent("b/1", 1), None).await);
-    assert!(store.clear_intent("g", ONE, &intent("a/1", 1)).await.unwrap());
+    refused(store.take_intent("g", ONE, &intent("b/1", 1), None, None).await);
+    assert!(store.clear_intent("g", ONE, &intent("a/1", 1), &pause(1)).await.unwrap());
     assert_eq!(read(store, "g").await.intent, None);
-    store.take_intent("g", ONE, &intent("b/1", 1), None).await.unwrap();
+    store.take_intent("g", ONE, &intent("b/1", 1), None, Some(&pause(1))).await.unwrap();
 }
 
 pub(super) async fn refuses_one_for_another_generation_or_an_ended_grant(store: &dyn Store) {
     live(store, "g").await;
     for generation in [0, 2, u64::MAX] {
-        refused(store.take_intent("g", Generation(generation), &intent("a/1", 1), None).await);
+        refused(store.take_intent("g", Generation(generation), &intent("a/1", 1), None, None).await);
     }
-    refused(store.take_intent("other", ONE, &intent("a/1", 1), None).await);
+    refused(store.take_intent("other", ONE, &intent("a/1", 1), None, None).await);
     store.end_grant("g", ONE, &lost("invalid_grant"), NOW).await.unwrap();
-    refused(store.take_intent("g", ONE, &intent("a/1", 1), None).await);
+    refused(store.take_intent("g", ONE, &intent("a/1", 1), None, None).await);
 }
 
 pub(super) async fn a_dangling_one_is_replaced_by_whoever_names_it(store: &dyn Store) {
     live(store, "g").await;
-    refused(store.take_intent("g", ONE, &intent("b/1", 2), Some(&intent("a/1", 1))).await);
-    store.take_intent("g", ONE, &intent("a/1", 1), None).await.unwrap();
+    refused(store.take_intent("g", ONE, &intent("b/1", 2), Some(&intent("a/1", 1)), None).await);
+    store.take_intent("g", ONE, &intent("a/1", 1), None, None).await.unwrap();
     for wrong in [intent("a/2", 1), intent("a/1", 2)] {
-        refused(store.take_intent("g", ONE, &intent("b/1", 2), Some(&wrong)).await);
+        refused(store.take_intent("g", ONE, &intent("b/1", 2), Some(&wrong), None).await);
     }
-    store.take_intent("g", ONE, &intent("b/1", 2), Some(&intent("a/1", 1))).await.unwrap();
+    store.take_intent("g", ONE, &intent("b/1", 2), Some(&intent("a/1", 1)), None).await.unwrap();
     assert_eq!(read(store, "g").await.intent, Some(intent("b/1", 2)));
 }
 
 pub(super) async fn gives_back_no_other_than_the_one_named(store: &dyn Store) {
     live(store, "g").await;
-    store.take_intent("g", ONE, &intent("a/1", 1), None).await.unwrap();
+    store.take_intent("g", ONE, &intent("a/1", 1), None, None).await.unwrap();
     for (generation, wrong) in [(1, intent("b/1", 1)), (1, intent("a/1", 2)), (2, intent("a/1", 1))] {
-        assert!(!store.clear_intent("g", Generation(generation), &wrong).await.unwrap());
+        assert!(!store.clear_intent("g", Generation(generation), &wrong, &pause(1)).await.unwrap());
         assert_eq!(read(store, "g").await.intent, Some(intent("a/1", 1)));
     }
+}
+
+pub(super) async fn a_pause_is_read_as_written_and_ends_with_its_generation(store: &dyn Store) {
+    live(store, "g").await;
+    assert_eq!(read(store, "g").await.pause, None);
+    store.take_intent("g", ONE, &intent("a/1", 1), None, None).await.unwrap();
+    assert!(store.clear_intent("g", ONE, &intent("a/1", 1), &pause(1)).await.unwrap());
+    assert_eq!((read(store, "g").await.pause, read(store, "g").await.intent), (Some(pause(1)), None));
+    assert!(store.pause("g", ONE, None, &pause(2)).await.unwrap());
+    store.take_intent("g", ONE, &intent("a/1", 2), None, Some(&pause(2))).await.unwrap();
+    assert_eq!(read(store, "g").await.pause, Some(pause(2)), "an intent ends none");
+    store.commit_refresh(&grant("g", &key("g", "alice"), 2, "new")).await.unwrap();
+    assert_eq!(read(store, "g").await.pause, None);
+    assert!(store.pause("g", Generation(2), None, &pause(1)).await.unwrap());
+    store.end_refreshes("g", Generation(2), "lost").await.unwrap();
+    assert_eq!(read(store, "g").await.pause, None);
+    store.end_grant("g", Generation(2), &lost("lost"), NOW).await.unwrap();
+    assert!(!store.pause("g", Generation(2), None, &pause(1)).await.unwrap(), "there is nothing to pause");
+}
+
+pub(super) async fn a_pause_is_of_one_generation_and_one_intent(store: &dyn Store) {
+    live(store, "g").await;
+    store.take_intent("g", ONE, &intent("a/1", 1), None, None).await.unwrap();
+    for (generation, wrong) in [(1, None), (1, Some(intent("a/1", 2))), (2, Some(intent("a/1", 1)))] {
+        assert!(!store.pause("g", Generation(generation), wrong.as_ref(), &pause(1)).await.unwrap());
+        assert_eq!(read(store, "g").await.pause, None);
+    }
+    assert!(!store.pause("other", ONE, None, &pause(1)).await.unwrap());
+    assert!(store.pause("g", ONE, Some(&intent("a/1", 1)), &pause(1)).await.unwrap());
+    assert_eq!(read(store, "g").await.intent, Some(intent("a/1", 1)), "what may have been done is not given back");
+}
+
+pub(super) async fn refuses_an_intent_of_whom_a_pause_has_overtaken(store: &dyn Store) {
+    live(store, "g").await;
+    store.take_intent("g", ONE, &intent("a/1", 1), None, None).await.unwrap();
+    assert!(store.clear_intent("g", ONE, &intent("a/1", 1), &pause(1)).await.unwrap());
+    for unseen in [None, Some(pause(2))] {
+        refused(store.take_intent("g", ONE, &intent("b/1", 1), None, unseen.as_ref()).await);
+    }
+    store.take_intent("g", ONE, &intent("b/1", 1), None, Some(&pause(1))).await.unwrap();
 }
 
 pub(super) async fn dangle_after_their_deadline_or_when_their_broker_starts_again(store: &dyn Store) {
     for (id, owner) in [("g1", "a/1"), ("g2", "ab/1"), ("g3", "a%/1"), ("g4", "a/2")] {
         live(store, id).await;
-        store.take_intent(id, ONE, &intent(owner, 1), None).await.unwrap();
+        store.take_intent(id, ONE, &intent(owner, 1), None, None).await.unwrap();
     }
     live(store, "none").await;
     let ids = async |before, broker: &str| -> Vec<String> {
@@ -90,7 +143,7 @@ pub(super) async fn dangle_after_their_deadline_or_when_their_broker_starts_agai
 
 pub(super) async fn i5_a_commit_ends_intent_and_spare(store: &dyn Store) {
     live(store, "g").await;
-    store.take_intent("g", ONE, &intent("a/1", 1), None).await.unwrap();
+    store.take_intent("g", ONE, &intent("a/1", 1), None, None).await.unwrap();
     store.keep_spare("g", ONE, &sealed("spare")).await.unwrap();
     store.commit_refresh(&grant("g", &key("g", "alice"), 2, "new")).await.unwrap();
     let after = read(store, "g").await;
@@ -102,7 +155,7 @@ pub(super) async fn i5_a_commit_ends_intent_and_spare(store: &dyn Store) {
 pub(super) async fn i5_a_refresh_revives_no_ended_grant(store: &dyn Store) {
     for (id, standing) in [("g1", lost("rejected")), ("g2", Standing::Revoked("holder".to_owned()))] {
         live(store, id).await;
-        store.take_intent(id, ONE, &intent("a/1", 1), None).await.unwrap();
+        store.take_intent(id, ONE, &intent("a/1", 1), None, None).await.unwrap();
         store.end_grant(id, ONE, &standing, NOW).await.unwrap();
         refused(store.commit_refresh(&grant(id, &key(id, "alice"), 2, "late")).await);
         let after = read(store, id).await;
@@ -143,7 +196,7 @@ pub(super) async fn a_revocation_overrules_every_other_end_and_no_other_end_a_re
 
 pub(super) async fn an_ended_grant_keeps_its_row_and_no_material(store: &dyn Store) {
     live(store, "g").await;
-    store.take_intent("g", ONE, &intent("a/1", 1), None).await.unwrap();
+    store.take_intent("g", ONE, &intent("a/1", 1), None, None).await.unwrap();
     store.keep_spare("g", ONE, &sealed("spare")).await.unwrap();
     store.end_grant("g", ONE, &lost("invalid_grant"), NOW).await.unwrap();
     let after = read(store, "g").await;
@@ -155,11 +208,11 @@ pub(super) async fn an_ended_grant_keeps_its_row_and_no_material(store: &dyn Sto
 
 pub(super) async fn i5_an_access_token_outlives_the_refreshes_of_its_grant(store: &dyn Store) {
     live(store, "g").await;
-    store.take_intent("g", ONE, &intent("a/1", 2), None).await.unwrap();
+    store.take_intent("g", ONE, &intent("a/1", 2), None, None).await.unwrap();
     store.keep_spare("g", ONE, &sealed("spare")).await.unwrap();
     let before = read(store, "g").await.material.unwrap();
     store.end_refreshes("g", ONE, "invalid_grant").await.unwrap();
-    refused(store.take_intent("g", ONE, &intent("a/1", 3), None).await);
+    refused(store.take_intent("g", ONE, &intent("a/1", 3), None, None).await);
     store.keep_spare("g", ONE, &sealed("late")).await.unwrap();
     let after = read(store, "g").await;
     assert_eq!((after.generation, after.standing), (ONE, lost("invalid_grant")));
@@ -221,7 +274,10 @@ pub(super) async fn of_two_takers_one_gets_the_right(first: &dyn Store, second: 
         let id = format!("g{round}");
         live(first, &id).await;
         let (mine, yours) = (intent("a/1", 1), intent("b/1", 1));
-        let took = tokio::join!(first.take_intent(&id, ONE, &mine, None), second.take_intent(&id, ONE, &yours, None));
+        let took = tokio::join!(
+            first.take_intent(&id, ONE, &mine, None, None),
+            second.take_intent(&id, ONE, &yours, None, None)
+        );
         assert_eq!(read(second, &id).await.intent, Some(winner(took, mine, yours)));
     }
 }
@@ -231,11 +287,11 @@ pub(super) async fn of_two_recoveries_one_gets_the_right(first: &dyn Store, seco
         let id = format!("g{round}");
         live(first, &id).await;
         let dead = intent("c/1", 1);
-        first.take_intent(&id, ONE, &dead, None).await.unwrap();
+        first.take_intent(&id, ONE, &dead, None, None).await.unwrap();
         let (mine, yours) = (intent("a/1", 2), intent("b/1", 2));
         let took = tokio::join!(
-            first.take_intent(&id, ONE, &mine, Some(&dead)),
-            second.take_intent(&id, ONE, &yours, Some(&dead))
+            first.take_intent(&id, ONE, &mine, Some(&dead), None),
+            second.take_intent(&id, ONE, &yours, Some(&dead), None)
         );
         assert_eq!(read(first, &id).await.intent, Some(winner(took, mine, yours)));
     }

@@ -8,7 +8,7 @@ use super::{Connection, Row, invalidations, one, query, signed, texts, to_json, 
 use crate::clock::UnixTime;
 use crate::keys::SERVICE_HOLDER;
 use crate::model::{Generation, GrantKey, PrincipalId};
-use crate::store::{GrantCommit, Intent, Material, Sealed, Spare, Standing, StoreError, StoredGrant};
+use crate::store::{GrantCommit, Intent, Material, Pause, Sealed, Spare, Standing, StoreError, StoredGrant};
 
 pub(super) async fn find(db: &mut Connection, key: &GrantKey) -> Result<Option<StoredGrant>, StoreError> {
     let sql = "SELECT * FROM grants WHERE provider_client = $1 AND holder = $2";
@@ -25,18 +25,6 @@ pub(super) async fn all(db: &mut Connection, holder: Option<&PrincipalId>) -> Re
     let sql = "SELECT * FROM grants WHERE coalesce(holder = $1, holder <> $2) ORDER BY id";
     let selected = query(sql).bind(holder.map(|holder| holder.0.as_str())).bind(SERVICE_HOLDER);
     selected.fetch_all(db).await?.iter().map(read).collect()
-}
-
-pub(super) async fn dangling(
-    db: &mut Connection,
-    before: UnixTime,
-    broker: &str,
-) -> Result<Vec<StoredGrant>, StoreError> {
-    let sql = "SELECT * FROM grants
-         WHERE standing = 'live' AND intent_owner IS NOT NULL
-           AND (intent_deadline < $1 OR substr(intent_owner, 1, length($2)) = $2) ORDER BY id";
-    let starts = format!("{broker}/");
-    query(sql).bind(signed(before.0)).bind(&starts).fetch_all(db).await?.iter().map(read).collect()
 }
 
 /// What a commit may replace.
@@ -66,7 +54,8 @@ pub(super) async fn commit(db: &mut Connection, grant: &GrantCommit, from: Repla
                     consented_at = $5, consented_by = $6,
                     access_token = $7, refresh_token = $8, issued_at = $9, expires_at = $10, refresh_after = $11,
                     spare = NULL, spare_generation = NULL,
-                    intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
+                    intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL,
+                pause_from = NULL, pause_until = NULL
              WHERE provider_client = $12 AND holder = $13 AND id = $14 AND generation = $15 AND ($16 OR standing = 'live')",
         )
     };
@@ -92,53 +81,6 @@ pub(super) async fn commit(db: &mut Connection, grant: &GrantCommit, from: Repla
         Some(at) if before > 0 => invalidations::add(db, &grant.id, Generation(before), at).await,
         Some(_) | None => Ok(()),
     }
-}
-
-pub(super) async fn take_intent(
-    db: &mut Connection,
-    id: &str,
-    generation: Generation,
-    intent: &Intent,
-    instead_of: Option<&Intent>,
-) -> Result<(), StoreError> {
-    let taken = query(
-        "UPDATE grants SET intent_owner = $1, intent_attempt = $2, intent_started_at = $3, intent_deadline = $4
-         WHERE id = $5 AND generation = $6 AND standing = 'live' AND reason = ''
-           AND intent_owner IS NOT DISTINCT FROM $7
-           AND (intent_owner IS NULL OR (intent_attempt = $8 AND intent_started_at = $9))",
-    )
-    .bind(&intent.owner)
-    .bind(i64::from(intent.attempt))
-    .bind(signed(intent.started_at.0))
-    .bind(signed(intent.deadline.0))
-    .bind(id)
-    .bind(signed(generation.0))
-    .bind(instead_of.map(|old| &old.owner))
-    .bind(instead_of.map(|old| i64::from(old.attempt)))
-    .bind(instead_of.map(|old| signed(old.started_at.0)))
-    .execute(db)
-    .await?;
-    one(taken.rows_affected())
-}
-
-pub(super) async fn clear_intent(
-    db: &mut Connection,
-    id: &str,
-    generation: Generation,
-    intent: &Intent,
-) -> Result<bool, StoreError> {
-    let cleared = query(
-        "UPDATE grants SET intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
-         WHERE id = $1 AND generation = $2 AND intent_owner = $3 AND intent_attempt = $4 AND intent_started_at = $5",
-    )
-    .bind(id)
-    .bind(signed(generation.0))
-    .bind(&intent.owner)
-    .bind(i64::from(intent.attempt))
-    .bind(signed(intent.started_at.0))
-    .execute(db)
-    .await?;
-    Ok(cleared.rows_affected() == 1)
 }
 
 pub(super) async fn keep_spare(
@@ -176,7 +118,8 @@ pub(super) async fn end_refreshes(
 ) -> Result<(), StoreError> {
     let ended = query(
         "UPDATE grants SET reason = $1, refresh_token = NULL, spare = NULL, spare_generation = NULL,
-                intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
+                intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL,
+                pause_from = NULL, pause_until = NULL
          WHERE id = $2 AND generation = $3 AND standing = 'live' AND reason = '' AND $1 <> ''",
     )
     .bind(reason)
@@ -203,7 +146,8 @@ pub(super) async fn end(
     let ended = query(
         "UPDATE grants SET standing = $1, reason = $2, access_token = NULL, refresh_token = NULL,
                 spare = NULL, spare_generation = NULL,
-                intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
+                intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL,
+                pause_from = NULL, pause_until = NULL
          WHERE id = $3 AND generation = $4 AND (standing = 'live' OR $1 = 'revoked')",
     )
     .bind(standing)
@@ -216,7 +160,7 @@ pub(super) async fn end(
     invalidations::add(db, id, generation, now).await
 }
 
-fn read(row: &Row) -> Result<StoredGrant, StoreError> {
+pub(super) fn read(row: &Row) -> Result<StoredGrant, StoreError> {
     let id: String = row.try_get("id")?;
     let corrupt = |why| StoreError::Corrupt { table: "grants", id: id.clone(), why };
     let number = |column| unsigned(row.try_get(column)?, "grants", &id);
@@ -251,6 +195,18 @@ fn read(row: &Row) -> Result<StoredGrant, StoreError> {
         }),
         (Some(_) | None, _) => None,
     };
+    let pause = match (maybe("pause_from")?, maybe("pause_until")?) {
+        (Some(from), Some(until)) => Some(Pause {
+            failures: u32::try_from(number("pause_failures")?).map_err(|_| corrupt("too many failures"))?,
+            from: UnixTime(from),
+            until: UnixTime(until),
+            attempt: u32::try_from(number("pause_attempt")?).map_err(|_| corrupt("too many attempts"))?,
+            is_before_the_last: number("pause_is_before_the_last")? != 0,
+            may_be_astray: number("pause_may_be_astray")? != 0,
+            why: row.try_get("pause_why")?,
+        }),
+        (Some(_) | None, _) => None,
+    };
     let spare = match (row.try_get::<Option<Vec<u8>>, _>("spare")?, maybe("spare_generation")?) {
         (Some(spare), Some(generation)) => {
             Some(Spare { generation: Generation(generation), refresh_token: Sealed(spare) })
@@ -269,6 +225,7 @@ fn read(row: &Row) -> Result<StoredGrant, StoreError> {
         consented_by: row.try_get::<Option<String>, _>("consented_by")?.map(PrincipalId),
         intent,
         spare,
+        pause,
         id,
     })
 }

@@ -12,6 +12,7 @@ mod audit;
 mod consents;
 mod grants;
 mod identities;
+mod intents;
 mod invalidations;
 mod keys;
 mod manifests;
@@ -29,9 +30,10 @@ use crate::clock::UnixTime;
 use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, PrincipalKind};
 use crate::store::value::{hash, one, signed, texts, to_json, unsigned};
 use crate::store::{
-    AuditEntry, ConsentAttempt, GrantCommit, Intent, Invalidation, Lock, Recorded, Released, ReportNumber, Sealed,
-    SealedColumn, SealedField, Standing, Store, StoreError, StoredAudit, StoredConsent, StoredGrant, StoredIdentity,
-    StoredKey, StoredManifest, StoredMasterKey, StoredSecret, StoredSession, StoredSignIn, StoredToken, Swap,
+    AuditEntry, ConsentAttempt, GrantCommit, Intent, Invalidation, Lock, Pause, Recorded, Released, ReportNumber,
+    Sealed, SealedColumn, SealedField, Standing, Store, StoreError, StoredAudit, StoredConsent, StoredGrant,
+    StoredIdentity, StoredKey, StoredManifest, StoredMasterKey, StoredSecret, StoredSession, StoredSignIn, StoredToken,
+    Swap,
 };
 
 /// One transaction that reads: all of it sees one moment.
@@ -158,16 +160,33 @@ impl Store for Handle {
         generation: Generation,
         intent: &Intent,
         instead_of: Option<&Intent>,
+        paused: Option<&Pause>,
     ) -> Result<(), StoreError> {
-        writing!(self, |db| grants::take_intent(db, id, generation, intent, instead_of))
+        writing!(self, |db| intents::take(db, id, generation, intent, instead_of, paused))
     }
 
-    async fn clear_intent(&self, id: &str, generation: Generation, intent: &Intent) -> Result<bool, StoreError> {
-        writing!(self, |db| grants::clear_intent(db, id, generation, intent))
+    async fn clear_intent(
+        &self,
+        id: &str,
+        generation: Generation,
+        intent: &Intent,
+        pause: &Pause,
+    ) -> Result<bool, StoreError> {
+        writing!(self, |db| intents::clear(db, id, generation, intent, pause))
+    }
+
+    async fn pause(
+        &self,
+        id: &str,
+        generation: Generation,
+        intent: Option<&Intent>,
+        pause: &Pause,
+    ) -> Result<bool, StoreError> {
+        writing!(self, |db| intents::pause(db, id, generation, intent, pause))
     }
 
     async fn dangling_intents(&self, before: UnixTime, broker: &str) -> Result<Vec<StoredGrant>, StoreError> {
-        reading!(self, |db| grants::dangling(db, before, broker))
+        reading!(self, |db| intents::dangling(db, before, broker))
     }
 
     async fn keep_spare(&self, id: &str, generation: Generation, spare: &Sealed) -> Result<(), StoreError> {

@@ -1,0 +1,99 @@
+//! The right to refresh a grant, and the pause after a request that gave no token: one row with the grant, so that one
+//! statement compares all of it and swaps.
+
+use super::{Connection, grants, one, query, signed};
+use crate::clock::UnixTime;
+use crate::model::Generation;
+use crate::store::{Intent, Pause, StoreError, StoredGrant};
+
+pub(super) async fn take(
+    db: &mut Connection,
+    id: &str,
+    generation: Generation,
+    intent: &Intent,
+    instead_of: Option<&Intent>,
+    paused: Option<&Pause>,
+) -> Result<(), StoreError> {
+    let taken = query(
+        "UPDATE grants SET intent_owner = $1, intent_attempt = $2, intent_started_at = $3, intent_deadline = $4
+         WHERE id = $5 AND generation = $6 AND standing = 'live' AND reason = ''
+           AND intent_owner IS NOT DISTINCT FROM $7
+           AND (intent_owner IS NULL OR (intent_attempt = $8 AND intent_started_at = $9))
+           AND pause_from IS NOT DISTINCT FROM $10 AND pause_until IS NOT DISTINCT FROM $11",
+    )
+    .bind(&intent.owner)
+    .bind(i64::from(intent.attempt))
+    .bind(signed(intent.started_at.0))
+    .bind(signed(intent.deadline.0))
+    .bind(id)
+    .bind(signed(generation.0))
+    .bind(instead_of.map(|old| &old.owner))
+    .bind(instead_of.map(|old| i64::from(old.attempt)))
+    .bind(instead_of.map(|old| signed(old.started_at.0)))
+    .bind(paused.map(|pause| signed(pause.from.0)))
+    .bind(paused.map(|pause| signed(pause.until.0)))
+    .execute(db)
+    .await?;
+    one(taken.rows_affected())
+}
+
+pub(super) async fn clear(
+    db: &mut Connection,
+    id: &str,
+    generation: Generation,
+    intent: &Intent,
+    pause: &Pause,
+) -> Result<bool, StoreError> {
+    if !self::pause(&mut *db, id, generation, Some(intent), pause).await? {
+        return Ok(false);
+    }
+    let cleared = query(
+        "UPDATE grants SET intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
+         WHERE id = $1",
+    );
+    cleared.bind(id).execute(db).await?;
+    Ok(true)
+}
+
+pub(super) async fn pause(
+    db: &mut Connection,
+    id: &str,
+    generation: Generation,
+    intent: Option<&Intent>,
+    pause: &Pause,
+) -> Result<bool, StoreError> {
+    let paused = query(
+        "UPDATE grants SET pause_from = $1, pause_until = $2, pause_failures = $3, pause_is_before_the_last = $4,
+                pause_may_be_astray = $5, pause_why = $6, pause_attempt = $7
+         WHERE id = $8 AND generation = $9 AND standing = 'live' AND reason = ''
+           AND intent_owner IS NOT DISTINCT FROM $10
+           AND (intent_owner IS NULL OR (intent_attempt = $11 AND intent_started_at = $12))",
+    )
+    .bind(signed(pause.from.0))
+    .bind(signed(pause.until.0))
+    .bind(i64::from(pause.failures))
+    .bind(i64::from(pause.is_before_the_last))
+    .bind(i64::from(pause.may_be_astray))
+    .bind(&pause.why)
+    .bind(i64::from(pause.attempt))
+    .bind(id)
+    .bind(signed(generation.0))
+    .bind(intent.map(|intent| &intent.owner))
+    .bind(intent.map(|intent| i64::from(intent.attempt)))
+    .bind(intent.map(|intent| signed(intent.started_at.0)))
+    .execute(db)
+    .await?;
+    Ok(paused.rows_affected() == 1)
+}
+
+pub(super) async fn dangling(
+    db: &mut Connection,
+    before: UnixTime,
+    broker: &str,
+) -> Result<Vec<StoredGrant>, StoreError> {
+    let sql = "SELECT * FROM grants
+         WHERE standing = 'live' AND intent_owner IS NOT NULL
+           AND (intent_deadline < $1 OR substr(intent_owner, 1, length($2)) = $2) ORDER BY id";
+    let starts = format!("{broker}/");
+    query(sql).bind(signed(before.0)).bind(&starts).fetch_all(db).await?.iter().map(grants::read).collect()
+}
