@@ -9,6 +9,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::commit::Committed;
 use super::{Inner, RefreshError};
+use crate::audit::Event;
 use crate::clock::UnixTime;
 use crate::keys::{Key, Purpose};
 use crate::model::{Generation, GrantKey, PrincipalId};
@@ -168,8 +170,11 @@ impl Inner {
             }
             Ok(Committed::Theirs(winner)) => self.lose(commit, &winner).await?,
             Err(StoreError::Conflict) => {
-                tracing::error!(grant = commit.id, "a renewed token stays in the spool: its grant is not in the store");
-                return Ok(());
+                tracing::error!(grant = commit.id, "a renewed token is given back: its grant is not in the store");
+                let account = commit.account.as_deref().unwrap_or_default();
+                let gone = Event::refresh_failed(&commit.id, commit.generation, account, "grant_gone", Duration::ZERO);
+                self.remember(gone).await;
+                let _ = self.unwanted.send(commit.clone());
             }
             Err(error) => return Err(RefreshError::store(error)),
         }

@@ -70,6 +70,10 @@ impl Holds {
             if let Some(later) = of_grant.ended.as_ref().filter(|ended| now < UnixTime(ended.until_ms)) {
                 hold.generation = hold.generation.max(later.generation);
             }
+            // The end outlasts it: told after the end, it would be the last word to a proxy that comes back (O13).
+            if of_grant.refreshing.as_ref().is_some_and(|refreshing| refreshing.generation <= hold.generation) {
+                of_grant.refreshing = None;
+            }
             of_grant.ended = Some(hold.clone());
             true
         });

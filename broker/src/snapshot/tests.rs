@@ -338,6 +338,19 @@ async fn o13_no_refresh_lifts_or_cuts_short_what_has_ended() {
 }
 
 #[tokio::test]
+async fn o13_a_proxy_that_was_away_hears_of_an_end_as_the_last_word_though_a_refresh_was_under_way() {
+    let fixture = Fixture::new().await;
+    let publisher = &fixture.publisher;
+    publisher.refreshing("g", Generation(2), START.after(Duration::from_secs(20)));
+    publisher.ended("g", Generation(2));
+    publisher.refreshing("h", Generation(3), START.after(Duration::from_secs(20)));
+    publisher.ended("h", Generation(2));
+    let mut told = told_first(&fixture).await;
+    told.sort();
+    assert_eq!(told, [("g".to_owned(), 2), ("h".to_owned(), 2), ("h".to_owned(), 3)]);
+}
+
+#[tokio::test]
 async fn a_refresh_that_came_to_nothing_lifts_its_own_hold_and_no_other() {
     let fixture = Fixture::new().await;
     let publisher = &fixture.publisher;

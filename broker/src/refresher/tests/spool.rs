@@ -99,6 +99,18 @@ async fn o13_a_pair_from_the_spool_of_a_grant_that_was_ended_meanwhile_is_revoke
 }
 
 #[tokio::test]
+async fn o13_a_pair_from_the_spool_whose_grant_is_gone_is_revoked_and_recorded() {
+    let people = People::spooled().await;
+    people.fixture.store.make_room().await;
+    people.fixture.store.tamper("DELETE FROM grants").await;
+    people.fixture.refresher.0.replay_all().await.unwrap();
+    assert_eq!(people.fixture.held.too_late().unwrap().generation, Generation(2));
+    assert_eq!(people.files(), Vec::<std::path::PathBuf>::new());
+    let rows = people.fixture.store.audit(0, "", "", "refresh.failed", 10).await.unwrap();
+    assert!(rows.iter().any(|row| row.entry.json.contains("grant_gone")), "{rows:?}");
+}
+
+#[tokio::test]
 async fn half_a_file_is_dropped_and_a_strange_one_is_kept() {
     let dir = tempfile::tempdir().unwrap();
     for name in ["a.1.json.half", "b.1.json"] {
