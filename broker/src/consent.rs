@@ -66,6 +66,12 @@ pub struct Parts {
     pub commit_limit: Duration,
 }
 
+/// How long the store may take to come back before tokens, which are in memory only, are given back.
+pub const COMMIT: Duration = Duration::from_secs(5);
+
+/// From a code to tokens that are stored or given back, at most: a shutdown waits for longer.
+pub const LONGEST: Duration = exchange::PROVIDER.saturating_add(COMMIT).saturating_add(exchange::GIVE_BACK);
+
 /// The use cases. Cheap to clone.
 #[derive(Clone)]
 pub struct Consents(Arc<Inner>);

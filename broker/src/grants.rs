@@ -6,8 +6,10 @@ mod at_provider;
 mod follow;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use crate::audit::{Actor, Audit, Call, Event};
 use crate::clock::Clock;
@@ -52,7 +54,7 @@ pub struct Parts {
 
 /// The use cases. Cheap to clone.
 #[derive(Clone)]
-pub struct Grants(Arc<Parts>);
+pub struct Grants(Arc<Parts>, TaskTracker);
 
 /// On whose account a grant ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,11 +89,11 @@ pub struct Ended {
 impl Grants {
     /// Over its parts.
     pub fn new(parts: Parts) -> Self {
-        Self(Arc::new(parts))
+        Self(Arc::new(parts), TaskTracker::new())
     }
 
-    /// Ends a grant here, at every proxy, and then at the provider as far as that can be done. The record of it comes last:
-    /// a revocation is never held up.
+    /// Ends a grant here, at every proxy, and then at the provider as far as that can be done. That it is ended is recorded
+    /// first, what the provider did last; but a revocation is never held up by a record.
     ///
     /// # Errors
     /// If the store cannot end it; then nothing has ended.
@@ -102,6 +104,11 @@ impl Grants {
         actor: Actor,
         call: Call,
     ) -> Result<Ended, StoreError> {
+        let holder = PrincipalId(grant.key.holder.clone());
+        let (actor_too, holder_too, call_too) = (actor.clone(), holder.clone(), call.clone());
+        let (id, code) = (&grant.id, ending.code());
+        let ending_now = Event::grant_ending(actor_too, holder_too, call_too, id, grant.generation, code);
+        self.remember(ending_now).await;
         let ended = self.end(grant, ending).await?;
         self.let_go_of(&ended.key, &ended.id, ended.generation);
         let client = provider_client(&self.0.servers.borrow(), &ended.key.provider_client);
@@ -109,17 +116,27 @@ impl Grants {
         let manage_url = client.as_ref().and_then(|client| client.profile.manage_url);
         let detached = self.clone();
         // Detached: it is gone here already, and must be gone there even if nobody waits.
-        let telling = tokio::spawn(async move {
+        let telling = self.1.spawn(async move {
             let at_provider = detached.revoke_tokens_of(client.as_deref(), &ended).await;
-            let holder = PrincipalId(ended.key.holder);
-            let event = Event::grant_revoked(actor, holder, call, &ended.id, ended.generation, at_provider.code());
-            if let Err(error) = detached.0.audit.record(event).await {
-                tracing::error!(%error, "the end of a grant was not recorded");
-            }
+            let code = at_provider.code();
+            detached.remember(Event::grant_revoked(actor, holder, call, &ended.id, ended.generation, code)).await;
             at_provider
         });
         let at_provider = telling.await.unwrap_or(AtProvider::Failed);
         Ok(Ended { provider, at_provider, manage_url })
+    }
+
+    /// Waits until providers have been told of what has ended; answers how many were not when `limit` had passed.
+    pub async fn drain(&self, limit: Duration) -> usize {
+        self.1.close();
+        let _ = tokio::time::timeout(limit, self.1.wait()).await;
+        self.1.len()
+    }
+
+    async fn remember(&self, event: Event) {
+        if let Err(error) = self.0.audit.record(event).await {
+            tracing::error!(%error, "the end of a grant was not recorded");
+        }
     }
 
     /// Nobody uses the tokens that this grant had up to this generation any more, neither here nor at a proxy.

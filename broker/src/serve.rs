@@ -49,6 +49,9 @@ const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
 /// How long renewals that are under way may go on after that.
 const DRAIN: Duration = Duration::from_secs(20);
 
+const _: () =
+    assert!(consent::LONGEST.as_secs() < DRAIN.as_secs(), "what a consent gave must be stored or given back by then");
+
 /// How often what has expired is dropped: strangers can begin sign-ins. A consent is kept for a day longer, since its link
 /// says until then that it has expired, and starts again.
 const TIDY: Duration = Duration::from_secs(60);
@@ -221,7 +224,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         servers: registry.subscribe(),
         grants: grants.clone(),
         public_url: config.public_url.clone(),
-        commit_limit: Limits::default().commit,
+        commit_limit: consent::COMMIT,
     });
     let service = Service::new(service::Parts {
         tenant,
@@ -268,7 +271,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     background.spawn(Arc::clone(&issuers).run(stop.clone()));
     background.spawn(publisher.clone().run(stop.clone()));
     background.spawn(ended.run(stop.clone()));
-    background.spawn(grants.clone().revoke_unwanted(too_late, stop.clone()));
+    let no_more = CancellationToken::new();
+    let revoking = tokio::spawn(grants.clone().revoke_unwanted(too_late, no_more.clone()));
     background.spawn(recover(refresher.clone(), registry.subscribe(), stop.clone()));
     background.spawn(refresher.clone().run(stop.clone()));
     background.spawn(master_keys.clone().count_wraps(stop.clone()));
@@ -294,6 +298,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let gate = grpc::router(service, stop.clone())
         .add_service(xds::Ads::new(resources, stop.clone()).service())
         .serve_with_incoming_shutdown(proxies.incoming(), stop.clone().cancelled_owned());
+    let revoked = grants.clone();
     let admin = Admin {
         registry,
         sign_ins,
@@ -321,10 +326,15 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         () = overdue(&stop) => Ok(()),
     };
     stop.cancel();
+    let drained_by = tokio::time::Instant::now() + DRAIN;
     let (renewals, consenting) = tokio::join!(refresher.drain(DRAIN), consents.drain(DRAIN));
-    let left = renewals + consenting;
+    // What they brought home too late is told to providers before the end.
+    no_more.cancel();
+    let _ = revoking.await;
+    let revocations = revoked.drain(drained_by.duration_since(tokio::time::Instant::now())).await;
+    let left = renewals + consenting + revocations;
     if left > 0 {
-        tracing::error!(left, "ended before every renewal had");
+        tracing::error!(left, "ended before every renewal and every revocation had");
     }
     tokio::select! {
         () = async { while background.join_next().await.is_some() {} } => {}

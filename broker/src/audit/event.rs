@@ -28,7 +28,9 @@ pub enum EventName {
     CredentialReject,
     /// A credential was released to a proxy.
     CredentialRelease,
-    /// A grant was ended, by its holder or by an operator.
+    /// A grant is about to be ended, by its holder or by an operator.
+    GrantEnding,
+    /// A grant was ended, and its provider told as far as that can be done.
     GrantRevoked,
     /// An operator said that a subject is somebody who was known before.
     IdentityLink,
@@ -74,6 +76,7 @@ impl EventName {
             Self::ConsentStarted => "consent.started",
             Self::CredentialReject => "credential.reject",
             Self::CredentialRelease => "credential.release",
+            Self::GrantEnding => "grant.ending",
             Self::GrantRevoked => "grant.revoked",
             Self::IdentityLink => "identity.link",
             Self::IdentityRelease => "identity.release",
@@ -494,6 +497,18 @@ impl Event {
             call,
             ..Self::new(EventName::ConsentRefused, Outcome::Refused)
         }
+    }
+
+    /// Somebody is ending a grant of `holder`; `reason` is a code that says on whose account.
+    pub fn grant_ending(
+        actor: Actor,
+        holder: PrincipalId,
+        call: Call,
+        grant: &str,
+        generation: Generation,
+        reason: &str,
+    ) -> Self {
+        Self { name: EventName::GrantEnding, ..Self::grant_revoked(actor, holder, call, grant, generation, reason) }
     }
 
     /// Somebody ended this generation of a grant of `holder`; `reason` is a code that says what the provider did.

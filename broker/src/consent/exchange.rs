@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::grant::{Granted, Over};
 use super::{Ended, Inner, Refused};
 use crate::audit::{Actor, Call, Event};
-use crate::grants::{Tokens, host};
+use crate::grants::{AtProvider, Tokens, host};
 use crate::keys;
 use crate::model::{Generation, PrincipalId, ProviderClient};
 use crate::oauth::{Given, Grant, TokenEndpointError, TokenRequest, Verifier, request_token};
@@ -16,7 +16,10 @@ use crate::store::{ConsentAttempt, StoreError, StoredConsent};
 use crate::vault::Place;
 
 /// One request to the token endpoint.
-const PROVIDER: Duration = Duration::from_secs(10);
+pub(super) const PROVIDER: Duration = Duration::from_secs(10);
+
+/// Giving back what cannot be stored or used.
+pub(super) const GIVE_BACK: Duration = Duration::from_secs(4);
 
 /// How long another broker may take to come to an end, and how often its outcome is looked for.
 const OTHERS: Duration = Duration::from_secs(15);
@@ -81,7 +84,17 @@ pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<()
         // Nobody can be served with it, and nobody had one that it replaces: it is given back.
         Ok(Given::RefreshTokenAlone { refresh_token, why }) => {
             let tokens = Tokens { access_token: None, refresh_token: Some(refresh_token) };
-            inner.grants.revoke_tokens_as(client, &registered, &tokens).await;
+            match inner.give_back(client, &registered, &tokens).await {
+                AtProvider::Revoked | AtProvider::NoTokens => {}
+                // Whoever agreed has to end it there.
+                alive @ (AtProvider::Failed | AtProvider::Unsupported) => {
+                    tracing::warn!(host = client.token_url.host_str(), %why, "a refresh token that came alone lives on");
+                    inner.finish(consent, attempt.number, Ended::LeftOver).await;
+                    let holder = PrincipalId(consent.key.holder.clone());
+                    inner.remember(Event::consent_refused(Some(actor), Some(holder), call, alive.code())).await;
+                    return Ok(());
+                }
+            }
             TokenEndpointError::Malformed(why)
         }
         Err(error) => error,
@@ -129,7 +142,7 @@ impl Inner {
         tracing::error!(%error, "tokens of a consent could not be stored");
         let Granted { access_token, refresh_token, .. } = granted;
         let tokens = Tokens { access_token: Some(access_token), refresh_token };
-        let at_provider = self.grants.revoke_tokens_as(client, registered, &tokens).await;
+        let at_provider = self.give_back(client, registered, &tokens).await;
         let holder = PrincipalId(consent.key.holder.clone());
         self.remember(Event::consent_refused(Some(actor), Some(holder), call, "not_stored")).await;
         Refused::NotStored {
@@ -138,6 +151,12 @@ impl Inner {
             at_provider,
             manage_url: client.profile.manage_url,
         }
+    }
+
+    /// Tells the provider that tokens are not wanted, for as long as there is time for it.
+    async fn give_back(&self, client: &ProviderClient, registered: &Registered, tokens: &Tokens) -> AtProvider {
+        let telling = self.grants.revoke_tokens_as(client, registered, tokens);
+        tokio::time::timeout(GIVE_BACK, telling).await.unwrap_or(AtProvider::Failed)
     }
 
     /// Says how an attempt ended, unless the person has begun another: what matters is the grant.

@@ -155,6 +155,8 @@ pub enum Ended {
     Code,
     /// The provider does not accept the client as it is configured.
     Client,
+    /// The provider gave what cannot be used, and was told so in vain: it may live on there.
+    LeftOver,
     /// The provider did not answer, or not with a token.
     Provider,
 }
@@ -167,12 +169,13 @@ impl Ended {
             Self::Kept => "kept",
             Self::Code => "code",
             Self::Client => "client",
+            Self::LeftOver => "left_over",
             Self::Provider => "provider",
         }
     }
 
     pub(super) fn from_code(code: &str) -> Self {
-        [Self::Done, Self::Kept, Self::Code, Self::Client]
+        [Self::Done, Self::Kept, Self::Code, Self::Client, Self::LeftOver]
             .into_iter()
             .find(|e| e.code() == code)
             .unwrap_or(Self::Provider)
@@ -199,6 +202,10 @@ impl Ended {
             Self::Client => {
                 "The provider does not accept this gateway as it is configured. Tell your administrator, and name the \
                  request below."
+            }
+            Self::LeftOver => {
+                "The provider did not answer as it should, and what it gave may live on there. End it there, where it \
+                 lists what you have allowed, and start again in a few minutes."
             }
             Self::Provider => "The provider did not answer as it should. Start again in a few minutes.",
         }

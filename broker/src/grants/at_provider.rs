@@ -74,18 +74,25 @@ impl Grants {
         }
     }
 
-    /// Has those revoked that come home to a grant that has ended, until `stop`.
-    pub async fn revoke_unwanted(self, mut unwanted: mpsc::UnboundedReceiver<GrantCommit>, stop: CancellationToken) {
-        while let Some(Some(commit)) = stop.run_until_cancelled(unwanted.recv()).await {
-            let grants = self.clone();
-            // A provider that is slow holds up no other.
-            tokio::spawn(async move {
-                let client = provider_client(&grants.0.servers.borrow(), &commit.key.provider_client);
-                let opened = grants.open(&commit.key, commit.generation, &commit.material).await;
-                let outcome = grants.revoke_opened(client.as_deref(), opened).await.code();
-                tracing::info!(grant = commit.id, outcome, "the provider was told of tokens that came too late");
-            });
+    /// Has those revoked that come home to a grant that has ended, until no more of them can come.
+    pub async fn revoke_unwanted(self, mut unwanted: mpsc::UnboundedReceiver<GrantCommit>, no_more: CancellationToken) {
+        while let Some(Some(commit)) = no_more.run_until_cancelled(unwanted.recv()).await {
+            self.revoke_late(commit);
         }
+        while let Ok(commit) = unwanted.try_recv() {
+            self.revoke_late(commit);
+        }
+    }
+
+    /// A provider that is slow holds up no other.
+    fn revoke_late(&self, commit: GrantCommit) {
+        let grants = self.clone();
+        self.1.spawn(async move {
+            let client = provider_client(&grants.0.servers.borrow(), &commit.key.provider_client);
+            let opened = grants.open(&commit.key, commit.generation, &commit.material).await;
+            let outcome = grants.revoke_opened(client.as_deref(), opened).await.code();
+            tracing::info!(grant = commit.id, outcome, "the provider was told of tokens that came too late");
+        });
     }
 
     async fn open(&self, key: &GrantKey, generation: Generation, material: &Material) -> Result<Tokens, VaultError> {

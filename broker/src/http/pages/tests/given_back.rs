@@ -16,6 +16,33 @@ async fn a_refresh_token_alone_makes_no_grant_and_is_given_back() {
 }
 
 #[tokio::test]
+async fn a_refresh_token_alone_that_the_provider_does_not_take_back_is_told_of_and_recorded() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    let consent = site.link(&alice, "notes").await;
+    site.fixture.provider.answers(200, r#"{"refresh_token":"canary-refresh-NUMBER","expires_in":3600}"#);
+    let underway = site.set_out(&alice, &consent, &[]).await;
+    let failing = async {
+        while site.token_requests() == 0 {
+            tokio::task::yield_now().await;
+        }
+        site.fixture.provider.answers(503, "{}");
+    };
+    site.fixture.provider.gate.send_replace(false);
+    let mut requests = site.fixture.provider.requests.subscribe();
+    let opened = async {
+        requests.wait_for(|count| *count == 1).await.unwrap();
+        site.fixture.provider.gate.send_replace(true);
+        failing.await;
+    };
+    let path = underway.callback("c1");
+    let (reply, ()) = tokio::join!(site.get(&alice, &path), opened);
+    let page = site.get(&alice, reply.location()).await;
+    assert!(page.says("End it there") && page.says("Start again"), "{}", page.body);
+    assert!(site.fixture.rows("consent.refused").await[0].contains("revocation_failed"));
+}
+
+#[tokio::test]
 async fn i5_tokens_that_the_store_does_not_take_are_given_back_and_the_page_says_what_to_do() {
     for (revocation, told) in [(200, "was told, and has ended the access"), (503, "End it there as well")] {
         let site = Site::new().await;
