@@ -10,9 +10,8 @@ use std::{
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use sqlx::{Connection, SqliteConnection, sqlite::SqliteConnectOptions};
 
-use crate::{Child, eventually, ports, setup, world::Change};
+use crate::{Child, Database, eventually, ports, setup, store::Store, world::Change};
 
 /// A running broker.
 pub struct Broker {
@@ -28,6 +27,7 @@ pub struct Broker {
     pub http: SocketAddr,
     dir: PathBuf,
     log: PathBuf,
+    store: Store,
     child: Option<Child>,
 }
 
@@ -68,32 +68,63 @@ impl Output {
     }
 }
 
+const DATA: &str = "data";
+const GRPC: &str = "run/broker.sock";
+const ADMIN: &str = "admin/admin.sock";
+
+/// What no two brokers of one machine may share.
+fn place(config: &mut Value, dir: &Path, http: SocketAddr) {
+    config["data_dir"] = json!(dir.join(DATA));
+    // The owner of the key may be a peer only because this is a demonstration.
+    config["grpc"] = json!({"socket": dir.join(GRPC), "allowed_peer_uids": [own_uid()]});
+    config["admin"] = json!({"socket": dir.join(ADMIN)});
+    config["http"] = json!({"listen": http.to_string()});
+}
+
 impl Broker {
     /// Writes the configuration: that of a demonstration on loopback, changed by the test.
-    pub(crate) fn new(dir: &Path, public_url: &str, issuer: &str, change: Vec<Change>) -> Self {
+    pub(crate) fn new(dir: &Path, public_url: &str, issuer: &str, store: Store, change: Vec<Change>) -> Self {
         let http = SocketAddr::from(([127, 0, 0, 1], ports::free()));
-        let (grpc, admin, data) = (dir.join("run/broker.sock"), dir.join("admin/admin.sock"), dir.join("data"));
         let mut config = json!({
             "mode": "demonstration",
             "tenant": "demo",
             "public_url": public_url,
-            "data_dir": data,
             "key_file": dir.join("key/master.key"),
-            // The owner of the key may be a peer only because this is a demonstration.
-            "grpc": {"socket": grpc, "allowed_peer_uids": [own_uid()]},
-            "admin": {"socket": admin},
-            "http": {"listen": http.to_string()},
             "network": {"allow": ["127.0.0.0/8", "::1/128"]},
             "issuers": [{"issuer": issuer, "login": true, "algorithms": ["RS256", "ES256", "EdDSA"]}],
             "log": {"level": "info", "format": "json"},
         });
-        for change in change {
+        place(&mut config, dir, http);
+        for change in store.change().into_iter().chain(change) {
             change(&mut config);
         }
+        Self::of(&config, dir, http, store)
+    }
+
+    /// One more like it, over the same store and with the same master key, in a directory of its own; it is not started.
+    pub(crate) fn another(&self, dir: &Path) -> Self {
+        std::fs::create_dir(dir).expect("the directory is new");
+        let config = std::fs::read(&self.config).expect("it was written");
+        let mut config = serde_json::from_slice(&config).expect("JSON is YAML, and ours is JSON");
+        let http = SocketAddr::from(([127, 0, 0, 1], ports::free()));
+        place(&mut config, dir, http);
+        Self::of(&config, dir, http, self.store.clone())
+    }
+
+    fn of(config: &Value, dir: &Path, http: SocketAddr, store: Store) -> Self {
         let file = dir.join("sallyport.yaml");
         std::fs::write(&file, format!("{config:#}")).expect("the directory is writable");
-        let log = dir.join("broker.log");
-        Self { config: file, data, grpc, admin, http, dir: dir.to_path_buf(), log, child: None }
+        Self {
+            config: file,
+            data: dir.join(DATA),
+            grpc: dir.join(GRPC),
+            admin: dir.join(ADMIN),
+            http,
+            dir: dir.to_path_buf(),
+            log: dir.join("broker.log"),
+            store,
+            child: None,
+        }
     }
 
     /// Starts it and waits until it is ready.
@@ -129,13 +160,17 @@ impl Broker {
         .await;
     }
 
-    /// Its database, for what no page and no command can do.
+    /// Its store, for what no page and no command can do.
     ///
     /// # Panics
     /// When there is none yet.
-    pub async fn database(&self) -> SqliteConnection {
-        let options = SqliteConnectOptions::new().filename(self.data.join("sallyport.db"));
-        SqliteConnection::connect_with(&options).await.expect("it opens")
+    pub async fn database(&self) -> Database {
+        self.store.open(&self.data).await
+    }
+
+    /// Every byte that somebody who gets hold of its store reads, by where.
+    pub fn dump(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        self.store.dump(&self.data)
     }
 
     /// Whether it has ended by itself.

@@ -48,7 +48,7 @@ pub fn pinned() -> String {
 /// What the tests decide about Envoy.
 pub(crate) struct Options {
     pub(crate) gateway: u16,
-    pub(crate) broker_socket: PathBuf,
+    pub(crate) broker_sockets: Vec<PathBuf>,
     pub(crate) concurrency: u32,
     pub(crate) levels: Levels,
     pub(crate) change: Vec<Change>,
@@ -59,7 +59,7 @@ impl Envoy {
     pub(crate) fn spawned(dir: &Path, options: Options) -> Self {
         let admin = ports::free();
         let config = dir.join(format!("envoy-{admin}.json"));
-        let mut bootstrap = bootstrap(options.gateway, admin, &options.broker_socket);
+        let mut bootstrap = bootstrap(options.gateway, admin, &options.broker_sockets);
         for change in options.change {
             change(&mut bootstrap);
         }
@@ -190,7 +190,7 @@ fn shipped() -> String {
     std::fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-fn bootstrap(gateway: u16, admin: u16, broker_socket: &Path) -> Value {
+fn bootstrap(gateway: u16, admin: u16, broker_sockets: &[PathBuf]) -> Value {
     let mut bootstrap: Value =
         serde_saphyr::from_str(&shipped()).unwrap_or_else(|error| panic!("envoy/envoy.yaml: {error}"));
     let gateway_address = json!({"socket_address": {"address": "127.0.0.1", "port_value": gateway}});
@@ -199,8 +199,9 @@ fn bootstrap(gateway: u16, admin: u16, broker_socket: &Path) -> Value {
     replace(&mut bootstrap, "/admin/address", admin_address);
     replace(&mut bootstrap, "/static_resources/listeners/0/address", gateway_address);
     set_module(&mut bootstrap, &setup().wasm);
-    let endpoint = "/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints/0/endpoint";
-    replace(&mut bootstrap, &format!("{endpoint}/address/pipe/path"), json!(broker_socket));
+    let endpoint = |socket: &PathBuf| json!({"endpoint": {"address": {"pipe": {"path": socket}}}});
+    let endpoints = broker_sockets.iter().map(endpoint).collect();
+    replace(&mut bootstrap, "/static_resources/clusters/0/load_assignment/endpoints/0/lb_endpoints", endpoints);
     bootstrap
 }
 

@@ -35,6 +35,7 @@ mod raw;
 mod runtime;
 mod server;
 mod setup;
+mod size;
 mod store;
 mod tls;
 mod token;
@@ -67,10 +68,24 @@ pub use raw::{RawConnection, RawReply};
 pub use runtime::{run, spawn};
 pub use server::{Auth, OAuth, Server, ServerBuilder};
 pub use setup::setup;
+pub use store::{Database, NoWrites};
 pub use tls::{Authority, Certificate};
 pub use token::{TokenBuilder, now_seconds};
 pub use upstream::{Answer, Recorded, Upstream};
-pub use world::{World, WorldBuilder};
+pub use world::{Change, World, WorldBuilder};
+
+/// How often something is done again: `usual` times, or as often as the long figures want with `SALLYPORT_FULL`;
+/// `SALLYPORT_ROUNDS` says otherwise.
+///
+/// # Panics
+/// When `SALLYPORT_ROUNDS` is no number.
+pub fn rounds(usual: usize, full: usize) -> usize {
+    match std::env::var("SALLYPORT_ROUNDS") {
+        Ok(rounds) => rounds.parse().unwrap_or_else(|error| panic!("SALLYPORT_ROUNDS={rounds}: {error}")),
+        Err(_) if std::env::var_os("SALLYPORT_FULL").is_some() => full,
+        Err(_) => usual,
+    }
+}
 
 /// A random lower-case name, unlike any other.
 pub fn unique(prefix: &str) -> String {

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use postgres_counterpart::Server as Postgres;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -10,6 +11,8 @@ use crate::{
     dir::Dir,
     envoy::{Levels, Options},
     eventually, ports,
+    size::Size,
+    store::Store,
 };
 
 /// The gate and its issuer.
@@ -18,8 +21,10 @@ pub struct World {
     pub issuer: Issuer,
     /// Where people sign in, if they can.
     pub idp: Option<Idp>,
-    /// The broker.
+    /// The broker; the first, if there are several.
     pub broker: Broker,
+    /// Those beside it, over the same store.
+    pub others: Vec<Broker>,
     /// The proxy with the filter.
     pub envoy: Envoy,
     /// The authority that upstreams' certificates are checked against.
@@ -30,7 +35,7 @@ pub struct World {
 }
 
 /// What a test does to a configuration before it is used.
-pub(crate) type Change = Box<dyn FnOnce(&mut Value) + Send>;
+pub type Change = Box<dyn FnOnce(&mut Value) + Send>;
 
 /// A world in the making.
 #[derive(Default)]
@@ -41,6 +46,9 @@ pub struct WorldBuilder {
     envoy: Vec<Change>,
     issuer: Option<Issuer>,
     sign_in: bool,
+    key_file: bool,
+    postgres: Option<&'static Postgres>,
+    brokers: Option<usize>,
 }
 
 static SHARED: LazyLock<OnceCell<World>> = LazyLock::new(OnceCell::new);
@@ -90,12 +98,35 @@ impl World {
     pub fn second_envoy_unready(&self, change: impl FnOnce(&mut Value) + Send + 'static) -> Envoy {
         let options = Options {
             gateway: ports::free(),
-            broker_socket: self.broker.grpc.clone(),
+            broker_sockets: self.brokers().map(|broker| broker.grpc.clone()).collect(),
             concurrency: 1,
             levels: Levels::Usual,
             change: vec![Box::new(change)],
         };
         Envoy::spawned(self.dir.path(), options)
+    }
+
+    /// Every broker.
+    pub fn brokers(&self) -> impl Iterator<Item = &Broker> {
+        std::iter::once(&self.broker).chain(&self.others)
+    }
+
+    /// Every broker.
+    pub fn brokers_mut(&mut self) -> impl Iterator<Item = &mut Broker> {
+        std::iter::once(&mut self.broker).chain(&mut self.others)
+    }
+
+    /// Brokers read manifests when they start: those beside the first start again, and know what it knows.
+    pub async fn others_read_manifests(&mut self) {
+        for other in &mut self.others {
+            other.stop().await;
+            other.start().await;
+        }
+    }
+
+    /// One more broker over the same store, which no proxy knows; it is not started.
+    pub fn another_broker(&self) -> Broker {
+        self.broker.another(&self.dir.path().join(crate::unique("broker")))
     }
 
     /// Where everything of this world is kept.
@@ -140,6 +171,24 @@ impl WorldBuilder {
         self
     }
 
+    /// The master key is in a file, whatever the size of the gate.
+    pub fn key_file(mut self) -> Self {
+        self.key_file = true;
+        self
+    }
+
+    /// So many brokers over one database of Postgres, whatever the size of the gate; the proxy knows them all.
+    pub fn brokers(mut self, count: usize) -> Self {
+        self.brokers = Some(count);
+        self
+    }
+
+    /// The same, in a Postgres that the test may break.
+    pub fn postgres(mut self, server: &'static Postgres) -> Self {
+        self.postgres = Some(server);
+        self
+    }
+
     /// Uses an issuer that was started, and perhaps broken, before.
     pub fn issuer(mut self, issuer: Issuer) -> Self {
         self.issuer = Some(issuer);
@@ -149,7 +198,9 @@ impl WorldBuilder {
     /// Starts it all and returns when the gateway is ready.
     pub async fn start(self) -> World {
         let mut world = self.start_unready().await;
-        world.broker.until_ready().await;
+        for broker in world.brokers_mut() {
+            broker.until_ready().await;
+        }
         world.envoy.until_ready().await;
         world
     }
@@ -175,19 +226,35 @@ impl WorldBuilder {
         if let Some(idp) = &idp {
             changes.push(idp.signs_people_in(&public_url).await);
         }
-        changes.push(crate::store::change().await);
+        let size = Size::of_environment();
+        if !self.key_file {
+            changes.extend(size.master_key().await);
+        }
         changes.extend(self.broker);
-        let mut broker = Broker::new(dir.path(), &public_url, &issuer.url, changes);
+        let store = match (self.postgres, self.brokers) {
+            (Some(server), _) => Store::in_postgres(server).await,
+            (None, Some(_)) => Store::new(Size::Fleet).await,
+            (None, None) => Store::new(size).await,
+        };
+        let mut broker = Broker::new(dir.path(), &public_url, &issuer.url, store, changes);
+        // Alone at first: it makes the tables, and the master key.
         broker.spawn();
         broker.until_alive().await;
+        let others = (1..self.brokers.unwrap_or(1)).map(|number| broker.another(&dir.path().join(number.to_string())));
+        let mut others: Vec<_> = others.collect();
+        others.iter_mut().for_each(Broker::spawn);
+        for other in &mut others {
+            other.until_alive().await;
+        }
+        let sockets = std::iter::once(&broker).chain(&others).map(|broker| broker.grpc.clone());
         let options = Options {
             gateway,
-            broker_socket: broker.grpc.clone(),
+            broker_sockets: sockets.collect(),
             concurrency: self.concurrency.unwrap_or(1),
             levels: self.levels,
             change: self.envoy,
         };
         let envoy = Envoy::spawned(dir.path(), options);
-        World { issuer, idp, broker, envoy, authority, public_url, dir }
+        World { issuer, idp, broker, others, envoy, authority, public_url, dir }
     }
 }

@@ -231,7 +231,7 @@ fn a_wrong_configuration_stops_serve_with_file_field_and_remedy() {
 fn a_key_file_that_others_can_read_or_that_is_damaged_stops_serve() {
     use std::os::unix::fs::PermissionsExt;
     run(async {
-        let mut world = World::start().await;
+        let mut world = World::build().key_file().start().await;
         world.broker.stop().await;
         let key = world.dir().join("key/master.key");
         let good = std::fs::read(&key).expect("it is there");

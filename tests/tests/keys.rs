@@ -6,7 +6,7 @@ use serde_json::Value;
 #[test]
 fn v6_a_retired_key_that_is_needed_still_stops_the_start_with_its_id() {
     run(async {
-        let mut world = World::start().await;
+        let mut world = World::build().key_file().start().await;
         world.broker.set_secret("group", "key", "value", "owner").await;
         let rotated = world.broker.command(&["key", "rotate", "--json"]).await.ok();
         let rotated: Value = serde_json::from_str(&rotated).unwrap();

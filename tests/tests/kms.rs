@@ -88,7 +88,7 @@ fn v4_the_context_names_nobody_and_the_key_is_named_in_every_request() {
 fn v6_records_move_from_a_key_file_to_kms() {
     run(async {
         let dir = tempfile::tempdir().unwrap();
-        let (kms, mut world) = (Kms::start(dir.path()).await, World::start().await);
+        let (kms, mut world) = (Kms::start(dir.path()).await, World::build().key_file().start().await);
         let server = world.server().auth(Auth::header()).register().await;
         world.broker.stop().await;
         let mut config: Value = serde_json::from_slice(&std::fs::read(&world.broker.config).unwrap()).unwrap();

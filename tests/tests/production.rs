@@ -90,7 +90,7 @@ fn blocks() -> String {
 
 #[test]
 #[ignore = "needs root, to run broker and Envoy as two other users"]
-fn the_documented_way_to_production_works_as_it_is_written() {
+fn embedded_the_documented_way_to_production_works_as_it_is_written() {
     run(async {
         let (machine, upstream) = (Machine::new(), Upstream::start().await);
         let script = machine.script(&upstream.url);

@@ -104,7 +104,7 @@ async fn connects_as_alice(up: &Value, said: &str) {
 }
 
 #[test]
-fn up_serves_and_the_readmes_calls_show_the_swapped_credential_and_then_alices_own() {
+fn embedded_up_serves_and_the_readmes_calls_show_the_swapped_credential_and_then_alices_own() {
     run(async {
         let (demo, up) = Demo::up().await;
         for path in ["/gateway_url", "/broker_url", "/admin_socket", "/envoy_admin_url", "/idp/issuer"] {
@@ -147,7 +147,7 @@ fn up_serves_and_the_readmes_calls_show_the_swapped_credential_and_then_alices_o
 }
 
 #[test]
-fn up_names_a_busy_port_and_what_to_do() {
+fn embedded_up_names_a_busy_port_and_what_to_do() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
     let var = format!("var/{}", unique("up"));

@@ -1,7 +1,8 @@
-//! Lints and every test, with one closing line.
+//! Lints and every test, at both sizes of a gate, with one closing line.
+
+mod count;
 
 use std::io::{BufRead, BufReader, Write};
-use std::ops::AddAssign;
 use std::os::unix::fs::MetadataExt;
 use std::process::{ExitCode, Stdio};
 
@@ -11,12 +12,22 @@ use clap::Args;
 use crate::workspace::Workspace;
 use crate::{build, lint, run, setup};
 
+use count::Count;
+
+/// End-to-end tests that `test` also runs at the size of a fleet: what goes through every part.
+const SELECTION: [&str; 2] = ["people", "rows"];
+/// How tests are named that are about one machine with SQLite and a key file: they do not run on the fleet.
+const EMBEDDED: &str = "embedded_";
+
 /// What `test` can be told.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// Also the long figures: more rounds and calls (sets `SALLYPORT_FULL=1` for the tests).
+    /// Also the long figures, more rounds and calls (sets `SALLYPORT_FULL=1`), and every end-to-end test on the fleet.
     #[arg(long)]
     full: bool,
+    /// The end-to-end tests alone, all of them on a fleet: Postgres and AWS KMS (sets `SALLYPORT_SIZE=fleet`).
+    #[arg(long, conflicts_with = "full")]
+    fleet: bool,
     /// Tests only, without formatting, lints and licences.
     #[arg(long)]
     no_lint: bool,
@@ -35,7 +46,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     build::with_test_parts(workspace, &options.setup)?;
     let failed_lints = if options.no_lint { Vec::new() } else { lint::check(workspace)? };
     println!("test");
-    let mut count = tests(workspace, options)?;
+    let mut count = Count::default();
+    for pass in passes(options) {
+        count += tests(workspace, options, &pass)?;
+    }
     for lint in failed_lints {
         println!("failed: {lint}");
         count.failed += 1;
@@ -43,21 +57,54 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
     if count.ignored > 0 {
         println!("{} not run (marked as ignored)", count.ignored);
     }
+    if count.skipped > 0 {
+        println!(
+            "{} not run (of names that were not asked for, as those on the fleet that are about one machine)",
+            count.skipped
+        );
+    }
     println!("{} passed, {} failed", count.passed, count.failed);
     Ok(if count.failed == 0 && count.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Every test of every crate, doc tests included, to the end even when some fail.
-fn tests(workspace: &Workspace, options: &Options) -> Result<Count> {
-    let mut cargo = run::cargo();
-    cargo.args(["test", "--no-fail-fast"]).current_dir(&workspace.root);
-    if options.cargo.is_empty() {
-        cargo.arg("--workspace");
+/// Tests that are run at one size of the gate.
+struct Pass {
+    cargo: Vec<String>,
+    fleet: bool,
+}
+
+fn passes(options: &Options) -> Vec<Pass> {
+    let pass = |cargo: &[&str], fleet| Pass { cargo: cargo.iter().map(ToString::to_string).collect(), fleet };
+    if !options.cargo.is_empty() {
+        return vec![Pass { cargo: options.cargo.clone(), fleet: options.fleet }];
     }
-    cargo.args(&options.cargo);
+    let (everything, end_to_end) = (pass(&["--workspace"], false), pass(&["--package", "e2e"], true));
+    match (options.fleet, options.full) {
+        (true, _) => vec![end_to_end],
+        (false, true) => vec![everything, end_to_end],
+        (false, false) => {
+            let selection = SELECTION.iter().flat_map(|test| ["--test", test]);
+            vec![everything, pass(&["--package", "e2e"].into_iter().chain(selection).collect::<Vec<_>>(), true)]
+        }
+    }
+}
+
+/// Doc tests included, to the end even when some fail.
+fn tests(workspace: &Workspace, options: &Options, pass: &Pass) -> Result<Count> {
+    let mut cargo = run::cargo();
+    cargo.args(["test", "--no-fail-fast"]).args(&pass.cargo).current_dir(&workspace.root);
+    let mut harness = Vec::new();
     // What is marked as ignored needs root, and nothing else.
-    if is_root()? && !options.cargo.iter().any(|argument| argument == "--") {
-        cargo.args(["--", "--include-ignored"]);
+    if is_root()? {
+        harness.push("--include-ignored");
+    }
+    if pass.fleet {
+        println!("on the fleet");
+        cargo.env("SALLYPORT_SIZE", "fleet");
+        harness.extend(["--skip", EMBEDDED]);
+    }
+    if !pass.cargo.iter().any(|argument| argument == "--") {
+        cargo.arg("--").args(harness);
     }
     if options.full {
         cargo.env("SALLYPORT_FULL", "1");
@@ -85,75 +132,25 @@ fn is_root() -> Result<bool> {
     Ok(std::fs::metadata("/proc/self").context("cannot tell who runs the tests")?.uid() == 0)
 }
 
-/// What test programs say at their end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Count {
-    passed: u64,
-    failed: u64,
-    ignored: u64,
-}
-
-impl Count {
-    /// From `test result: ok. 3 passed; 0 failed; 1 ignored; …`, with or without colours.
-    fn of_line(line: &str) -> Option<Self> {
-        let counts = line.strip_prefix("test result: ")?;
-        let number = |label: &str| {
-            counts
-                .split([';', '.'])
-                .find_map(|part| part.trim().strip_suffix(label)?.trim().rsplit(' ').next()?.parse().ok())
-        };
-        Some(Self { passed: number("passed")?, failed: number("failed")?, ignored: number("ignored")? })
-    }
-}
-
-impl AddAssign for Count {
-    fn add_assign(&mut self, other: Self) {
-        self.passed += other.passed;
-        self.failed += other.failed;
-        self.ignored += other.ignored;
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::Count;
+    use super::*;
 
-    #[test]
-    fn reads_the_closing_line_of_a_test_program() {
-        for (line, passed, failed, ignored) in [
-            (
-                "test result: ok. 12 passed; 0 failed; 3 ignored; 0 measured; 0 filtered out; finished in 0.00s",
-                12,
-                0,
-                3,
-            ),
-            (
-                "test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured; 7 filtered out; finished in 1.25s",
-                1,
-                2,
-                0,
-            ),
-            (
-                "test result: \u{1b}[31mFAILED\u{1b}(B\u{1b}[m. 1 passed; 2 failed; 0 ignored; 0 measured; 0 filtered out",
-                1,
-                2,
-                0,
-            ),
-        ] {
-            assert_eq!(Count::of_line(line), Some(Count { passed, failed, ignored }), "{line}");
-        }
+    fn sizes(full: bool, fleet: bool, cargo: &[&str]) -> Vec<(String, bool)> {
+        let cargo = cargo.iter().map(ToString::to_string).collect();
+        let options = Options { full, fleet, no_lint: true, setup: setup::Options::default(), cargo };
+        passes(&options).into_iter().map(|pass| (pass.cargo.join(" "), pass.fleet)).collect()
     }
 
     #[test]
-    fn takes_nothing_else_for_a_closing_line() {
-        for line in [
-            "",
-            "running 3 tests",
-            "test result: ok.",
-            "test says: test result: ok. 1 passed; 0 failed; 0 ignored",
-            "3 passed; 0 failed",
-        ] {
-            assert_eq!(Count::of_line(line), None, "{line}");
-        }
+    fn everything_runs_on_one_machine_and_as_asked_for_on_the_fleet() {
+        let everything = ("--workspace".to_owned(), false);
+        let end_to_end = ("--package e2e".to_owned(), true);
+        assert_eq!(sizes(false, true, &[]), [end_to_end.clone()]);
+        assert_eq!(sizes(true, false, &[]), [everything.clone(), end_to_end]);
+        let [first, second] = &sizes(false, false, &[])[..] else { panic!("two passes") };
+        assert_eq!((first, second.1), (&everything, true));
+        assert!(second.0.starts_with("--package e2e --test "), "{}", second.0);
+        assert_eq!(sizes(false, true, &["-p", "x"]), [("-p x".to_owned(), true)]);
     }
 }

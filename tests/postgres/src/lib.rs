@@ -99,6 +99,47 @@ impl Server {
         server
     }
 
+    /// Ends every process of it at once, as a crash of its machine would, until [`Server::revive`].
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill(&self) {
+        for name in ["keep", "down"] {
+            fs::write(self.dir.join(name), "").expect("the directory is writable");
+        }
+        process::signal_all(self.postmaster(), "KILL");
+    }
+
+    /// Starts it again after [`Server::kill`]; it recovers, and answers then.
+    ///
+    /// # Panics
+    /// When it was not killed.
+    pub fn revive(&self) {
+        fs::remove_file(self.dir.join("down")).expect("it was killed");
+    }
+
+    /// Freezes it: connections stay open, nothing is answered.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn freeze(&self) {
+        process::signal_all(self.postmaster(), "STOP");
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn thaw(&self) {
+        process::signal_all(self.postmaster(), "CONT");
+    }
+
+    fn postmaster(&self) -> u32 {
+        let file = self.dir.join("data/postmaster.pid");
+        let text = fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        text.lines().next().and_then(|line| line.trim().parse().ok()).expect("its first line is a number")
+    }
+
     fn bouncer_configuration(&self, dir: &Path) -> String {
         let (postgres, dir) = (self.dir.display(), dir.display());
         format!(
@@ -132,6 +173,18 @@ impl Server {
             port: *port,
             name,
         }
+    }
+
+    /// What `pg_dump` makes of a database.
+    ///
+    /// # Panics
+    /// When it refuses.
+    pub fn dump(&self, database: &str) -> Vec<u8> {
+        let mut command = std::process::Command::new(programs::postgres("pg_dump"));
+        command.arg("--host").arg(&self.dir).args(["--port", &self.port.to_string(), "--username=postgres", database]);
+        let output = command.output().expect("pg_dump is there");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        output.stdout
     }
 
     /// A connection that may do all.

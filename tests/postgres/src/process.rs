@@ -92,16 +92,39 @@ pub(crate) fn spawn(mut command: Command, log: &Path) {
     begun.recv().expect("it was started");
 }
 
-/// The same, for a server that wants to be told to end; then removes its directory.
+/// The same, for a server that wants to be told to end; then removes its directory. With a file `keep` there, the server is
+/// started again whenever it ends, once there is no file `down`.
 pub(crate) fn supervise(account: &Account, server: &Path, arguments: &[String], dir: &Path, log: &Path) {
-    let script = r#"trap 'kill -INT $server' INT
+    let script = r#"trap 'ends=1; kill -INT $server' INT
         dir=$1; shift
-        "$@" & server=$!
-        wait $server || wait $server
+        while :; do
+            "$@" & server=$!
+            wait $server || wait $server
+            while [ -z "$ends" ] && [ -e "$dir/down" ]; do sleep 0.05; done
+            [ -z "$ends" ] && [ -e "$dir/keep" ] || break
+            # What a killed one has left may hold its memory for another moment.
+            sleep 0.05
+        done
         rm -rf "$dir""#;
     let mut command = account.command("INT", Path::new("sh"));
     command.args(["-c", script, "sh"]).arg(dir).arg(server).args(arguments);
     spawn(command, log);
+}
+
+/// Sends a signal to a process and all that it has started.
+pub(crate) fn signal_all(parent: u32, signal: &str) {
+    let entries = fs::read_dir("/proc").expect("proc is mounted").flatten();
+    let processes = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let children = processes.filter(|process| parent_of(*process) == Some(parent));
+    let all: Vec<String> = std::iter::once(parent).chain(children).map(|process: u32| process.to_string()).collect();
+    // Some may have ended meanwhile, which is no error here.
+    let _ = Command::new("kill").arg(format!("-{signal}")).args(all).stderr(Stdio::null()).status();
+}
+
+fn parent_of(process: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+    // After the name, which is in parentheses and may hold anything: state, parent.
+    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
 }
 
 fn logged<'c>(command: &'c mut Command, log: &Path) -> &'c mut Command {

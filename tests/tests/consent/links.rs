@@ -35,8 +35,8 @@ fn an_expired_link_begins_again_with_one_click() {
         let notes = Notes::open().await;
         let (alice, link) = notes.caller("alice").await;
         let id = link.path().rsplit('/').next().unwrap_or_default();
-        let expire = sqlx::query("UPDATE consents SET expires_at = 1 WHERE id = ?").bind(id);
-        expire.execute(&mut notes.world.broker.database().await).await.expect("it can be written");
+        let mut database = notes.world.broker.database().await;
+        assert_eq!(database.execute("UPDATE consents SET expires_at = 1 WHERE id = $1", &[id]).await, 1);
         let page = alice.get(&link).await;
         assert!(page.status == 200 && page.text.contains("This link has expired."), "{page:?}");
         let page = alice.go_on(alice.press(&page, "Start again").await).await;

@@ -20,8 +20,7 @@ impl Gate {
         self.provider.access_token_life(LIFE);
         self.world.consent(&Browser::of(person), &self.server).await;
         self.world.broker.kill();
-        let due = sqlx::query("UPDATE grants SET refresh_after = issued_at");
-        due.execute(&mut self.world.broker.database().await).await.expect("it is changed");
+        self.world.broker.database().await.execute("UPDATE grants SET refresh_after = issued_at", &[]).await;
         self.dies(person, death).await;
         self.world.broker.start().await;
         let url = format!("{}/connections/status?server={}", self.world.public_url, self.server.name);

@@ -1,13 +1,12 @@
 //! What the broker needs fails: the provider, the store, the identity provider.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use e2e::{
     Auth, Provider, World, eventually, eventually_within,
     provider::{Endpoint, Fault, Moment},
     run,
 };
-use sqlx::{Connection, sqlite::SqliteConnectOptions};
 
 use super::unavailable;
 
@@ -72,25 +71,14 @@ fn a1_i7_what_cannot_be_audited_is_not_released() {
         let cached = world.issuer.token("alice", &server).mint();
         server.accepts_token("before", &cached).await;
         server.upstream.forget();
-        // All are read before any is locked: closing a file gives up this process's locks on it.
-        let files = std::fs::read_dir(&world.broker.data).expect("it is there").flatten().map(|entry| entry.path());
-        let is_database = |path: &PathBuf| std::fs::read(path).is_ok_and(|head| head.starts_with(b"SQLite format 3\0"));
-        let databases: Vec<PathBuf> = files.filter(is_database).collect();
-        let mut locks = Vec::new();
-        for path in &databases {
-            let options = SqliteConnectOptions::new().filename(path);
-            let mut connection = sqlx::SqliteConnection::connect_with(&options).await.expect("it opens");
-            sqlx::query("BEGIN IMMEDIATE").execute(&mut connection).await.expect("nobody else writes now");
-            locks.push(connection);
-        }
-        assert!(!locks.is_empty(), "no store in {:?}", world.broker.data);
+        let no_writes = world.broker.database().await.no_writes().await;
         for user in 0..3 {
             let token = world.issuer.token(&format!("user-{user}"), &server).mint();
             unavailable("the audit cannot be written", &server.call_as(&token)).await;
         }
         server.upstream.assert_untouched("a release that was not recorded");
         server.accepts_token("released before", &cached).await;
-        drop(locks);
+        no_writes.release().await;
         let token = world.issuer.token("bob", &server).mint();
         eventually("served once the store is free", async || {
             server.call_as(&token).send().await.json().get("result").is_some().then_some(())

@@ -81,6 +81,7 @@ async fn over_http2(world: &World, server: &Server, token: &str) -> Reply {
 pub(crate) async fn nowhere(world: &mut World, mut said: Vec<(String, Vec<u8>)>, canaries: &[Canary]) {
     said.extend(everything_said(world).await);
     said.push(("the snapshot".to_owned(), e2e::snapshot(&world.broker.grpc).await.encode_to_vec()));
+    said.extend(world.broker.dump().into_iter().map(|(path, bytes)| (path.display().to_string(), bytes)));
     for canary in canaries {
         for (place, bytes) in &said {
             canary.assert_absent(place, bytes);

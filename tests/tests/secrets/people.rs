@@ -9,7 +9,7 @@ use e2e::{
 };
 use url::Url;
 
-use crate::{canaries::nowhere, vault::open};
+use crate::canaries::nowhere;
 
 type Said = Vec<(String, Vec<u8>)>;
 
@@ -115,13 +115,12 @@ fn i5_v1_a_pair_that_the_store_does_not_take_waits_in_the_spool_sealed_and_is_no
             (provider.families()[0].access_tokens.len() == 2).then_some(())
         })
         .await;
-        let mut database = open(&world.broker.data).await;
-        sqlx::query("BEGIN IMMEDIATE").execute(&mut database).await.expect("nobody else may write now");
+        let no_writes = world.broker.database().await.no_writes().await;
         let spool = world.broker.data.join("spool");
         let waiting = || std::fs::read_dir(&spool).expect("a directory").count();
         eventually("it is in the spool", async || (waiting() == 1).then_some(())).await;
         exchanged(&provider).iter().for_each(|canary| canary.assert_absent_below(&spool));
-        sqlx::query("ROLLBACK").execute(&mut database).await.expect("it was begun");
+        no_writes.release().await;
         let soon = Duration::from_secs(60);
         eventually_within(soon, "it is in the store", async || (waiting() == 0).then_some(())).await;
         let newest = format!("Bearer {}", provider.families()[0].access_tokens[1]);

@@ -14,8 +14,7 @@ async fn releases(world: &World, target: &str) -> Vec<Value> {
 }
 
 async fn principal(world: &World, subject: &str) -> String {
-    let query = sqlx::query_scalar("SELECT principal FROM identities WHERE subject = ?").bind(subject.to_owned());
-    query.fetch_one(&mut world.broker.database().await).await.expect("the caller is known")
+    world.broker.database().await.text("SELECT principal FROM identities WHERE subject = $1", &[subject]).await
 }
 
 /// What `sallyport audit fingerprint` calls a token by.
