@@ -9,11 +9,15 @@ use e2e::{
     run,
 };
 
+#[path = "crash/fleet.rs"]
+mod fleet;
 #[path = "crash/left.rs"]
 mod left;
 
 /// Deaths at each moment.
-const ROUNDS: usize = 10;
+fn rounds_each() -> usize {
+    e2e::rounds(5, 25)
+}
 
 /// Where the broker dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,7 +134,7 @@ async fn matrix(rotation: Rotation, kind: &'static str, loses: bool) {
     gate.provider.access_token_life(Duration::from_secs(1));
     let mut rounds = Vec::new();
     for (death, uses, is_lost) in DEATHS {
-        for number in 0..ROUNDS {
+        for number in 0..rounds_each() {
             let person = format!("person-{}-{number}", rounds.len());
             gate.world.consent(&Browser::of(&person), &gate.server).await;
             let fate = if loses && is_lost { Fate::AsksForConsent } else { Fate::Lives };

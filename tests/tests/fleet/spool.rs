@@ -1,0 +1,98 @@
+//! What a provider gave while the store, or the key service, was gone: kept, and used once it is back (I5, L6).
+
+use e2e::{
+    Kms, KmsFault, acquire, broker_api, eventually, eventually_within,
+    provider::{Endpoint, Fault, Moment},
+    run, spawn,
+};
+use postgres_counterpart::Server as Postgres;
+
+use super::*;
+
+impl Fleet {
+    /// The first broker is asked for this person's token; returns when the provider has another pair for it, and has not
+    /// said so yet.
+    async fn is_being_refreshed(&self, person: &str) {
+        self.consents(person).await;
+        let late = Fault::Delay(Moment::AfterProcessBeforeReply, Duration::from_secs(2));
+        self.provider.fail_next(Endpoint::Token, 1, &late);
+        let socket = &self.world.broker.grpc;
+        let request = acquire(socket, &self.token(person), &self.server).await;
+        let mut api = broker_api(socket).await.expect("the same user may connect");
+        // Whatever it is told: it is the pair that counts.
+        spawn(async move { api.acquire_credential(request).await.ok() });
+        let issued = || self.provider.family_of(person).expect("they have consented").access_tokens.len();
+        eventually("the provider has another pair", async || (issued() == 2).then_some(())).await;
+    }
+
+    /// A call through the gateway succeeds with the pair's own token, and nobody asked for it twice.
+    async fn has_kept_the_pair(&self, person: &str) {
+        let call = self.server.call_as(&self.token(person));
+        let reply = eventually_within(TAKEN_UP, "it is served", async || {
+            let reply = call.send().await;
+            let is_away = reply.json()["error"]["code"] == -31004;
+            (!is_away).then_some(reply)
+        })
+        .await;
+        let family = self.provider.family_of(person).expect("they have consented");
+        assert_eq!(reply.called_as(), [format!("Bearer {}", family.access_tokens[1])]);
+        assert_eq!((self.provider.uses_of(&family.refresh_tokens[0]), family.revoked), (1, None));
+    }
+}
+
+#[test]
+fn i5_l6_a_pair_that_came_when_postgres_was_gone_survives_the_death_of_its_broker_in_the_spool() {
+    run(async {
+        let postgres: &Postgres = Box::leak(Box::new(Postgres::start()));
+        let mut fleet = Fleet::start(World::build().postgres(postgres)).await;
+        let person = e2e::unique("person");
+        fleet.is_being_refreshed(&person).await;
+        postgres.kill();
+        let spool = fleet.world.broker.data.join("spool");
+        let waiting = || {
+            std::fs::read_dir(&spool)
+                .expect("a directory")
+                .flatten()
+                .filter(|file| file.path().extension().is_some_and(|ending| ending == "json"))
+                .count()
+        };
+        eventually("the pair is in the spool", async || (waiting() == 1).then_some(())).await;
+        fleet.world.broker.kill();
+        assert_eq!(waiting(), 1);
+        postgres.revive();
+        // It does not start before there is a store.
+        eventually_within(TAKEN_UP, "Postgres is back, and the broker", async || {
+            fleet.world.broker.spawn();
+            eventually("it is ready, or has ended", async || {
+                (fleet.world.broker.is_ready().await || fleet.world.broker.ended()).then_some(())
+            })
+            .await;
+            (!fleet.world.broker.ended()).then_some(())
+        })
+        .await;
+        eventually_within(TAKEN_UP, "the pair is in the store", async || (waiting() == 0).then_some(())).await;
+        fleet.has_kept_the_pair(&person).await;
+    });
+}
+
+#[test]
+fn i5_v4_a_pair_that_came_when_the_key_service_was_gone_is_stored_all_the_same() {
+    run(async {
+        let dir = tempfile::tempdir().expect("it is made");
+        let kms = Kms::start(dir.path()).await;
+        let change = kms.is_the_key();
+        let fleet = Fleet::start(World::build().broker(move |config| change(config))).await;
+        let person = e2e::unique("person");
+        fleet.is_being_refreshed(&person).await;
+        kms.fails(KmsFault::Error("DisabledException"));
+        let mut database = fleet.world.broker.database().await;
+        let generation =
+            "SELECT generation FROM grants WHERE holder = (SELECT principal FROM identities WHERE subject = $1)";
+        eventually("the pair is in the store", async || {
+            (database.number(generation, &[&person]).await == 2).then_some(())
+        })
+        .await;
+        kms.fails(KmsFault::None);
+        fleet.has_kept_the_pair(&person).await;
+    });
+}
