@@ -86,7 +86,7 @@ impl Store {
                 let options = SqliteConnectOptions::new().filename(data.join("sallyport.db"));
                 Database::Sqlite(SqliteConnection::connect_with(&options).await.expect("it opens"))
             }
-            Self::Postgres(Shared { name, .. }) => Database::Postgres(Server::shared().administrator(name).await),
+            Self::Postgres(Shared { server, name, .. }) => Database::Postgres(server.administrator(name).await),
         }
     }
 
