@@ -24,6 +24,10 @@ pub enum Purpose {
     Grant,
     /// The record of a grant.
     GrantId,
+    /// The lease of a grant.
+    Lease,
+    /// Where brokers tell each other that there is news.
+    Notices,
     /// Rejections of a grant's token.
     Rejection,
     /// A caller token that was found good.
@@ -37,6 +41,8 @@ impl Purpose {
             Self::Consent => b"consent",
             Self::Grant => b"grant",
             Self::GrantId => b"grant-id",
+            Self::Lease => b"lease",
+            Self::Notices => b"notices",
             Self::Rejection => b"rejection",
             Self::VerifiedToken => b"verified-token",
         }

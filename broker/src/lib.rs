@@ -11,6 +11,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod consent;
+pub mod coordination;
 pub mod doctor;
 pub mod failpoint;
 pub mod fetch;

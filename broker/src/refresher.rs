@@ -14,6 +14,7 @@ mod error;
 mod failed;
 pub mod flight;
 mod intent;
+mod lease;
 mod memory;
 mod others;
 mod parts;
@@ -44,6 +45,7 @@ use self::refresh::Refresh;
 use self::renewal::{Renewed, renew};
 use crate::audit::{Audit, Event};
 use crate::clock::Clock;
+use crate::coordination::Coordination;
 use crate::keys::{Key, Purpose};
 use crate::model::{Generation, GrantKey, Tenant};
 use crate::oauth::TokenEndpoint;
@@ -79,6 +81,7 @@ struct Inner {
     audit: Audit,
     clock: Arc<dyn Clock>,
     limits: Limits,
+    coordination: Coordination,
     owner: Owner,
     opened: Cache<Key, Arc<OpenedToken>>,
     forgotten: AtomicU64,
@@ -91,8 +94,8 @@ struct Inner {
 impl Refresher {
     /// Starts with nothing in memory but what waits in the spool.
     pub fn new(parts: Parts) -> Self {
-        let Parts { tenant, broker, store, vault, endpoint, secrets, holds, unwanted, spool, audit, clock, limits } =
-            parts;
+        let Parts { tenant, broker, store, vault, endpoint, secrets, holds, unwanted, spool, .. } = parts;
+        let Parts { audit, clock, limits, coordination, .. } = parts;
         let opened = Cache::builder().max_capacity(limits.opened).time_to_live(limits.opened_age).build();
         Self(Arc::new(Inner {
             tenant,
@@ -106,6 +109,7 @@ impl Refresher {
             audit,
             clock,
             limits,
+            coordination,
             owner: Owner::start(broker),
             opened,
             forgotten: AtomicU64::new(0),
@@ -199,12 +203,20 @@ impl Inner {
 
     /// The renewal of this grant: the one under way, or a new one.
     fn start(self: &Arc<Self>, key: &Key, source: &Source, beyond: Generation) -> Option<Flight<Landed>> {
-        let (inner, for_whom) = (Arc::clone(self), key.clone());
+        let (inner, for_whom, grant) = (Arc::clone(self), key.clone(), source.grant());
         match source {
-            Source::Service(client) => self.flights.join(key, || renew(inner, for_whom, Arc::clone(client), beyond)),
+            Source::Service(client) => {
+                self.flights.join(key, || {
+                    let client = Arc::clone(client);
+                    async move {
+                        inner.under_lease(&grant, beyond, renew(Arc::clone(&inner), for_whom, client, beyond)).await
+                    }
+                })
+            }
             Source::Person { client, .. } => self.flights.join(key, || {
                 let client = Arc::clone(&client.client);
-                Refresh { inner, key: for_whom, client, grant: source.grant() }.run(beyond)
+                let refresh = Refresh { inner: Arc::clone(&inner), key: for_whom, client, grant: grant.clone() };
+                async move { inner.under_lease(&grant, beyond, refresh.run(beyond)).await }
             }),
         }
     }

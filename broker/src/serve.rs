@@ -16,8 +16,11 @@ use tracing_subscriber::EnvFilter;
 use crate::admin::{self, Admin};
 use crate::audit::Audit;
 use crate::clock::{Clock, SystemClock, UnixTime};
-use crate::config::{AddressError, Config, Log, LogFormat, Mode, SecretError, SecretSource, SignIn};
+use crate::config::{
+    self, AddressError, Config, CoordinationError, Log, LogFormat, Mode, SecretError, SecretSource, SignIn,
+};
 use crate::consent::{self, Consents};
+use crate::coordination::Coordination;
 use crate::doctor::{self, Running};
 use crate::fetch::{self, Fetcher};
 use crate::fingerprints::{FingerprintError, Fingerprints};
@@ -84,6 +87,9 @@ pub enum ServeError {
     /// The store is not where the configuration says.
     #[error("the store does not open")]
     StoreAddress(#[from] AddressError),
+    /// Redis is not where the configuration says. One that does not answer ends no start.
+    #[error("brokers cannot coordinate")]
+    Coordination(#[from] CoordinationError),
     /// The store was opened, and does not answer.
     #[error("the store does not answer")]
     Store(#[from] StoreError),
@@ -184,6 +190,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         servers: registry.subscribe(),
         clock: Arc::clone(&clock),
     });
+    let coordination = coordination(&config)?;
     let (unwanted, too_late) = tokio::sync::mpsc::unbounded_channel();
     let refresher = Refresher::new(refresher::Parts {
         tenant: tenant.clone(),
@@ -198,6 +205,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         audit: audit.clone(),
         clock: Arc::clone(&clock),
         limits: Limits::default(),
+        coordination: coordination.clone(),
     });
     let endpoint: Arc<dyn TokenEndpoint> = Arc::new(fetcher.clone());
     let grants = Grants::new(grants::Parts {
@@ -268,6 +276,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let stop = CancellationToken::new();
     let _signals = ends(&stop)?;
     let mut background = JoinSet::new();
+    // Longer than the rest: what is drained holds leases.
+    let drained = CancellationToken::new();
+    background.spawn(coordination.clone().run(drained.clone()));
     background.spawn(Arc::clone(&issuers).run(stop.clone()));
     background.spawn(publisher.clone().run(stop.clone()));
     background.spawn(ended.run(stop.clone()));
@@ -281,7 +292,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     background.spawn(reconsider(refresher.clone(), registry.subscribe(), stop.clone()));
 
     let endpoints = http::Endpoints {
-        readiness: Arc::new(ready::Broker::new(Arc::clone(&store), issuers)),
+        readiness: Arc::new(ready::Broker::new(Arc::clone(&store), issuers, coordination.clone())),
         keys: Arc::new(ready::OwnKeys(Arc::clone(&own))),
         metrics: recorded,
     };
@@ -336,6 +347,8 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     if left > 0 {
         tracing::error!(left, "ended before every renewal and every revocation had");
     }
+    coordination.end().await;
+    drained.cancel();
     tokio::select! {
         () = async { while background.join_next().await.is_some() {} } => {}
         () = overdue(&stop) => {}
@@ -357,6 +370,14 @@ fn oidc(sign_in: &SignIn) -> Result<Oidc, SecretError> {
         client_id: Secret::new(sign_in.client_id.as_str()),
         client_secret: sign_in.client_secret.as_ref().map(secret).transpose()?,
         scopes: sign_in.scopes.clone(),
+    })
+}
+
+fn coordination(config: &Config) -> Result<Coordination, CoordinationError> {
+    let tenant = config.tenant.clone();
+    Ok(match &config.coordination {
+        config::Coordination::InProcess => Coordination::in_process(tenant),
+        config::Coordination::Redis(redis) => Coordination::through(redis.address()?, tenant),
     })
 }
 

@@ -1,5 +1,6 @@
 //! `sallyport.yaml`, read whole and typed: what is here was found good, and every flaw is told with its line (I8).
 
+mod coordination;
 mod grpc;
 mod issuer;
 mod read;
@@ -9,6 +10,7 @@ mod store;
 mod value;
 mod vault;
 
+pub use coordination::{Coordination, CoordinationError, Redis, Shape};
 pub use grpc::{Grpc, PeerSocket, PeerTls};
 pub use issuer::{Issuer, Profile};
 pub use secret::{SecretError, SecretSource};
@@ -42,6 +44,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Where everything durable is.
     pub store: Store,
+    /// How several brokers spare each other work.
+    pub coordination: Coordination,
     /// The master keys; never none, and the first is the current one.
     pub master_keys: Vec<MasterKey>,
     /// The filter's API.
@@ -225,6 +229,10 @@ impl Config {
             Store::Postgres(postgres) => (postgres.url.file(), postgres.ca_file.as_deref()),
         };
         let tls = self.grpc.tls.as_ref();
+        let of_redis = match &self.coordination {
+            Coordination::InProcess => Vec::new(),
+            Coordination::Redis(redis) => redis.files(),
+        };
         let named = [
             ("grpc.tls.certificate_file", tls.map(|tls| &*tls.certificate_file)),
             ("grpc.tls.key_file", tls.map(|tls| &*tls.key_file)),
@@ -235,7 +243,8 @@ impl Config {
             ("store.postgres.url_file", store_url),
             ("upstream.ca_file", self.upstream.ca_file.as_deref()),
         ];
-        for (field, named) in named.into_iter().filter_map(|(field, named)| named.map(|named| (field, named))) {
+        let named = named.into_iter().filter_map(|(field, named)| named.map(|named| (field, named)));
+        for (field, named) in named.chain(of_redis) {
             std::fs::File::open(named).map_err(|source| ConfigError::Named {
                 file: self.file.clone(),
                 field,

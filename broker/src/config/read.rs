@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::coordination;
 use super::grpc::{Grpc, grpc};
 use super::issuer::{Issuer, issuer};
 use super::sign_in::sign_in;
 use super::store::store;
 use super::value::{authority, duration, http_url, is_loopback, listen_address, name, one_of, origin};
 use super::vault::master_keys;
-use super::{Admin, Config, Http, Level, Log, LogFormat, Mode, Network, Snapshot, Store, Upstream};
+use super::{Admin, Config, Coordination, Http, Level, Log, LogFormat, Mode, Network, Snapshot, Store, Upstream};
 use crate::model::Tenant;
 use crate::yaml::{self, Field, Fields, Flaw, Problem, Problems};
 
@@ -59,6 +60,9 @@ fn whole(file: &Path, base: &Path, fields: Fields<'_>) -> Option<Config> {
     let path = |name, hint| fields.required(name, hint).and_then(|field| field.text()).map(|text| base.join(text));
     let data_dir = path("data_dir", "name a directory that only the broker can read, for example `data_dir: var/data`");
     let store = fields.optional("store").map_or(Some(Store::Sqlite), |field| store(&field, base));
+    let coordination = fields.optional("coordination");
+    let coordination =
+        coordination.map_or(Some(Coordination::InProcess), |field| coordination::coordination(&field, base));
     let master_keys = master_keys(&fields, base, data_dir.as_deref());
     let grpc = fields
         .required("grpc", "add `grpc: { socket: var/run/broker.sock }`")
@@ -109,6 +113,7 @@ fn whole(file: &Path, base: &Path, fields: Fields<'_>) -> Option<Config> {
         public_url: public_url?,
         data_dir: data_dir?,
         store: store?,
+        coordination: coordination?,
         master_keys: master_keys?,
         grpc: grpc?,
         admin: admin?,

@@ -240,6 +240,49 @@ fn a_store_is_sqlite_or_one_postgres_with_one_url() {
 }
 
 #[test]
+fn coordination_is_in_process_or_one_redis_with_one_url_and_one_login() {
+    let with = |text: &str| load(&GOOD.replace("key_file:", &format!("coordination: {{ {text} }}\nkey_file:")));
+    assert!(matches!(load(GOOD).unwrap().coordination, Coordination::InProcess));
+    let redis = |text: &str| match with(&format!("redis: {{ {text} }}")).unwrap().coordination {
+        Coordination::Redis(redis) => redis,
+        Coordination::InProcess => panic!("it is Redis"),
+    };
+    let alone = redis("url_file: var/url, ca_file: var/ca, username: sallyport, password_env: P");
+    assert!(matches!((&alone.url, &alone.shape), (SecretSource::File(_), Shape::Alone)));
+    assert!(matches!(redis("url: 'rediss://a,b', cluster: true").shape, Shape::Cluster));
+    let sentinels = redis("url: 'rediss://u:canary@a,b', sentinel: { master: m, password_file: p }");
+    assert!(matches!(&sentinels.shape, Shape::Sentinel { master, .. } if master == "m"));
+    assert!(!format!("{sentinels:?}").contains("canary"));
+    let good = "url: 'rediss://u:canary@redis.example.com'";
+    for (text, field, message) in [
+        ("memory: {}".to_owned(), "coordination.redis", "is missing"),
+        ("redis: {}".to_owned(), "coordination.redis", "says no URL"),
+        (format!("redis: {{ {good}, url_env: U }}"), "coordination.redis.url_env", "second URL"),
+        (format!("redis: {{ {good}, username: v }}"), "coordination.redis.url", "holds a user or password"),
+        (
+            format!("redis: {{ {good}, password_env: P, password_file: p }}"),
+            "coordination.redis.password_env",
+            "second",
+        ),
+        (format!("redis: {{ {good}, prefix: x }}"), "coordination.redis.prefix", "unknown field"),
+        (format!("redis: {{ {good}, sentinel: {{}} }}"), "coordination.redis.sentinel.master", "is missing"),
+        (
+            format!("redis: {{ {good}, cluster: true, sentinel: {{ master: m }} }}"),
+            "coordination.redis.cluster",
+            "beside",
+        ),
+        ("redis: { url: 'redis://u:canary@10.0.0.1' }".to_owned(), "coordination.redis.url", "plain beyond"),
+        ("redis: { url: 'rediss://a,b' }".to_owned(), "coordination.redis.url", "names several"),
+    ] {
+        let ConfigError::Bad { problems, .. } = with(&text).expect_err(&text) else { panic!("{text}") };
+        let told =
+            |problem: &&Problem| problem.line == 5 && problem.field == field && problem.message.contains(message);
+        assert!(problems.iter().any(|problem| told(&problem)), "{text}: {problems:#?}");
+        assert!(!format!("{problems:?}").contains("canary"), "{text}: {problems:?}");
+    }
+}
+
+#[test]
 fn i9_a_client_secret_is_not_printed() {
     let sign_in = "sign_in: { issuer: 'http://127.0.0.1:4000', client_id: gate, client_secret: canary }\nlog:";
     assert!(!format!("{:?}", load(&GOOD.replace("log:", sign_in)).unwrap()).contains("canary"));

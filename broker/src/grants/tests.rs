@@ -78,6 +78,7 @@ impl Site {
             audit: audit.clone(),
             clock: Arc::clone(&clock),
             limits: Limits::default(),
+            coordination: crate::coordination::Coordination::in_process(tenant()),
         });
         let grants = Grants::new(Parts {
             tenant: tenant(),

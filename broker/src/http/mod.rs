@@ -28,10 +28,10 @@ const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
     (header::REFERRER_POLICY, "no-referrer"),
 ];
 
-/// Something the broker still waits for.
+/// Something the broker still waits for, or does without.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Missing {
-    /// What: `store`, `key`, or the issuer whose keys have never been fetched.
+    /// What: `store`, `key`, `redis`, or the issuer whose keys have never been fetched.
     pub what: String,
     /// Why, in words for the operator; no secret (I9).
     pub why: String,
@@ -42,6 +42,8 @@ pub struct Missing {
 pub trait Readiness: Send + Sync + 'static {
     /// Everything that is missing now; nothing if it can serve.
     async fn missing(&self) -> Vec<Missing>;
+    /// What it does without, for the time being, and what that means.
+    fn degraded(&self) -> Vec<Missing>;
 }
 
 /// The broker's own public keys.
@@ -87,11 +89,12 @@ async fn healthz() -> &'static str {
     "ok\n"
 }
 
-/// 200 if the broker can serve; 503 and what is missing if not.
+/// 200 if the broker can serve; 503 and what is missing if not. Either way, what it does without.
 async fn readyz(State(endpoints): State<Endpoints>) -> Response {
     let missing = endpoints.readiness.missing().await;
     let status = if missing.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let body = serde_json::json!({ "ready": missing.is_empty(), "missing": missing });
+    let degraded = endpoints.readiness.degraded();
+    let body = serde_json::json!({ "ready": missing.is_empty(), "missing": missing, "degraded": degraded });
     (status, Json(body)).into_response()
 }
 

@@ -14,6 +14,10 @@ impl Readiness for Broker {
     async fn missing(&self) -> Vec<Missing> {
         self.0.lock().unwrap().clone()
     }
+
+    fn degraded(&self) -> Vec<Missing> {
+        vec![Missing { what: "redis".into(), why: "as a test".into() }]
+    }
 }
 
 impl PublicKeys for Broker {
@@ -48,7 +52,10 @@ async fn not_ready_says_what_is_missing_and_stays_healthy() {
 #[tokio::test]
 async fn ready_when_nothing_is_missing() {
     let (status, _, body) = ask(endpoints(Vec::new()), Method::GET, "/readyz").await;
-    assert_eq!((status, body.as_str()), (StatusCode::OK, r#"{"missing":[],"ready":true}"#));
+    assert_eq!(
+        (status, body.as_str()),
+        (StatusCode::OK, r#"{"degraded":[{"what":"redis","why":"as a test"}],"missing":[],"ready":true}"#)
+    );
 }
 
 #[tokio::test]

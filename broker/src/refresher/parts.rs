@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use super::{ResolveError, Spool};
 use crate::audit::Audit;
 use crate::clock::{Clock, UnixTime};
+use crate::coordination::Coordination;
 use crate::model::{Generation, Template, Tenant};
 use crate::oauth::TokenEndpoint;
 use crate::secret::Secret;
@@ -104,4 +105,6 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// How long things may take.
     pub limits: Limits,
+    /// Spares brokers each other's work.
+    pub coordination: Coordination,
 }

@@ -1,6 +1,7 @@
 //! A provider on loopback, and a broker's refresher in front of it.
 
 mod alone;
+mod coordinated;
 mod dangling;
 mod ends;
 mod outages;
@@ -195,6 +196,7 @@ fn parts(
         store,
         clock,
         limits,
+        coordination: Coordination::in_process(Tenant("t".into())),
     }
 }
 

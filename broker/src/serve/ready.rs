@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+use crate::coordination::Coordination;
 use crate::http::{Missing, PublicKeys, Readiness};
 use crate::issuers::Issuers;
 use crate::issuers::own::OwnIssuer;
@@ -18,13 +19,14 @@ const STORE_AGE: Duration = Duration::from_secs(1);
 pub(super) struct Broker {
     store: Arc<dyn Store>,
     issuers: Arc<Issuers>,
+    coordination: Coordination,
     /// What the store lacked when it was last asked. Held while it is asked: who comes meanwhile waits for the answer.
     asked: Mutex<Option<(Instant, Option<Missing>)>>,
 }
 
 impl Broker {
-    pub(super) fn new(store: Arc<dyn Store>, issuers: Arc<Issuers>) -> Self {
-        Self { store, issuers, asked: Mutex::default() }
+    pub(super) fn new(store: Arc<dyn Store>, issuers: Arc<Issuers>, coordination: Coordination) -> Self {
+        Self { store, issuers, coordination, asked: Mutex::default() }
     }
 
     async fn store(&self) -> Option<Missing> {
@@ -49,6 +51,11 @@ impl Readiness for Broker {
         let issuers = self.issuers.waiting_for().into_iter();
         let issuers = issuers.map(|issuer| Missing { what: issuer.to_owned(), why: why.to_owned() });
         store.into_iter().chain(issuers).collect()
+    }
+
+    fn degraded(&self) -> Vec<Missing> {
+        let redis = self.coordination.degraded().map(|why| Missing { what: "redis".to_owned(), why });
+        redis.into_iter().collect()
     }
 }
 

@@ -187,6 +187,7 @@ impl Fixture {
             audit: audit.clone(),
             clock: Arc::clone(&clock),
             limits: Limits { wait: Duration::from_secs(20), ..Limits::default() },
+            coordination: crate::coordination::Coordination::in_process(tenant.clone()),
         });
         let keys = Arc::new(OneKey(idp.key()));
         let fingerprints = Arc::new(Fingerprints::open(&*store, &vault, &*clock).await.unwrap());

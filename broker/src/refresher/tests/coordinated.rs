@@ -1,0 +1,172 @@
+//! Several brokers on one store, with Redis between them, whatever becomes of it.
+
+use redis_counterpart::{Link, Mode, Redis};
+
+use super::people::{DUE, People};
+use super::*;
+use crate::coordination::Leased;
+use crate::coordination::tests::{Joined, address_of};
+use crate::oauth::profile::GENERIC;
+
+/// Three brokers, and what lies between them and Redis.
+struct Fleet {
+    people: People,
+    redis: Redis,
+    link: Link,
+    brokers: Vec<(Refresher, Joined)>,
+}
+
+impl Fleet {
+    /// With alice's grant at a provider that takes each refresh token once.
+    async fn start(limits: Limits) -> Self {
+        let fleet = Self::without_grants(limits).await;
+        fleet.people.agrees(Some("canary-refresh-0")).await;
+        fleet
+    }
+
+    async fn without_grants(limits: Limits) -> Self {
+        let people = People::with(&GENERIC, limits).await;
+        let redis = Redis::start();
+        let link = Link::to(redis.port()).await;
+        let mut brokers = Vec::new();
+        for name in ["one", "two", "three"] {
+            let joined = Joined::through(address_of(&redis.url_by(link.port()))).await;
+            let coordination = joined.coordination.clone();
+            brokers.push((Refresher::new(Parts { coordination, ..people.fixture.parts(name) }), joined));
+        }
+        Self { people, redis, link, brokers }
+    }
+
+    /// Everybody calls at every broker at once, with a token that is due or over; `meanwhile` happens to Redis while the
+    /// provider is asked. All get the one new token.
+    async fn round(&self, number: usize, callers: usize, meanwhile: impl AsyncFnOnce()) {
+        let provider = &self.people.fixture.provider;
+        provider.gate.send_replace(false);
+        self.people.fixture.clock.advance(HOUR);
+        let calls: Vec<_> = (0..callers * self.brokers.len())
+            .map(|call| spawn(&self.brokers[call % self.brokers.len()].0, &self.people.alice(), Need::Live))
+            .collect();
+        provider.until_asked(number).await;
+        meanwhile().await;
+        provider.gate.send_replace(true);
+        for call in calls {
+            assert_eq!(text(&call.await.unwrap().unwrap()), format!("canary-token-{number}"));
+        }
+        for (refresher, _) in &self.brokers {
+            let key = refresher.0.key(&self.people.alice().grant());
+            while refresher.0.flights.under_way(&key) {
+                tokio::task::yield_now().await;
+            }
+        }
+        assert_eq!(provider.count(), number, "one refresh, one request");
+        assert_eq!(self.people.stored().await.generation, Generation(number as u64 + 1));
+    }
+
+    async fn until_up(&self) {
+        for (_, joined) in &self.brokers {
+            joined.until_up().await;
+        }
+    }
+
+    /// How often Redis was asked for a lease.
+    fn asked(&self) -> usize {
+        let stats = self.redis.cli(&["info", "commandstats"]);
+        let set = stats.lines().find_map(|line| line.strip_prefix("cmdstat_set:calls="));
+        set.and_then(|rest| rest.split(',').next()?.parse().ok()).unwrap_or_default()
+    }
+}
+
+fn patient() -> Limits {
+    Limits { wait: Duration::from_secs(20), ..Limits::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l1_fifty_callers_at_each_of_three_brokers_make_one_request() {
+    let fleet = Fleet::start(patient()).await;
+    for number in 1..=20 {
+        fleet.round(number, 50, async || {}).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_get_the_lease_asks_nobody_until_it_is_given_back() {
+    let fleet = Fleet::start(patient()).await;
+    let (refresher, _) = &fleet.brokers[0];
+    let grant = fleet.people.alice().grant();
+    let Leased::Ours(lease) = fleet.brokers[1].1.coordination.lease(&grant).await else { panic!("nobody has it") };
+    let asked = fleet.asked();
+    fleet.people.fixture.clock.advance(HOUR);
+    let waits = spawn(refresher, &fleet.people.alice(), Need::Live);
+    while fleet.asked() < asked + 3 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((fleet.people.fixture.provider.count(), fleet.people.stored().await.intent), (0, None));
+    drop(lease);
+    assert_eq!(text(&waits.await.unwrap().unwrap()), "canary-token-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_its_own_is_renewed_by_one_broker_for_all() {
+    let fleet = Fleet::without_grants(patient()).await;
+    let fixture = &fleet.people.fixture;
+    fixture.provider.gate.send_replace(false);
+    let calls: Vec<_> = fleet.brokers.iter().map(|(one, _)| spawn(one, &fixture.service(), Need::Live)).collect();
+    fixture.provider.until_asked(1).await;
+    let asked = fleet.asked();
+    while fleet.asked() < asked + 3 {
+        tokio::task::yield_now().await;
+    }
+    fixture.provider.gate.send_replace(true);
+    for call in calls {
+        assert_eq!(text(&call.await.unwrap().unwrap()), "canary-token-1");
+    }
+    assert_eq!(fixture.provider.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l4_a_lease_that_nobody_gives_back_holds_a_refresh_up_for_a_while_and_never_stops_it() {
+    let fleet = Fleet::start(Limits::default()).await;
+    let grant = fleet.people.alice().grant();
+    let Leased::Ours(_lease) = fleet.brokers[1].1.coordination.lease(&grant).await else { panic!("nobody has it") };
+    fleet.people.fixture.clock.advance(HOUR);
+    let served = fleet.brokers[0].0.token(&fleet.people.alice(), Need::Live).await.unwrap();
+    assert_eq!(text(&served), "canary-token-1");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l5_nothing_that_happens_to_redis_during_a_refresh_makes_a_second_request_or_a_wrong_token() {
+    let mut fleet = Fleet::start(patient()).await;
+    let mut number = 0;
+    for _ in 0..5 {
+        number += 1;
+        fleet.round(number, 5, async || drop(fleet.redis.cli(&["flushall"]))).await;
+        for mode in [Mode::Cut, Mode::Partitioned, Mode::Slow(Duration::from_secs(5))] {
+            // It begins well; it begins and ends so; it gets well.
+            for now in [mode, mode, Mode::Open] {
+                number += 1;
+                fleet.round(number, 5, async || fleet.link.set(now)).await;
+            }
+            fleet.until_up().await;
+        }
+        number += 1;
+        fleet.redis.kill();
+        fleet.round(number, 5, async || {}).await;
+        fleet.redis.restart_empty();
+        number += 1;
+        fleet.round(number, 5, async || {}).await;
+        fleet.until_up().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l5_a_token_that_lives_is_served_at_once_while_redis_hangs() {
+    let fleet = Fleet::start(patient()).await;
+    fleet.people.fixture.clock.advance(DUE);
+    fleet.link.set(Mode::Partitioned);
+    for (refresher, _) in &fleet.brokers {
+        let started = Instant::now();
+        assert_eq!(text(&refresher.token(&fleet.people.alice(), Need::Live).await.unwrap()), "canary-agreed");
+        assert!(started.elapsed() < crate::coordination::PATIENCE, "{:?}", started.elapsed());
+    }
+    fleet.people.fixture.provider.until_asked(1).await;
+}
