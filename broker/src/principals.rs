@@ -41,7 +41,7 @@ pub enum NoPrincipal {
 }
 
 /// The principal of an identity, made if it is new. `email` is there only for an address that a login issuer has
-/// verified: nobody else is merged by e-mail.
+/// verified: nobody else is merged by e-mail. Whoever came before it was known gets the name with it, if it is free.
 ///
 /// # Errors
 /// [`NoPrincipal`].
@@ -51,9 +51,12 @@ pub async fn of(
     email: Option<&str>,
     now: UnixTime,
 ) -> Result<PrincipalId, NoPrincipal> {
-    // Most are known: only somebody new takes the store's one writer.
-    if let Some(known) = store.principal(identity).await.map_err(NoPrincipal::Store)? {
-        return Ok(known.id);
+    // Most are known, and by name where they have one: only somebody new takes the store's one writer.
+    let known = store.principal(identity).await.map_err(NoPrincipal::Store)?;
+    if let Some(known) = &known
+        && (email.is_none() || known.kind != PrincipalKind::External)
+    {
+        return Ok(known.id.clone());
     }
     let kind = match email {
         Some(email) => PrincipalKind::User { email: email.to_owned() },
@@ -65,6 +68,10 @@ pub async fn of(
             let email = email.unwrap_or_default().to_owned();
             Err(NoPrincipal::Contested(Contested { identity: identity.clone(), email, owner }))
         }
-        Err(error) => Err(NoPrincipal::Store(error)),
+        Err(error) => match (error, known) {
+            // Somebody else got the name at this moment; who has none is who they were.
+            (StoreError::Conflict, Some(known)) => Ok(known.id),
+            (error, _) => Err(NoPrincipal::Store(error)),
+        },
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn list(store: &dyn Store, user: &str) -> Result<proto::ListIde
     Ok(proto::ListIdentitiesResponse { identities: listed })
 }
 
-/// The same person has a new subject.
+/// The same person has a new subject, or one that came before their address was known.
 pub(super) async fn link(
     admin: &Admin,
     request: proto::LinkIdentityRequest,
@@ -34,7 +34,6 @@ pub(super) async fn link(
 ) -> Result<proto::LinkIdentityResponse, Status> {
     let proto::LinkIdentityRequest { user, issuer, subject } = request;
     let email = address(&user)?;
-    let principal = user_named(&*admin.store, &email).await?;
     is_login_issuer(&admin.registry, &issuer)?;
     if subject.is_empty() {
         return Err(Status::invalid_argument("a subject is not empty"));
@@ -42,9 +41,13 @@ pub(super) async fn link(
     let identity = Identity { issuer, subject };
     let is_new = match admin.store.link_identity(&email, &identity, admin.clock.now()).await {
         Ok(is_new) => is_new,
-        Err(StoreError::Conflict) => return Err(somebody_elses(&*admin.store, &identity).await?),
+        Err(StoreError::Conflict) => {
+            user_named(&*admin.store, &email).await?;
+            return Err(somebody_elses(&*admin.store, &identity).await?);
+        }
         Err(error) => return Err(status::of_store(&error)),
     };
+    let principal = user_named(&*admin.store, &email).await?;
     let event = Event::identity_link(actor, principal.clone(), &identity);
     admin.audit.record(event).await.map_err(|error| status::of_audit(&error))?;
     Ok(proto::LinkIdentityResponse { principal: principal.0, is_new })

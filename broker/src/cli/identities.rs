@@ -29,13 +29,13 @@ pub(super) enum Command {
     #[command(after_help = "Example:
   sallyport identities link --user alice@example.com --issuer https://login.example.com --subject 00u1f9xk2")]
     Link {
-        /// Who it is; somebody who is known.
+        /// Who it is; somebody who is known by it, or somebody without a name, whose subject gets it.
         #[arg(long, value_name = "EMAIL")]
         user: String,
         /// The login issuer, by its exact `iss`.
         #[arg(long, value_name = "URL")]
         issuer: String,
-        /// The new subject there.
+        /// The subject there.
         #[arg(long, value_name = "SUBJECT", allow_hyphen_values = true)]
         subject: String,
     },

@@ -302,6 +302,12 @@ impl Fixture {
         Arc::clone(&self.issuers.borrow())
     }
 
+    /// Believes the tokens of this issuer, in place of the company's.
+    pub(crate) async fn believe(&self, issuer: Issuer) {
+        self.issuers.send_replace(Arc::new(CallerIssuers::new([issuer, self.own.issuer()])));
+        self.publisher.publish().await;
+    }
+
     /// Signs people in; at a login issuer, if this is one.
     pub(crate) fn sign_ins(&self, oidc: Option<(Oidc, sallyport_caller::Issuer)>) -> SignIns {
         let fetcher = Fetcher::new(&["127.0.0.0/8".parse().unwrap()], None).unwrap();

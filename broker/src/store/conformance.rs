@@ -74,10 +74,14 @@ macro_rules! suite {
                     an_operator_links_a_second_subject_and_nobody_elses,
                     a_released_name_is_somebody_new_and_leaves_nothing_to_its_last_owner,
                     a_released_name_can_be_released_again_only_once_it_is_somebodys,
+                    who_came_before_their_address_was_known_gets_the_name_with_it,
+                    an_operator_names_who_came_before_their_address_was_known,
+                    r10_whose_name_was_taken_away_gets_none_again,
                 ]
                 two: [
                     of_two_subjects_at_two_brokers_one_gets_the_principal,
                     a_release_and_a_sign_in_at_once_leave_one_owner_of_the_name,
+                    of_two_nameless_ones_at_two_brokers_one_gets_the_name,
                 ]
             }
             cases! { $open, manifests,

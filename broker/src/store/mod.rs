@@ -193,7 +193,8 @@ pub trait Store: Send + Sync + 'static {
     /// The principal of this identity, else the one of this kind and name, made if there is none; the identity, if
     /// given, then belongs to it and never moves. `External` needs an identity (`Conflict` without one). Two callers
     /// at once get the same principal; two subjects of one issuer never do: the second is `OtherSubject`, until an
-    /// operator links it.
+    /// operator links it. An `External` one whose identity comes as a user gets that name, if nobody has it and it never
+    /// had one that was taken away.
     async fn ensure_principal(
         &self,
         kind: &PrincipalKind,
@@ -207,7 +208,8 @@ pub trait Store: Send + Sync + 'static {
     /// Every identity, or those of one principal, in order of principal, issuer and subject.
     async fn identities(&self, principal: Option<&PrincipalId>) -> Result<Vec<StoredIdentity>, StoreError>;
     /// Makes an identity one of the user of this e-mail address, whatever other subjects of its issuer they are; answers
-    /// whether it was not yet. `Conflict` if it is somebody else's, or nobody has that address.
+    /// whether it was not yet. Where nobody has the address, whose identity it is gets it, as in
+    /// [`Store::ensure_principal`]. `Conflict` if it is somebody else's, or nobody's.
     async fn link_identity(&self, email: &str, identity: &Identity, now: UnixTime) -> Result<bool, StoreError>;
     /// Takes a user's name away, and with it their sessions, sign-ins and consents, and revokes their tokens: whoever comes
     /// under that name next is somebody new. The principal stays, nameless, with its grants and its identities, but for those

@@ -164,3 +164,20 @@ async fn a_released_address_leaves_its_last_owner_nothing_and_the_next_one_less(
     let again = release(&admin, "bob@example.com", &operator()).await.unwrap_err();
     assert_eq!(again.code(), Code::NotFound);
 }
+
+#[tokio::test]
+async fn an_operator_names_somebody_whose_tokens_do_not() {
+    let office = Office::at(&GENERIC, true).await;
+    let identity = Identity { issuer: ISSUER.to_owned(), subject: "carol".to_owned() };
+    let store = Arc::clone(&office.fixture.store);
+    let nameless = store.ensure_principal(&PrincipalKind::External, Some(&identity), START).await.unwrap().id;
+    let admin = office.admin().await;
+    let linked = link(&admin, asked("carol@example.com", ISSUER, "carol"), operator()).await.unwrap();
+    assert_eq!((linked.principal.as_str(), linked.is_new), (nameless.0.as_str(), true));
+    assert_eq!(list(&*admin.store, "carol@example.com").await.unwrap().identities.len(), 1);
+    let rows = office.fixture.rows("identity.link").await;
+    assert!(rows.len() == 1 && rows[0].contains(&nameless.0), "{rows:?}");
+    release(&admin, "carol@example.com", &operator()).await.unwrap();
+    let again = link(&admin, asked("carol@example.com", ISSUER, "carol"), operator()).await.unwrap_err();
+    assert_eq!(again.code(), Code::NotFound, "whose name was taken away gets none again");
+}

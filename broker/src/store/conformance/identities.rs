@@ -169,6 +169,63 @@ pub(super) async fn a_release_and_a_sign_in_at_once_leave_one_owner_of_the_name(
     }
 }
 
+async fn nameless(store: &dyn Store, subject: &str) -> Principal {
+    store.ensure_principal(&PrincipalKind::External, Some(&identity(IDP, subject)), NOW).await.unwrap()
+}
+
+pub(super) async fn who_came_before_their_address_was_known_gets_the_name_with_it(store: &dyn Store) {
+    let (first, second) = (nameless(store, "1").await, nameless(store, "2").await);
+    let known = store.identities(None).await.unwrap();
+    let named = joins(store, IDP, "1").await.unwrap();
+    assert_eq!(named, Principal { kind: alice(), ..first.clone() }, "with all that is theirs");
+    assert_eq!(store.principal_by_id(&first.id).await.unwrap(), Some(named.clone()));
+    assert_eq!(store.principal_named(&alice()).await.unwrap(), Some(named.clone()));
+    assert_eq!(nameless(store, "1").await, named, "by a token without the address as well");
+    assert_eq!(store.identities(None).await.unwrap(), known);
+    assert_eq!(joins(store, IDP, "2").await.unwrap(), second, "the name is somebody's");
+    assert_eq!(joins(store, "https://other", "a").await.unwrap(), named);
+}
+
+pub(super) async fn an_operator_names_who_came_before_their_address_was_known(store: &dyn Store) {
+    let (first, second) = (nameless(store, "1").await, nameless(store, "2").await);
+    assert!(store.link_identity(EMAIL, &identity(IDP, "1"), NOW).await.unwrap());
+    assert_eq!(store.principal_named(&alice()).await.unwrap(), Some(Principal { kind: alice(), ..first }));
+    assert!(!store.link_identity(EMAIL, &identity(IDP, "1"), NOW).await.unwrap(), "it is already");
+    assert!(matches!(store.link_identity(EMAIL, &identity(IDP, "2"), NOW).await, Err(StoreError::Conflict)));
+    assert_eq!(store.principal(&identity(IDP, "2")).await.unwrap(), Some(second), "what that one has is theirs");
+}
+
+pub(super) async fn r10_whose_name_was_taken_away_gets_none_again(store: &dyn Store) {
+    let old = joins(store, IDP, "1").await.unwrap().id;
+    store.release_user(EMAIL, NOW).await.unwrap().unwrap();
+    let bob = PrincipalKind::User { email: "bob@example.com".to_owned() };
+    for kind in [alice(), bob] {
+        let came = store.ensure_principal(&kind, Some(&identity(IDP, "1")), NOW).await.unwrap();
+        assert_eq!((&came.id, came.kind), (&old, PrincipalKind::External));
+        assert_eq!(store.principal_named(&kind).await.unwrap(), None);
+    }
+    assert!(matches!(store.link_identity(EMAIL, &identity(IDP, "1"), NOW).await, Err(StoreError::Conflict)));
+}
+
+pub(super) async fn of_two_nameless_ones_at_two_brokers_one_gets_the_name(first: &dyn Store, second: &dyn Store) {
+    for round in 0..20 {
+        let kind = PrincipalKind::User { email: format!("user{round}@example.com") };
+        let [one, other] = ["one", "other"].map(|of| identity(IDP, &format!("{of}{round}")));
+        for of in [&one, &other] {
+            first.ensure_principal(&PrincipalKind::External, Some(of), NOW).await.unwrap();
+        }
+        let (a, b) = tokio::join!(
+            first.ensure_principal(&kind, Some(&one), NOW),
+            second.ensure_principal(&kind, Some(&other), NOW),
+        );
+        let named = [&a, &b].into_iter().filter(|came| came.as_ref().is_ok_and(|came| came.kind == kind)).count();
+        assert_eq!(named, 1, "{a:?} {b:?}");
+        for came in [a, b] {
+            assert!(matches!(came, Ok(_) | Err(StoreError::Conflict)), "{came:?}");
+        }
+    }
+}
+
 async fn somebody_else(store: &dyn Store) -> PrincipalId {
     let kind = PrincipalKind::User { email: "else@example.com".to_owned() };
     store.ensure_principal(&kind, None, NOW).await.unwrap().id

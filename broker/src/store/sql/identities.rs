@@ -51,7 +51,14 @@ pub(super) async fn link(
         .bind(email)
         .fetch_optional(&mut *db)
         .await?;
-    let user = PrincipalId(user.ok_or(StoreError::Conflict)?.try_get("id")?);
+    let Some(user) = user else {
+        let owner = principals::of_identity(db, identity).await?.ok_or(StoreError::Conflict)?;
+        return match principals::name(db, &owner.id, email).await? {
+            Some(_) => Ok(true),
+            None => Err(StoreError::Conflict),
+        };
+    };
+    let user = PrincipalId(user.try_get("id")?);
     if add(db, &user, identity, Linked::Operator, now).await? == 1 {
         return Ok(true);
     }
@@ -63,11 +70,9 @@ pub(super) async fn link(
 
 pub(super) async fn release(db: &mut Connection, email: &str, now: UnixTime) -> Result<Option<Released>, StoreError> {
     // Whoever is about to join by the name waits for this, and finds nobody.
-    let named =
-        query("UPDATE principals SET kind = 'external', name = NULL WHERE kind = 'user' AND name = $1 RETURNING id")
-            .bind(email)
-            .fetch_optional(&mut *db)
-            .await?;
+    let sql = "UPDATE principals SET kind = 'external', name = NULL, released_at = $2
+         WHERE kind = 'user' AND name = $1 RETURNING id";
+    let named = query(sql).bind(email).bind(signed(now.0)).fetch_optional(&mut *db).await?;
     let Some(named) = named else { return Ok(None) };
     let principal = PrincipalId(named.try_get("id")?);
     let identities = all(db, Some(&principal)).await?;

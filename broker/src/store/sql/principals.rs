@@ -51,7 +51,11 @@ pub(super) async fn ensure(
     if let Some(identity) = identity {
         lock(db, Lock::Identity(identity)).await?;
         if let Some(principal) = of_identity(db, identity).await? {
-            return Ok(principal);
+            let named = match kind {
+                PrincipalKind::User { email } => name(db, &principal.id, email).await?,
+                PrincipalKind::External | PrincipalKind::VirtualAccount { .. } => None,
+            };
+            return Ok(named.unwrap_or(principal));
         }
     }
     let (word, name) = words(kind);
@@ -77,6 +81,23 @@ pub(super) async fn ensure(
         identities::join(db, &principal.id, identity, linked, now).await?;
     }
     Ok(principal)
+}
+
+/// Names somebody who came before their address was known. Whose name was taken away stays without one: else an old subject
+/// would take it back. Nothing if it has a name or had one, or somebody else has this.
+pub(super) async fn name(db: &mut Connection, id: &PrincipalId, email: &str) -> Result<Option<Principal>, StoreError> {
+    query(
+        "UPDATE principals SET kind = 'user', name = $1
+         WHERE id = $2 AND kind = 'external' AND released_at IS NULL
+           AND NOT EXISTS (SELECT 1 FROM principals WHERE kind = 'user' AND name = $1)
+         RETURNING id, kind, name, created_at",
+    )
+    .bind(email)
+    .bind(&id.0)
+    .fetch_optional(db)
+    .await?
+    .map(|row| read(&row))
+    .transpose()
 }
 
 fn words(kind: &PrincipalKind) -> (&'static str, Option<&str>) {

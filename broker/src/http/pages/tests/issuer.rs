@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use axum::Json;
 use axum::routing::get as on_get;
 use jwt_simple::prelude::{Ed25519KeyPair, EdDSAKeyPairLike as _};
+use sallyport_caller::{Algorithm, PublicKey};
 use serde_json::{Value, json};
 
 use super::*;
@@ -16,6 +17,7 @@ pub(super) struct Login {
     pub(super) site: Site,
     key: Ed25519KeyPair,
     issuer: String,
+    rules: sallyport_caller::Issuer,
     says: Arc<Mutex<(u16, Value)>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
@@ -79,8 +81,8 @@ impl Login {
             self_issued: false,
             login: true,
         };
-        site.pages.sign_ins = site.fixture.sign_ins(Some((oidc, rules)));
-        Self { site, key, issuer, says, asked }
+        site.pages.sign_ins = site.fixture.sign_ins(Some((oidc, rules.clone())));
+        Self { site, key, issuer, rules, says, asked }
     }
 
     async fn begin(&self, body: &str) -> Away {
@@ -97,11 +99,31 @@ impl Login {
             "nonce": away.asked("nonce"), "email": "alice@example.com", "email_verified": true,
         });
         claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
-        let signed = format!("{}.{}", part(&json!({"alg": "EdDSA", "kid": "k1"})), part(&claims));
-        let signature = URL_SAFE_NO_PAD.encode(self.key.key_pair().as_ref().sk.sign(&signed, None));
-        let id_token = format!("{signed}.{signature}");
+        let id_token = self.signed(&claims);
         *self.says.lock().unwrap() = (200, json!({"access_token": "a", "token_type": "Bearer", "id_token": id_token}));
+    }
+
+    fn signed(&self, claims: &Value) -> String {
+        let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let signed = format!("{}.{}", part(&json!({"alg": "EdDSA", "kid": "k1"})), part(claims));
+        let signature = URL_SAFE_NO_PAD.encode(self.key.key_pair().as_ref().sk.sign(&signed, None));
+        format!("{signed}.{signature}")
+    }
+
+    /// Its access tokens are believed, too: they name nobody's address.
+    async fn is_believed(&self) {
+        let key = PublicKey::new("k1", Algorithm::EdDsa, &self.key.public_key().to_der()).unwrap();
+        let profile = sallyport_caller::TokenProfile::PlainJwt;
+        self.site
+            .fixture
+            .believe(sallyport_caller::Issuer { keys: vec![Arc::new(key)], profile, ..self.rules.clone() })
+            .await;
+    }
+
+    fn access_token(&self, server: &str) -> String {
+        let now = START.0 / 1000;
+        let audience = format!("{URL}/mcp-server/demo/{server}/server");
+        self.signed(&json!({"iss": self.issuer, "sub": "alice-id", "aud": audience, "iat": now, "exp": now + 3600}))
     }
 
     async fn come_back(&self, cookie: &str, path: &str) -> Reply {
@@ -278,6 +300,50 @@ async fn r10_who_was_given_somebodys_address_is_not_signed_in_as_them() {
     login.site.fixture.store.release_user("alice@example.com", START).await.unwrap();
     assert!(login.signs_in(&json!({"sub": "alice-2"})).await.cookie(COOKIE).is_some(), "somebody new");
     assert_ne!(login.site.browser("alice").await.principal, alice);
+}
+
+#[tokio::test]
+async fn r10_who_called_before_their_address_was_known_is_that_user_once_they_sign_in() {
+    let login = Login::new().await;
+    login.is_believed().await;
+    let (site, store) = (&login.site, &login.site.fixture.store);
+    site.fixture.servers.send_modify(|servers| {
+        let notes = Arc::make_mut(servers).by_name.get_mut(&ServerName("demo/notes".into())).unwrap();
+        Arc::make_mut(notes).subjects.push("team:everyone".to_owned());
+    });
+    site.fixture.publisher.publish().await;
+    // Her agent calls first.
+    let authorization = format!("Bearer {}", login.access_token("notes"));
+    let asks = async || {
+        site.send(Method::GET, "/connections/status?server=demo/notes", &[("authorization", &authorization)], "").await
+    };
+    let consent = asks().await.between("/connect/", "\"").to_owned();
+    let principal = PrincipalId(site.consent(&consent).await.key.holder);
+    let alice = PrincipalKind::User { email: "alice@example.com".to_owned() };
+    assert_eq!(store.principal_named(&alice).await.unwrap(), None);
+
+    let away = login.begin(&format!("flow={consent}")).await;
+    login.gives(&away, &json!({}));
+    let back = login.come_back(&away.cookie, &away.back("code=c1")).await;
+    let cookie = login.cookie(&back);
+    let page = login.come_back(&cookie, back.location()).await;
+    assert!(page.says("demo/notes") && page.says("alice@example.com"), "{}", page.body);
+    assert_eq!(store.principal_named(&alice).await.unwrap().unwrap().id, principal);
+    let csrf = page.between(r#"name="csrf" value=""#, "\"").to_owned();
+    let browser = Browser { principal: principal.clone(), subjects: vec![], cookie, csrf };
+    let underway = site.set_out(&browser, &consent, &[]).await;
+    site.get(&browser, &underway.callback("c1")).await;
+    assert!(asks().await.says(r#""status":"connected""#), "her agent's calls are hers");
+
+    // She owns `runtime`, and an operator finds her by name.
+    let account = PrincipalKind::VirtualAccount { name: "runtime".into() };
+    let account = store.ensure_principal(&account, None, START).await.unwrap().id;
+    let runtime =
+        Browser { principal: account, subjects: vec!["virtualaccount:runtime".into()], ..site.browser("bob").await };
+    let theirs = site.link(&runtime, "notes").await;
+    assert!(site.get(&browser, &format!("/connect/{theirs}")).await.says("Everyone who uses it will act as you"));
+    site.pages.sign_ins.link_for_user("alice@example.com", crate::audit::Actor::operator(0)).await.unwrap();
+    assert_eq!(store.principal_named(&alice).await.unwrap().unwrap().id, principal, "one person");
 }
 
 #[tokio::test]
