@@ -165,6 +165,9 @@ impl Consents {
             extra_scopes.iter().filter(|scope| !code.scopes.contains(scope)).cloned().collect();
         extra_scopes.sort();
         extra_scopes.dedup();
+        let mut subjects = subjects.to_vec();
+        subjects.sort();
+        subjects.dedup();
         let now = inner.clock.now();
         let consent = inner
             .store
@@ -173,7 +176,7 @@ impl Consents {
                 id: keys::hex(Secret::random::<16>().expose()),
                 key: code.grant_of(holder),
                 server: server.name.clone(),
-                subjects: subjects.to_vec(),
+                subjects,
                 extra_scopes,
                 created_at: now,
                 expires_at: now.after(LIFE),

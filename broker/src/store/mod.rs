@@ -305,7 +305,7 @@ pub trait Store: Send + Sync + 'static {
     /// after one of a later number has. Read twice a second, so it must not cost more the more grants there are.
     async fn invalidations(&self, after: u64, limit: u32) -> Result<Vec<Invalidation>, StoreError>;
 
-    /// The unfinished consent of the same holder, provider client, server and extra scopes that has not expired at
+    /// The unfinished consent of the same holder, provider client, server, extra scopes and subjects that has not expired at
     /// `consent.created_at`, or this one, stored now.
     async fn ensure_consent(&self, consent: &StoredConsent) -> Result<StoredConsent, StoreError>;
     /// A consent by id, expired or not.

@@ -10,12 +10,13 @@ use crate::store::{ConsentAttempt, Sealed, StoreError, StoredConsent};
 pub(super) async fn ensure(db: &mut Connection, consent: &StoredConsent) -> Result<StoredConsent, StoreError> {
     lock(db, Lock::Consents(&consent.key)).await?;
     let sql = "SELECT * FROM consents WHERE holder = $1 AND provider_client = $2 AND server = $3 AND extra_scopes = $4
-         AND outcome IS NULL AND expires_at > $5 ORDER BY expires_at DESC LIMIT 1";
+         AND subjects = $5 AND outcome IS NULL AND expires_at > $6 ORDER BY expires_at DESC LIMIT 1";
     let pending = query(sql)
         .bind(&consent.key.holder)
         .bind(&consent.key.provider_client)
         .bind(&consent.server.0)
         .bind(to_json(&consent.extra_scopes))
+        .bind(to_json(&consent.subjects))
         .bind(signed(consent.created_at.0))
         .fetch_optional(&mut *db)
         .await?;
