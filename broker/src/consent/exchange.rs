@@ -73,7 +73,7 @@ pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<()
                     inner.connected(consent, attempt.number, actor, call, generation, granted.account).await;
                     return Ok(());
                 }
-                Ok(None) => inner.hold(consent, attempt.number, &granted).await,
+                Ok(None) => inner.hold(consent, attempt.number, &granted, &actor).await,
                 Err(error) => Err(error),
             };
             return match stored {

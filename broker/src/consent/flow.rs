@@ -3,6 +3,7 @@
 use url::Url;
 
 use super::asked::Asked;
+use super::held::is_connected;
 use super::{Consents, Ended, Inner, LIFE, Refused, Visit, actor, authorization_code};
 use crate::audit::Event;
 use crate::clock::UnixTime;
@@ -43,6 +44,13 @@ pub enum Page {
         server: ServerName,
         /// The account that is connected.
         held: Option<String>,
+        /// The account they came back with.
+        came: Option<String>,
+    },
+    /// As [`Page::Choose`], but what was connected was disconnected meanwhile.
+    TakeOrLeave {
+        /// The server that was called.
+        server: ServerName,
         /// The account they came back with.
         came: Option<String>,
     },
@@ -92,10 +100,18 @@ impl Consents {
         if let Some(attempt) = &consent.attempt
             && let Some(held) = &consent.held
         {
-            let came = inner.open_held(&consent.id, attempt.number, held).await?;
+            let held = inner.open_held(&consent.id, attempt.number, held).await?;
+            // Of a virtual account's owners, too, only the one who came back with them.
+            if !held.is_by(session) {
+                return Err(inner.refuse(visit, Some(&consent), Refused::WrongPerson).await);
+            }
+            let came = held.granted;
             return Ok(match grant {
                 Some(grant) if came.is_stored_as(&grant) => Page::Connected { server },
-                grant => Page::Choose { server, held: grant.and_then(|grant| grant.account), came: came.account },
+                Some(grant) if is_connected(Some(&grant)) => {
+                    Page::Choose { server, held: grant.account, came: came.account }
+                }
+                Some(_) | None => Page::TakeOrLeave { server, came: came.account },
             });
         }
         if inner.is_finished(&consent, grant.as_ref()) {

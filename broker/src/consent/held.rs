@@ -12,7 +12,8 @@ use crate::keys::{self, Key, Purpose};
 use crate::model::PrincipalId;
 use crate::refresher::Pair;
 use crate::secret::Secret;
-use crate::store::{Sealed, StoreError, StoredConsent};
+use crate::signin::Session;
+use crate::store::{Sealed, Standing, StoreError, StoredConsent, StoredGrant};
 use crate::vault::Place;
 
 /// How long after its link expired a question waits for its answer.
@@ -25,6 +26,18 @@ pub enum Choice {
     Keep,
     /// The other one takes its place.
     Replace,
+    /// The other one is not connected, whether or not there is one to keep.
+    Decline,
+}
+
+impl Choice {
+    /// Whether the tokens become the grant's.
+    fn takes_them(self) -> bool {
+        match self {
+            Self::Replace => true,
+            Self::Keep | Self::Decline => false,
+        }
+    }
 }
 
 /// As it is sealed.
@@ -38,6 +51,26 @@ struct Written {
     issued_at: UnixTime,
     expires_at: UnixTime,
     refresh_after: UnixTime,
+    /// Who came back with them, and through what that person had signed in: whoever finishes is who began (O2), although
+    /// a virtual account has other owners.
+    #[serde(default)]
+    by: String,
+    #[serde(default)]
+    signed_in_at: String,
+}
+
+/// Tokens that wait for a choice.
+pub(super) struct Held {
+    /// What was granted.
+    pub(super) granted: Granted,
+    /// The person who came back with it: nobody else is asked, or told of the account.
+    pub(super) by: Actor,
+}
+
+impl Held {
+    pub(super) fn is_by(&self, session: &Session) -> bool {
+        self.by.subject == session.principal.0
+    }
 }
 
 impl Drop for Written {
@@ -60,12 +93,20 @@ impl Consents {
         let consent = inner.consent(id).await?;
         inner.role_of(visit, session, &consent).await?;
         let (Some(attempt), Some(held)) = (&consent.attempt, &consent.held) else { return Ok(consent.id) };
-        let granted = inner.open_held(&consent.id, attempt.number, held).await?;
-        if inner.is_chosen(&consent, attempt.number, &granted).await? {
+        let held = inner.open_held(&consent.id, attempt.number, held).await?;
+        if !held.is_by(session) {
+            return Err(inner.refuse(visit, Some(&consent), Refused::WrongPerson).await);
+        }
+        let grant = inner.store.grant(&consent.key).await?;
+        if inner.is_chosen(&consent, attempt.number, &held, grant.as_ref()).await {
+            return Ok(consent.id);
+        }
+        // What there was to keep was disconnected meanwhile: the page asks another question by now.
+        if choice == Choice::Keep && !is_connected(grant.as_ref()) {
             return Ok(consent.id);
         }
         let (id, number, call) = (consent.id.clone(), attempt.number, visit.call(Some(&consent.server)));
-        self.settle(consent, number, granted, choice, Some(actor(session)), call).await?;
+        self.settle(consent, number, held, choice, Some(actor(session)), call).await?;
         Ok(id)
     }
 
@@ -92,20 +133,22 @@ impl Consents {
         let inner = &self.0;
         let (Some(attempt), Some(held)) = (&consent.attempt, &consent.held) else { return Ok(()) };
         let number = attempt.number;
-        let granted = inner.open_held(&consent.id, number, held).await?;
-        if inner.is_chosen(&consent, number, &granted).await? {
+        let held = inner.open_held(&consent.id, number, held).await?;
+        let grant = inner.store.grant(&consent.key).await?;
+        if inner.is_chosen(&consent, number, &held, grant.as_ref()).await {
             return Ok(());
         }
         let call = Call { server: consent.server.0.clone(), ..Call::default() };
-        self.settle(consent, number, granted, Choice::Keep, None, call).await
+        self.settle(consent, number, held, Choice::Decline, None, call).await
     }
 
-    /// Once, whoever asks for it: a person in two windows, or the clock.
+    /// Once, whoever asks for it and at whichever broker: a person in two windows, or the clock. The first choice is the one
+    /// that counts, also where whoever made it did not come to the end.
     async fn settle(
         &self,
         consent: StoredConsent,
         attempt: u32,
-        granted: Granted,
+        held: Held,
         choice: Choice,
         actor: Option<Actor>,
         call: Call,
@@ -113,10 +156,12 @@ impl Consents {
         let inner = Arc::clone(&self.0);
         let key = Key::new(&inner.tenant, Purpose::Consent, &[consent.id.as_bytes(), b"choice"]);
         let settling = || async move {
-            match (choice, actor) {
-                (Choice::Replace, Some(actor)) => inner.replace(&consent, attempt, granted, actor, call).await,
-                // Nobody has said that it is to be replaced.
-                (Choice::Replace | Choice::Keep, actor) => inner.keep(&consent, attempt, granted, actor, call).await,
+            match inner.store.choose_held(&consent.id, attempt, choice.takes_them()).await {
+                Ok(true) => inner.replace(&consent, attempt, held, call).await,
+                Ok(false) => inner.keep(&consent, attempt, held.granted, actor, call).await,
+                // Settled already.
+                Err(StoreError::Conflict) => Ok(()),
+                Err(error) => Err(error.into()),
             }
         };
         let flight = self.0.flights.join(&key, settling).ok_or(Refused::Draining)?;
@@ -127,16 +172,22 @@ impl Consents {
 impl Inner {
     /// Whether the other account was chosen already, and only the end of the consent was not stored: what is held may be used
     /// up by now, and to keep the first would revoke the one that is connected. Then it ends here.
-    async fn is_chosen(&self, consent: &StoredConsent, attempt: u32, granted: &Granted) -> Result<bool, Refused> {
-        let is_chosen = self.store.grant(&consent.key).await?.is_some_and(|grant| granted.is_stored_as(&grant));
+    async fn is_chosen(&self, consent: &StoredConsent, attempt: u32, held: &Held, grant: Option<&StoredGrant>) -> bool {
+        let is_chosen = grant.is_some_and(|grant| held.granted.is_stored_as(grant));
         if is_chosen {
             self.finish(consent, attempt, Ended::Done).await;
         }
-        Ok(is_chosen)
+        is_chosen
     }
 
     /// Durable before anybody is asked.
-    pub(super) async fn hold(&self, consent: &StoredConsent, attempt: u32, granted: &Granted) -> Result<(), Refused> {
+    pub(super) async fn hold(
+        &self,
+        consent: &StoredConsent,
+        attempt: u32,
+        granted: &Granted,
+        by: &Actor,
+    ) -> Result<(), Refused> {
         let text = |secret: &Secret| secret.expose_str().unwrap_or_default().to_owned();
         let written = Written {
             // Exposed to be sealed in one piece with what they are for.
@@ -148,6 +199,8 @@ impl Inner {
             issued_at: granted.issued_at,
             expires_at: granted.expires_at,
             refresh_after: granted.refresh_after,
+            by: by.subject.clone(),
+            signed_in_at: by.issuer.clone(),
         };
         // Room for the longest, so that no copy is left behind by growing.
         let mut json = Vec::with_capacity(64 * 1024);
@@ -157,12 +210,12 @@ impl Inner {
         Ok(self.store.hold_tokens(&consent.id, attempt, &sealed).await?)
     }
 
-    pub(super) async fn open_held(&self, id: &str, attempt: u32, held: &Sealed) -> Result<Granted, Refused> {
+    pub(super) async fn open_held(&self, id: &str, attempt: u32, held: &Sealed) -> Result<Held, Refused> {
         let opened = self.vault.open(&Place::of_consent(id, "held", attempt), held).await?;
         // Read here to be taken apart; the tokens leave as secrets again.
         let unreadable = |_| StoreError::Corrupt { table: "consents", id: id.to_owned(), why: "what it holds" };
         let mut written: Written = serde_json::from_slice(opened.expose()).map_err(unreadable)?;
-        Ok(Granted {
+        let granted = Granted {
             access_token: Secret::new(std::mem::take(&mut written.access_token)),
             refresh_token: written.refresh_token.take().map(Secret::new),
             scopes: std::mem::take(&mut written.scopes),
@@ -171,26 +224,18 @@ impl Inner {
             issued_at: written.issued_at,
             expires_at: written.expires_at,
             refresh_after: written.refresh_after,
-        })
+        };
+        let issuer = std::mem::take(&mut written.signed_in_at);
+        Ok(Held { granted, by: Actor { issuer, subject: std::mem::take(&mut written.by), client_id: None } })
     }
 
-    async fn replace(
-        &self,
-        consent: &StoredConsent,
-        attempt: u32,
-        granted: Granted,
-        actor: Actor,
-        call: Call,
-    ) -> Result<(), Refused> {
-        // They have chosen already.
-        if self.consent(&consent.id).await?.outcome.is_some() {
-            return Ok(());
-        }
+    async fn replace(&self, consent: &StoredConsent, attempt: u32, held: Held, call: Call) -> Result<(), Refused> {
+        let Held { granted, by } = held;
         let replaced = self.store.grant(&consent.key).await?.filter(|grant| granted.is_of_another_account(grant));
         let pair = Pair::new(&self.vault, &keys::grant_id(&self.tenant, &consent.key)).await?;
-        let by = PrincipalId(actor.subject.clone());
-        if let Some(generation) = self.commit(&consent.key, &granted, &by, Over::AnyAccount, pair).await? {
-            self.connected(consent, attempt, actor, call, generation, granted.account).await;
+        let person = PrincipalId(by.subject.clone());
+        if let Some(generation) = self.commit(&consent.key, &granted, &person, Over::AnyAccount, pair).await? {
+            self.connected(consent, attempt, by, call, generation, granted.account).await;
         }
         if let Some(replaced) = &replaced {
             let client = provider_client(&self.servers(), &consent.key.provider_client);
@@ -207,14 +252,22 @@ impl Inner {
         actor: Option<Actor>,
         call: Call,
     ) -> Result<(), Refused> {
-        match self.store.finish_consent(&consent.id, attempt, Ended::Kept.code()).await {
+        let ended = match is_connected(self.store.grant(&consent.key).await?.as_ref()) {
+            true => Ended::Kept,
+            false => Ended::Declined,
+        };
+        match self.store.finish_consent(&consent.id, attempt, ended.code()).await {
             Ok(()) => {}
             // They have chosen already.
             Err(StoreError::Conflict) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
         let holder = PrincipalId(consent.key.holder.clone());
-        let reason = if actor.is_some() { "account_kept" } else { "unanswered" };
+        let reason = match (&actor, ended) {
+            (None, _) => "unanswered",
+            (Some(_), Ended::Declined) => "account_declined",
+            (Some(_), _) => "account_kept",
+        };
         self.remember(Event::consent_refused(actor, Some(holder), call, reason)).await;
         let Granted { access_token, refresh_token, .. } = granted;
         let client = provider_client(&self.servers(), &consent.key.provider_client);
@@ -225,6 +278,11 @@ impl Inner {
         );
         Ok(())
     }
+}
+
+/// Whether there is an account to keep: what its holder has disconnected is none.
+pub(super) fn is_connected(grant: Option<&StoredGrant>) -> bool {
+    grant.is_some_and(|grant| !matches!(grant.standing, Standing::Revoked(_)))
 }
 
 fn unwanted(told: AtProvider) {

@@ -151,6 +151,8 @@ pub enum Ended {
     Done,
     /// The person kept the account they had.
     Kept,
+    /// The person did not take the account they came back with, and has no other.
+    Declined,
     /// The provider did not take the code.
     Code,
     /// The provider does not accept the client as it is configured.
@@ -167,6 +169,7 @@ impl Ended {
         match self {
             Self::Done => "done",
             Self::Kept => "kept",
+            Self::Declined => "declined",
             Self::Code => "code",
             Self::Client => "client",
             Self::LeftOver => "left_over",
@@ -175,7 +178,7 @@ impl Ended {
     }
 
     pub(super) fn from_code(code: &str) -> Self {
-        [Self::Done, Self::Kept, Self::Code, Self::Client, Self::LeftOver]
+        [Self::Done, Self::Kept, Self::Declined, Self::Code, Self::Client, Self::LeftOver]
             .into_iter()
             .find(|e| e.code() == code)
             .unwrap_or(Self::Provider)
@@ -198,6 +201,7 @@ impl Ended {
                  that is asked."
             }
             Self::Kept => "You kept the account that was connected before.",
+            Self::Declined => "The account that you came back with was not connected.",
             Self::Code => "The provider did not accept its own answer. Start again.",
             Self::Client => {
                 "The provider does not accept this gateway as it is configured. Tell your administrator, and name the \

@@ -165,17 +165,19 @@ macro_rules! suite {
                 one: [
                     are_read_as_written,
                     an_unfinished_one_is_found_again,
-                    of_another_holder_client_server_or_scopes_is_another,
+                    of_another_holder_client_server_scopes_or_subjects_is_another,
                     one_that_expired_or_ended_is_not_found_again,
                     o1_a_new_attempt_destroys_the_one_before,
                     o6_an_end_destroys_every_secret_and_stays,
                     o12_held_tokens_wait_for_the_end_and_for_nothing_else,
+                    o12_the_first_choice_counts,
                     those_that_expired_while_they_held_tokens_are_found,
                     only_what_expired_is_dropped,
                 ]
                 two: [
                     two_brokers_make_one,
                     o6_of_two_brokers_one_takes_the_code,
+                    o12_two_brokers_settle_one_choice,
                 ]
             }
             cases! { $open, sign_ins,

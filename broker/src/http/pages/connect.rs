@@ -27,6 +27,9 @@ pub(super) async fn show(State(pages): State<Pages>, Path(id): Path<String>, vis
         (Some(session), Page::Choose { held, came, .. }) => {
             ("Another account", choose_account(&id, session, held.as_deref(), came.as_deref()))
         }
+        (Some(session), Page::TakeOrLeave { came, .. }) => {
+            ("Another account", take_or_leave(&id, session, came.as_deref()))
+        }
     };
     match present(&pages, &visitor).await {
         Ok(present) => page(&visitor.request_id, title, html! { (body) (present) }),
@@ -49,6 +52,7 @@ pub(super) async fn choose(State(pages): State<Pages>, Path(id): Path<String>, f
     let choice = match form.field("account") {
         "keep" => Choice::Keep,
         "replace" => Choice::Replace,
+        "decline" => Choice::Decline,
         _ => {
             let sentence = "Go back and choose one of the two accounts.";
             return problem(axum::http::StatusCode::BAD_REQUEST, sentence, &form.request_id);
@@ -128,6 +132,21 @@ fn choose_account(id: &str, session: &Session, held: Option<&str>, came: Option<
             (csrf(session))
             p { button type="submit" name="account" value="keep" { "Keep the account that is connected" } }
             p { button type="submit" name="account" value="replace" { "Use the other account from now on" } }
+        }
+    }
+}
+
+/// There is nothing to keep any more.
+fn take_or_leave(id: &str, session: &Session, came: Option<&str>) -> Markup {
+    html! {
+        p role="alert" {
+            "You came back from the provider with another account (" code { (came.unwrap_or("unknown")) }
+            ") than the one that was connected, and that one was disconnected meanwhile."
+        }
+        form method="post" action={ "/connect/" (id) "/account" } {
+            (csrf(session))
+            p { button type="submit" name="account" value="replace" { "Connect this account" } }
+            p { button type="submit" name="account" value="decline" { "Do not connect it" } }
         }
     }
 }

@@ -65,7 +65,7 @@ pub(super) async fn an_unfinished_one_is_found_again(store: &dyn Store) {
     assert!(store.consent("c2").await.unwrap().is_none());
 }
 
-pub(super) async fn of_another_holder_client_server_or_scopes_is_another(store: &dyn Store) {
+pub(super) async fn of_another_holder_client_server_scopes_or_subjects_is_another(store: &dyn Store) {
     let base = consent(store, "c0").await;
     store.ensure_consent(&base).await.unwrap();
     let key = |client: &str, holder: &str| GrantKey { provider_client: client.into(), holder: holder.into() };
@@ -75,6 +75,7 @@ pub(super) async fn of_another_holder_client_server_or_scopes_is_another(store: 
         ("c2", StoredConsent { key: key("other", &base.key.holder), ..base.clone() }),
         ("c3", StoredConsent { server: ServerName("demo/board".into()), ..base.clone() }),
         ("c4", StoredConsent { extra_scopes: vec!["admin".into()], ..base.clone() }),
+        ("c5", StoredConsent { subjects: vec!["team:everyone".into()], ..base.clone() }),
     ] {
         let other = StoredConsent { id: id.to_owned(), ..other };
         assert_eq!(store.ensure_consent(&other).await.unwrap().id, id);
@@ -137,6 +138,30 @@ pub(super) async fn o12_held_tokens_wait_for_the_end_and_for_nothing_else(store:
     assert_eq!(found(store, "c1").await.held, Some(sealed("tokens")));
     store.finish_consent("c1", 1, "kept").await.unwrap();
     assert_eq!(found(store, "c1").await.held, None);
+}
+
+async fn holding(store: &dyn Store) {
+    store.ensure_consent(&consent(store, "c1").await).await.unwrap();
+    store.begin_consent("c1", &attempt(1)).await.unwrap();
+    store.take_code("c1", 1).await.unwrap();
+    assert!(is_conflict(store.choose_held("c1", 1, true).await), "there is nothing to choose");
+    store.hold_tokens("c1", 1, &sealed("tokens")).await.unwrap();
+}
+
+pub(super) async fn o12_the_first_choice_counts(store: &dyn Store) {
+    holding(store).await;
+    assert!(is_conflict(store.choose_held("c1", 2, true).await), "another attempt");
+    for takes in [false, true, false] {
+        assert!(!store.choose_held("c1", 1, takes).await.unwrap(), "the first was not to take them");
+    }
+    store.finish_consent("c1", 1, "kept").await.unwrap();
+    assert!(is_conflict(store.choose_held("c1", 1, true).await), "it is settled");
+}
+
+pub(super) async fn o12_two_brokers_settle_one_choice(first: &dyn Store, second: &dyn Store) {
+    holding(first).await;
+    let (one, other) = tokio::join!(first.choose_held("c1", 1, true), second.choose_held("c1", 1, false));
+    assert_eq!(one.unwrap(), other.unwrap());
 }
 
 pub(super) async fn those_that_expired_while_they_held_tokens_are_found(store: &dyn Store) {

@@ -94,6 +94,13 @@ pub(super) async fn hold(db: &mut Connection, id: &str, attempt: u32, held: &Sea
     one(kept.rows_affected())
 }
 
+pub(super) async fn choose(db: &mut Connection, id: &str, attempt: u32, takes: bool) -> Result<bool, StoreError> {
+    let sql = "UPDATE consents SET takes_held = coalesce(takes_held, $1)
+         WHERE id = $2 AND attempt = $3 AND held IS NOT NULL AND outcome IS NULL RETURNING takes_held";
+    let chosen = query(sql).bind(i64::from(takes)).bind(id).bind(i64::from(attempt)).fetch_optional(db).await?;
+    Ok(chosen.ok_or(StoreError::Conflict)?.try_get::<i64, _>("takes_held")? == 1)
+}
+
 pub(super) async fn finish(db: &mut Connection, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError> {
     let finished = query(
         "UPDATE consents SET outcome = $1, state = NULL, verifier = NULL, held = NULL

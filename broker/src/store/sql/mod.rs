@@ -239,6 +239,10 @@ impl Store for Handle {
         writing!(self, |db| consents::hold(db, id, attempt, held))
     }
 
+    async fn choose_held(&self, id: &str, attempt: u32, takes: bool) -> Result<bool, StoreError> {
+        writing!(self, |db| consents::choose(db, id, attempt, takes))
+    }
+
     async fn finish_consent(&self, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError> {
         writing!(self, |db| consents::finish(db, id, attempt, outcome))
     }

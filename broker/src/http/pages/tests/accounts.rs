@@ -250,3 +250,131 @@ async fn what_is_left_of_a_grant_is_shown_with_the_reason_and_asked_for_anew() {
     assert_eq!(site.revoked(), ["canary-token-1"], "what was left is revoked as well");
     assert_eq!(site.grant(&alice, CLIENT).await.unwrap().material, None);
 }
+
+#[tokio::test]
+async fn o2_another_owner_is_not_asked_about_the_account_that_one_owner_came_back_with() {
+    let site = Site::new().await;
+    let people = ["user:alice@example.com", "user:bob@example.com"].map(str::to_owned);
+    site.fixture.servers.send_modify(|servers| {
+        let servers = Arc::make_mut(servers);
+        servers.virtual_accounts.insert("runtime".to_owned(), VirtualAccount { owners: people.to_vec() });
+        let wiki = servers.by_name.get_mut(&ServerName("demo/wiki".into())).unwrap();
+        Arc::make_mut(wiki).subjects.push("virtualaccount:runtime".to_owned());
+    });
+    let (alice, bob) = (site.browser("alice").await, site.browser("bob").await);
+    let kind = PrincipalKind::VirtualAccount { name: "runtime".into() };
+    let principal = site.fixture.store.ensure_principal(&kind, None, START).await.unwrap().id;
+    let runtime = Browser { principal, subjects: vec!["virtualaccount:runtime".into()], ..site.browser("carol").await };
+    let comes_back = async |as_account: &str| {
+        site.fixture.provider.answers(200, &of_account(as_account));
+        let consent = site.link(&runtime, "wiki").await;
+        let underway = site.set_out(&alice, &consent, &[("act-as-me", "yes")]).await;
+        site.get(&alice, &underway.callback("c1")).await;
+        consent
+    };
+    comes_back("one").await;
+    let first = site.grant(&runtime, WITH_ACCOUNTS).await.unwrap();
+    site.fixture.store.end_refreshes(&first.id, first.generation, "invalid_grant").await.unwrap();
+    let path = format!("/connect/{}", comes_back("two").await);
+
+    for reply in [
+        site.get(&bob, &path).await,
+        site.post(&bob, &format!("{path}/account"), &[("account", "replace")]).await,
+        site.post(&bob, &format!("{path}/account"), &[("account", "keep")]).await,
+    ] {
+        assert_eq!(reply.status, StatusCode::FORBIDDEN, "{}", reply.body);
+        assert!(!reply.says("two") && !reply.says("<code>one"), "{}", reply.body);
+    }
+    assert_eq!(site.grant(&runtime, WITH_ACCOUNTS).await.unwrap().generation.0, 1);
+    assert!(site.revoked().is_empty());
+    let rows = site.fixture.rows("consent.refused").await;
+    assert!(rows.len() == 3 && rows.iter().all(|row| row.contains("wrong_person") && row.contains(&bob.principal.0)));
+
+    assert!(site.get(&alice, &path).await.says("<code>two</code>"));
+    site.post(&alice, &format!("{path}/account"), &[("account", "replace")]).await;
+    let grant = site.grant(&runtime, WITH_ACCOUNTS).await.unwrap();
+    assert_eq!((grant.account.as_deref(), grant.consented_by), (Some("two"), Some(alice.principal)));
+}
+
+#[tokio::test]
+async fn o12_where_the_first_account_was_disconnected_meanwhile_there_is_none_to_keep() {
+    for (choice, account, told) in [("replace", Some("two"), "is connected"), ("decline", None, "was not connected")] {
+        let site = Site::new().await;
+        let alice = site.browser("alice").await;
+        let consent = come_back_as_another(&site, &alice).await;
+        let first = site.grant(&alice, WITH_ACCOUNTS).await.unwrap();
+        site.post(&alice, &format!("/connections/{}/disconnect", first.id), &[]).await;
+        let (path, form) = (format!("/connect/{consent}"), format!("/connect/{consent}/account"));
+        let page = site.get(&alice, &path).await;
+        assert!(page.says("<code>two</code>") && page.says("disconnected meanwhile"), "{}", page.body);
+        assert!(!page.says("Keep"), "{}", page.body);
+        // The form of a page that was loaded before.
+        assert_eq!(site.post(&alice, &form, &[("account", "keep")]).await.location(), path);
+        assert_eq!(site.revoked(), ["canary-refresh-1"], "what she came back with is there to be chosen");
+        site.post(&alice, &form, &[("account", choice)]).await;
+        let live = site.grant(&alice, WITH_ACCOUNTS).await.filter(|grant| grant.standing == Standing::Live);
+        assert_eq!(live.and_then(|grant| grant.account).as_deref(), account);
+        let revoked: &[&str] =
+            if account.is_some() { &["canary-refresh-1"] } else { &["canary-refresh-1", "canary-refresh-2"] };
+        assert_eq!(site.revoked(), revoked);
+        assert!(site.get(&alice, &path).await.says(told));
+    }
+}
+
+#[tokio::test]
+async fn o12_of_two_choices_at_two_brokers_the_first_counts() {
+    for (first, then, account, revoked) in [
+        (true, "keep", "two", "canary-refresh-1"),
+        (true, "replace", "two", "canary-refresh-1"),
+        (false, "replace", "one", "canary-refresh-2"),
+        (false, "keep", "one", "canary-refresh-2"),
+    ] {
+        let site = Site::new().await;
+        let alice = site.browser("alice").await;
+        let consent = come_back_as_another(&site, &alice).await;
+        // The other broker has said so, and not come to the end yet.
+        assert_eq!(site.fixture.store.choose_held(&consent, 1, first).await.unwrap(), first);
+        site.post(&alice, &format!("/connect/{consent}/account"), &[("account", then)]).await;
+        let grant = site.grant(&alice, WITH_ACCOUNTS).await.unwrap();
+        assert_eq!(
+            (grant.account.as_deref(), site.revoked()),
+            (Some(account), vec![revoked.to_owned()]),
+            "{first} {then}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn o12_what_was_agreed_to_before_is_carried_over_for_what_is_known_to_be_the_same_account_only() {
+    for (client, server_name, other, is_told) in
+        [(CLIENT, "notes", "board", false), (WITH_ACCOUNTS, "wiki", "blog", true)]
+    {
+        let site = Site::new().await;
+        site.fixture.provider.answers(200, &if is_told { of_account("one") } else { TOKENS.to_owned() });
+        site.fixture.servers.send_modify(|servers| {
+            let servers = Arc::make_mut(servers);
+            let Auth::AuthorizationCode(code) = &servers.by_name[&ServerName(format!("demo/{server_name}"))].auth
+            else {
+                panic!("{server_name} needs no consent");
+            };
+            let beside = server(other, &code.client.clone(), &[], &["team:platform"]);
+            servers.by_name.extend([beside]);
+        });
+        let alice = site.browser("alice").await;
+        let subjects = vec!["user:alice@example.com".to_owned(), "team:platform".to_owned()];
+        let of_team = Browser { subjects, ..site.browser("alice").await };
+        site.connect(&of_team, server_name).await;
+        let both = ["board", "blog", "notes", "wiki"].map(|name| format!("revision of demo/{name}"));
+        let agreed: Vec<_> =
+            both.into_iter().filter(|name| name.ends_with(server_name) || name.ends_with(other)).collect();
+        assert_eq!(site.grant(&alice, client).await.unwrap().auth_revisions, agreed);
+
+        // Another agent of hers, which the other server is not for.
+        site.needs(server_name, &["more"]);
+        site.connect(&alice, server_name).await;
+        let kept = if is_told { agreed } else { vec![format!("revision of demo/{server_name}")] };
+        assert_eq!(site.grant(&alice, client).await.unwrap().auth_revisions, kept, "{server_name}");
+        let row = site.fixture.rows("consent.finished").await.pop().unwrap();
+        assert_eq!(row.contains("account_not_told"), !is_told, "{row}");
+    }
+}
