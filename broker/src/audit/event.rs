@@ -482,6 +482,8 @@ impl Event {
     ) -> Self {
         Self {
             name: EventName::ConsentFinished,
+            // Whether it is the account of the consent before cannot be told then.
+            reason: provider_account.is_none().then(|| "account_not_told".to_owned()),
             generation: Some(generation),
             provider_account,
             ..Self::consent_started(actor, holder, call, grant)

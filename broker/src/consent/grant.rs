@@ -126,7 +126,12 @@ impl Inner {
             return Ok(Some(stored.generation));
         }
         match over {
-            Over::AnyAccount => {}
+            // Another broker was told of the same choice.
+            Over::AnyAccount => {
+                if let Some(stored) = stored.as_ref().filter(|stored| granted.is_stored_as(stored)) {
+                    return Ok(Some(stored.generation));
+                }
+            }
             // What its holder has disconnected is not in the way.
             Over::SameAccount => {
                 let kept = stored.as_ref().filter(|stored| !matches!(stored.standing, Standing::Revoked(_)));
@@ -183,10 +188,11 @@ impl Inner {
     }
 }
 
-/// Those that were shown now, and those that were agreed to before for the same account.
+/// Those that were shown now, and those that were agreed to before for what is known to be the same account: where the
+/// provider names none, it may be another, which nobody agreed to have used by a server that was not shown.
 fn auth_revisions(granted: &Granted, live: Option<&StoredGrant>) -> Vec<String> {
     let mut revisions = granted.auth_revisions.clone();
-    if let Some(live) = live.filter(|live| !granted.is_of_another_account(live)) {
+    if let Some(live) = live.filter(|live| granted.is_of_the_same_account(live)) {
         revisions.extend(live.auth_revisions.iter().cloned());
     }
     revisions.sort();
