@@ -100,6 +100,7 @@ fn operator<T>(request: &Request<T>) -> Result<Actor, Status> {
 impl Service for Admin {
     type QueryAuditStream = ReceiverStream<Result<proto::AuditRecord, Status>>;
     type RewrapKeysStream = ReceiverStream<Result<proto::RewrapProgress, Status>>;
+    type ShredKeysStream = ReceiverStream<Result<proto::ShredProgress, Status>>;
 
     async fn apply(&self, request: Request<proto::ApplyRequest>) -> Result<Response<proto::ApplyResponse>, Status> {
         let actor = operator(&request)?;
@@ -310,6 +311,17 @@ impl Service for Admin {
         operator(&request)?;
         let findings = self.running.findings().await.into_iter().map(diagnosis::finding);
         Ok(Response::new(proto::DiagnoseResponse { findings: findings.collect() }))
+    }
+
+    async fn shred_keys(
+        &self,
+        request: Request<proto::ShredKeysRequest>,
+    ) -> Result<Response<Self::ShredKeysStream>, Status> {
+        let actor = operator(&request)?;
+        let request = request.into_inner();
+        let whose = keys::whose(&*self.store, request.whose).await?;
+        let (keys, grants) = (self.master_keys.clone(), self.grants.clone());
+        Ok(Response::new(keys::shred(keys, grants, whose, request.dry_run, actor)))
     }
 
     async fn query_audit(

@@ -30,6 +30,8 @@ pub enum Purpose {
     Notices,
     /// Rejections of a grant's token.
     Rejection,
+    /// One sealed value of a secret of the broker's own.
+    Secret,
     /// A caller token that was found good.
     VerifiedToken,
 }
@@ -44,6 +46,7 @@ impl Purpose {
             Self::Lease => b"lease",
             Self::Notices => b"notices",
             Self::Rejection => b"rejection",
+            Self::Secret => b"secret",
             Self::VerifiedToken => b"verified-token",
         }
     }

@@ -3,6 +3,7 @@
 
 mod in_use;
 mod rewrap;
+mod shred;
 mod wraps;
 
 use std::collections::BTreeSet;
@@ -19,6 +20,7 @@ use crate::vault::{HeldKey, KeyId, RotateError, Vault, VaultError};
 
 pub use in_use::NotHeld;
 pub use rewrap::{Left, Progress};
+pub use shred::{Shred, Shredding};
 pub use wraps::WRAPS_ALARM;
 
 /// What [`MasterKeys`] are made of.
@@ -77,14 +79,27 @@ pub struct Rotated {
 #[derive(Debug, thiserror::Error)]
 pub enum MasterKeyError {
     /// Somebody else is at it.
-    #[error("a rotation or re-wrap is under way already; wait for its end")]
+    #[error("a rotation, re-wrap or shredding is under way already; wait for its end")]
     UnderWay,
+    /// The other brokers would not have the new key.
+    #[error(
+        "the store is one that several brokers share: the others would not have a new key that this one makes, and could not \
+         open what it seals; make the key as a file of 32 random bytes, list it last under vault.keys of every broker and \
+         restart them one by one, then list it first and restart them again, then run `sallyport key rewrap`"
+    )]
+    Shared,
     /// The current key cannot be replaced.
     #[error("the current master key was not replaced")]
     Rotate(#[from] RotateError),
     /// A key cannot be used.
     #[error("the re-wrap stopped where it was; begin it again to go on")]
     Vault(#[from] VaultError),
+    /// Nothing of another tenant is here.
+    #[error("the tenant of this broker is `{here}`; to destroy what is sealed for it, write its name")]
+    OtherTenant {
+        /// The name of the one there is.
+        here: String,
+    },
     /// The store.
     #[error("the store does not answer; begin again to go on")]
     Store(#[from] StoreError),
@@ -132,12 +147,16 @@ impl MasterKeys {
     }
 
     /// Puts a new key in the place of the current key file, and wraps by it from now on. What is stored stays readable, by
-    /// the old key, until it is re-wrapped.
+    /// the old key, until it is re-wrapped. Never where other brokers may have the store too: a key that one broker makes
+    /// reaches the others by hand only, and must have reached all of them before the first record needs it.
     ///
     /// # Errors
     /// [`MasterKeyError`]; unless it says otherwise, the current key is the one it was.
     pub async fn rotate(&self, actor: Actor) -> Result<Rotated, MasterKeyError> {
         let Parts { vault, store, audit, clock, .. } = &self.0.parts;
+        if store.is_shared() {
+            return Err(MasterKeyError::Shared);
+        }
         let _alone = self.0.changing.try_lock().map_err(|_| MasterKeyError::UnderWay)?;
         // First, because a new key must be remembered before it is used.
         store.ready().await?;

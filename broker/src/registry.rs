@@ -223,7 +223,7 @@ impl Registry {
         if !report.problems.is_empty() {
             return Ok(());
         }
-        let grants = self.store.grants(None).await?;
+        let grants = self.store.grants(None).await?.readable();
         let agreed = effects::agreed_by_owners(self.store.as_ref(), &grants).await?;
         for manifest in given {
             let existing = before.get(&(manifest.kind, manifest.name.clone()));

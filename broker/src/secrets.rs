@@ -2,11 +2,15 @@
 //! where they are used, printed nowhere (I9).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use moka::sync::Cache;
+use tokio_util::sync::CancellationToken;
 
 use crate::audit::{Actor, Audit, AuditError, Event};
 use crate::clock::Clock;
+use crate::keys::{Key, Purpose};
 use crate::model::{Generation, SecretRef, Template, TemplatePart, Tenant};
 use crate::refresher::{ResolveError, ResolveTemplate, Resolved, UsedSecret};
 use crate::secret::Secret;
@@ -18,6 +22,14 @@ const MAX_BYTES: usize = 64 * 1024;
 const MAX_NAME: usize = 128;
 const ATTEMPTS: u32 = 5;
 
+/// Opened values that are kept in memory: where a key service holds the master key, each call to a server behind a secret
+/// would otherwise be a request there.
+const OPENED: u64 = 10_000;
+/// How long an opened value is kept, as an opened token is.
+const OPENED_AGE: Duration = Duration::from_secs(5 * 60);
+/// How often those that are too old are let go of.
+const TIDY: Duration = Duration::from_secs(5);
+
 /// Sets, lists and opens the broker's own secrets.
 #[derive(Clone)]
 pub struct Secrets {
@@ -26,6 +38,8 @@ pub struct Secrets {
     audit: Audit,
     clock: Arc<dyn Clock>,
     tenant: Tenant,
+    /// By everything they were sealed as: whatever changes in the store is opened anew.
+    opened: Cache<Key, Arc<Secret>>,
 }
 
 /// Why a secret was not set or opened.
@@ -81,7 +95,15 @@ pub struct Listed {
 impl Secrets {
     /// Over a store and the vault that sealed what is in it.
     pub fn new(store: Arc<dyn Store>, vault: Vault, audit: Audit, clock: Arc<dyn Clock>, tenant: Tenant) -> Self {
-        Self { store, vault, audit, clock, tenant }
+        let opened = Cache::builder().max_capacity(OPENED).time_to_live(OPENED_AGE).build();
+        Self { store, vault, audit, clock, tenant, opened }
+    }
+
+    /// Lets go of opened values that are too old, until `stop`.
+    pub async fn forget_old(self, stop: CancellationToken) {
+        while stop.run_until_cancelled(tokio::time::sleep(TIDY)).await.is_some() {
+            self.opened.run_pending_tasks();
+        }
     }
 
     /// Sets a secret and adds to the owners of its group; answers the reference to write into manifests.
@@ -128,8 +150,19 @@ impl Secrets {
     async fn opened(&self, secret: &SecretRef) -> Result<(Secret, Generation), SecretsError> {
         let stored = self.store.secret(&secret.group, &secret.key).await?;
         let stored = stored.ok_or_else(|| SecretsError::Missing(self.reference(secret)))?;
-        let value = self.vault.open(&place(&self.record(secret), stored.generation), &stored.value).await?;
-        Ok((value, stored.generation))
+        let record = self.record(secret);
+        let sealed_as = [record.as_bytes(), &stored.generation.0.to_be_bytes(), &stored.value.0];
+        let key = Key::new(&self.tenant, Purpose::Secret, &sealed_as);
+        let value = match self.opened.get(&key) {
+            Some(value) => value,
+            None => {
+                let value = Arc::new(self.vault.open(&place(&record, stored.generation), &stored.value).await?);
+                self.opened.insert(key, Arc::clone(&value));
+                value
+            }
+        };
+        // Exposed to be used once; what is kept stays where it is.
+        Ok((Secret::new(value.expose()), stored.generation))
     }
 
     /// The text of a template with its secrets in it.

@@ -287,6 +287,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     background.spawn(recover(refresher.clone(), registry.subscribe(), stop.clone()));
     background.spawn(refresher.clone().run(stop.clone()));
     background.spawn(master_keys.clone().count_wraps(stop.clone()));
+    background.spawn(secrets.clone().forget_old(stop.clone()));
     background.spawn(budget.run(stop.clone()));
     background.spawn(drop_expired(Arc::clone(&store), consents.clone(), Arc::clone(&clock), stop.clone()));
     background.spawn(reconsider(refresher.clone(), registry.subscribe(), stop.clone()));

@@ -8,7 +8,7 @@ use crate::audit::{Actor, Call};
 use crate::grants::{self, Ending, Grants};
 use crate::keys::SERVICE_HOLDER;
 use crate::model::{PrincipalId, PrincipalKind, ServerName, Servers};
-use crate::store::{Standing, Store, StoredGrant};
+use crate::store::{Standing, Store, StoreError, StoredGrant};
 
 #[cfg(test)]
 pub(super) mod tests;
@@ -28,13 +28,14 @@ pub(super) async fn list(
         "" => None,
         name => Some(registered(servers, name)?),
     };
+    let found = store.grants(holder.as_ref()).await.map_err(|error| status::of_store(&error))?;
     let mut listed = Vec::new();
-    for grant in store.grants(holder.as_ref()).await.map_err(|error| status::of_store(&error))? {
+    for grant in found.records {
         if server.is_none_or(|server| grants::servers_of(servers, &grant).contains(server)) {
             listed.push(summary(store, servers, &grant).await?);
         }
     }
-    Ok(proto::ListGrantsResponse { grants: listed })
+    Ok(proto::ListGrantsResponse { grants: listed, corrupt: told(&found.corrupt) })
 }
 
 /// A grant that somebody agreed to: the gate's own are renewed by themselves, and are nothing to operate.
@@ -54,15 +55,20 @@ pub(super) async fn revoke(
 ) -> Result<proto::RevokeGrantsResponse, Status> {
     use proto::revoke_grants_request::Which;
 
-    let which = match which {
-        Some(Which::Id(id)) => vec![of_somebody(store, &id).await?],
+    let (which, corrupt) = match which {
+        Some(Which::Id(id)) => (vec![of_somebody(store, &id).await?], Vec::new()),
         Some(Which::AllOf(email)) => {
             let holder = user_named(store, &email).await?;
-            store.grants(Some(&holder)).await.map_err(|error| status::of_store(&error))?
+            let found = store.grants(Some(&holder)).await.map_err(|error| status::of_store(&error))?;
+            (found.records, told(&found.corrupt))
         }
         None => return Err(Status::invalid_argument("say which grant, or whose")),
     };
-    Ok(proto::RevokeGrantsResponse { revoked: end(grants, which, actor).await? })
+    Ok(proto::RevokeGrantsResponse { revoked: end(grants, which, actor).await?, corrupt })
+}
+
+fn told(corrupt: &[StoreError]) -> Vec<String> {
+    corrupt.iter().map(ToString::to_string).collect()
 }
 
 /// Ends those of these grants that have not been revoked.

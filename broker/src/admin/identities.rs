@@ -11,7 +11,7 @@ use crate::registry::Registry;
 use crate::store::{Standing, Store, StoreError, StoredGrant, StoredIdentity};
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 pub(super) async fn list(store: &dyn Store, user: &str) -> Result<proto::ListIdentitiesResponse, Status> {
     let principal = match user {
@@ -79,7 +79,7 @@ pub(super) async fn release(admin: &Admin, user: &str, actor: &Actor) -> Result<
 
 async fn end_grants(admin: &Admin, holder: &PrincipalId, actor: &Actor) -> Result<Vec<proto::RevokedGrant>, Status> {
     let held = admin.store.grants(Some(holder)).await.map_err(|error| status::of_store(&error))?;
-    grants::end(&admin.grants, held, actor).await
+    grants::end(&admin.grants, held.readable(), actor).await
 }
 
 /// Live grants of virtual accounts that somebody agreed to as an owner.
@@ -89,7 +89,7 @@ async fn agreed_for_accounts(admin: &Admin, owner: &PrincipalId) -> Result<Vec<p
     };
     let all = admin.store.grants(None).await.map_err(|error| status::of_store(&error))?;
     let mut agreed = Vec::new();
-    for grant in all.iter().filter(|grant| is_meant(grant)) {
+    for grant in all.readable().iter().filter(|grant| is_meant(grant)) {
         agreed.push(grants::summary(&*admin.store, &admin.registry.servers(), grant).await?);
     }
     Ok(agreed)

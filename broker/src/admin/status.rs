@@ -35,7 +35,8 @@ pub(super) fn of_secrets(error: &SecretsError) -> Status {
 pub(super) fn of_master_key(error: &MasterKeyError) -> Status {
     match error {
         MasterKeyError::UnderWay => Status::aborted(told(error)),
-        MasterKeyError::Rotate(_) => Status::failed_precondition(told(error)),
+        MasterKeyError::Shared | MasterKeyError::Rotate(_) => Status::failed_precondition(told(error)),
+        MasterKeyError::OtherTenant { .. } => Status::invalid_argument(told(error)),
         MasterKeyError::Vault(_) | MasterKeyError::Store(_) | MasterKeyError::Audit(_) => {
             Status::unavailable(told(error))
         }

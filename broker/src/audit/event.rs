@@ -40,6 +40,10 @@ pub enum EventName {
     KeyRewrapped,
     /// The master key was replaced.
     KeyRotated,
+    /// What was sealed for somebody, or for all, was destroyed.
+    KeyShredded,
+    /// That was begun.
+    KeyShredding,
     /// Manifests were applied.
     ManifestApply,
     /// A form was not taken; or strangers asked for more than they may, one record for all of a minute.
@@ -82,6 +86,8 @@ impl EventName {
             Self::IdentityRelease => "identity.release",
             Self::KeyRewrapped => "key.rewrapped",
             Self::KeyRotated => "key.rotated",
+            Self::KeyShredded => "key.shredded",
+            Self::KeyShredding => "key.shredding",
             Self::ManifestApply => "manifest.apply",
             Self::PagesRefused => "pages.refused",
             Self::RefreshDone => "refresh.done",
@@ -353,6 +359,27 @@ impl Event {
             call: Call { target: key.to_owned(), ..Call::default() },
             reason: Some(format!("{fields} fields")),
             ..Self::new(EventName::KeyRewrapped, Outcome::Success)
+        }
+    }
+
+    /// What is sealed for this principal, or for the whole tenant, is being destroyed: so many fields.
+    pub fn key_shredding(actor: Actor, whose: Option<PrincipalId>, fields: u64) -> Self {
+        Self::shred(EventName::KeyShredding, actor, whose, fields)
+    }
+
+    /// It is gone.
+    pub fn key_shredded(actor: Actor, whose: Option<PrincipalId>, fields: u64) -> Self {
+        Self::shred(EventName::KeyShredded, actor, whose, fields)
+    }
+
+    fn shred(name: EventName, actor: Actor, whose: Option<PrincipalId>, fields: u64) -> Self {
+        let target = if whose.is_none() { "tenant".to_owned() } else { String::new() };
+        Self {
+            actor: Some(actor),
+            on_behalf_of: whose,
+            call: Call { target, ..Call::default() },
+            reason: Some(format!("{fields} fields")),
+            ..Self::new(name, Outcome::Success)
         }
     }
 

@@ -1,7 +1,10 @@
 //! `sallyport grants`
 
 use sallyport_proto::admin::revoke_grants_request::Which;
-use sallyport_proto::admin::{GrantSummary, ListGrantsRequest, RevokeGrantsRequest, RevokedGrant, ShowGrantRequest};
+use sallyport_proto::admin::{
+    GrantSummary, ListGrantsRequest, ListGrantsResponse, RevokeGrantsRequest, RevokeGrantsResponse, RevokedGrant,
+    ShowGrantRequest,
+};
 use serde_json::json;
 
 use super::client::{connect, print_json};
@@ -54,10 +57,10 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<(), Failure
 async fn list(global: &Global, user: String, server: String) -> Result<(), Failure> {
     let answer = connect(global).await?.list_grants(ListGrantsRequest { user, server }).await;
     let grants = answer.map_err(|status| of_status(status, "see `sallyport grants list` and `sallyport servers`"))?;
-    let grants = grants.into_inner().grants;
+    let ListGrantsResponse { grants, corrupt } = grants.into_inner();
     if global.json {
         print_json(&grants.iter().map(as_json).collect());
-        return Ok(());
+        return unreadable(&corrupt);
     }
     if grants.is_empty() {
         eprintln!("there is no such grant");
@@ -69,7 +72,13 @@ async fn list(global: &Global, user: String, server: String) -> Result<(), Failu
             if grant.servers.is_empty() { "nothing".to_owned() } else { grant.servers.join(" ") }
         );
     }
-    Ok(())
+    unreadable(&corrupt)
+}
+
+/// Fails with each record that cannot be read.
+fn unreadable(corrupt: &[String]) -> Result<(), Failure> {
+    let hint = "restore the record; or destroy what its holder has here: sallyport key shred --principal ID";
+    corrupt.iter().map(|what| Failure::new(what, hint)).reduce(Failure::and).map_or(Ok(()), Err)
 }
 
 async fn show(global: &Global, id: String) -> Result<(), Failure> {
@@ -109,10 +118,10 @@ async fn show(global: &Global, id: String) -> Result<(), Failure> {
 async fn revoke(global: &Global, which: Option<Which>) -> Result<(), Failure> {
     let answer = connect(global).await?.revoke_grants(RevokeGrantsRequest { which }).await;
     let answer = answer.map_err(|status| of_status(status, "see `sallyport grants list`"))?;
-    let revoked = answer.into_inner().revoked;
+    let RevokeGrantsResponse { revoked, corrupt } = answer.into_inner();
     if global.json {
         print_json(&revoked.iter().map(end_as_json).collect());
-        return Ok(());
+        return unreadable(&corrupt);
     }
     if revoked.is_empty() {
         println!("there was nothing left to revoke");
@@ -120,7 +129,7 @@ async fn revoke(global: &Global, which: Option<Which>) -> Result<(), Failure> {
     for grant in &revoked {
         println!("revoked {}: {}", grant.id, told(grant));
     }
-    Ok(())
+    unreadable(&corrupt)
 }
 
 pub(super) fn end_as_json(grant: &RevokedGrant) -> serde_json::Value {

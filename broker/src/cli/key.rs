@@ -1,5 +1,7 @@
 //! `sallyport key`
 
+mod shred;
+
 use std::io::{IsTerminal as _, Write as _};
 
 use sallyport_proto::admin::{
@@ -24,6 +26,8 @@ pub(super) enum Command {
     /// Replace the current key file by a new key; the old one stays beside it, and opens what it has sealed.
     ///
     /// The new key is on disk before it is used. Copy its file to where you keep the old one, then run `key rewrap`.
+    /// Refused where brokers share their store (Postgres): the others would not have the new key. The error says what to
+    /// do instead.
     #[command(after_help = "Example:
   sallyport key rotate && sallyport key rewrap")]
     Rotate,
@@ -34,6 +38,19 @@ pub(super) enum Command {
   sallyport key rewrap
   sallyport key rewrap --json")]
     Rewrap,
+    /// Destroy for good what is sealed for somebody, or for the whole tenant: each wrapped data key and what it seals.
+    ///
+    /// Their tokens, and consents under way, open for nobody then, whoever has the master key; every proxy lets go within
+    /// two seconds, and they must agree anew. No provider is told (`grants revoke` does that, before). It needs no master key, and
+    /// goes on where it was if it is cut off and run again. Copies from before, such as backups, hold it still: they are of
+    /// no use once the master key is replaced (`key rotate`, `key rewrap`) and the old one destroyed everywhere. With `--tenant`
+    /// restart every broker when it is done: it begins anew, with keys of its own.
+    #[command(after_help = "Examples:
+  sallyport key shred --user alice@example.com --dry-run
+  sallyport key shred --user alice@example.com
+  sallyport key shred --virtual-account nightly --yes
+  sallyport key shred --tenant acme")]
+    Shred(shred::Arguments),
 }
 
 pub(super) async fn run(global: &Global, command: Command) -> Result<(), Failure> {
@@ -41,6 +58,7 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<(), Failure
         Command::List => list(global).await,
         Command::Rotate => rotate(global).await,
         Command::Rewrap => rewrap(global).await,
+        Command::Shred(arguments) => shred::run(global, arguments).await,
     }
 }
 

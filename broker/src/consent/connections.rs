@@ -49,7 +49,7 @@ impl Consents {
         let subject = inner.subject(&session.principal).await?;
         let subjects = subjects(session, subject.as_deref());
         let mut grants: Vec<(Option<String>, StoredGrant)> = Vec::new();
-        let own = inner.store.grants(Some(&session.principal)).await?;
+        let own = inner.store.grants(Some(&session.principal)).await?.readable();
         grants.extend(own.into_iter().map(|grant| (None, grant)));
         let mut connections = Connections::default();
         for server in servers.by_name.values() {
@@ -65,7 +65,7 @@ impl Consents {
             if subject.as_ref().is_some_and(|subject| account.owners.contains(subject)) {
                 let kind = PrincipalKind::VirtualAccount { name: name.clone() };
                 let holder = inner.store.ensure_principal(&kind, None, inner.clock.now()).await?.id;
-                let of_account = inner.store.grants(Some(&holder)).await?;
+                let of_account = inner.store.grants(Some(&holder)).await?.readable();
                 grants.extend(of_account.into_iter().map(|grant| (Some(name.clone()), grant)));
             }
         }

@@ -118,7 +118,7 @@ impl Consents {
     pub async fn abandon(&self) -> Result<usize, Refused> {
         let inner = &self.0;
         let before = UnixTime(inner.clock.now().0.saturating_sub(UNANSWERED_MS));
-        let abandoned = inner.store.abandoned_consents(before).await?;
+        let abandoned = inner.store.abandoned_consents(before).await?.readable();
         let count = abandoned.len();
         for consent in abandoned {
             let id = consent.id.clone();

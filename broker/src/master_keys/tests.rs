@@ -10,6 +10,8 @@ use crate::secrets::Secrets;
 use crate::store::sqlite::{SqliteStore, open_in};
 use crate::store::{Sealed, SealedColumn, Swap};
 
+mod shared;
+
 /// A store with some secrets, sealed under the key of one file.
 struct Site {
     store: Arc<SqliteStore>,

@@ -30,6 +30,7 @@ impl Refresher {
         let dangling = inner.store.dangling_intents(inner.clock.now(), inner.owner.broker()).await;
         let dangling = dangling.map_err(RefreshError::store)?;
         let known: Vec<_> = dangling
+            .readable()
             .into_iter()
             .filter_map(|stored| clients.get(stored.key.provider_client.as_str()).map(|client| (stored, *client)))
             .collect();

@@ -106,6 +106,13 @@ impl Spool {
         tokens.collect()
     }
 
+    /// How many sealed tokens wait of one holder, or of all.
+    pub fn sealed_of(&self, holder: Option<&PrincipalId>) -> u64 {
+        let waiting = self.waiting();
+        let theirs = waiting.values().filter(|commit| holder.is_none_or(|holder| commit.key.holder == holder.0));
+        theirs.map(|commit| 1 + u64::from(commit.material.refresh_token.is_some())).sum()
+    }
+
     /// Keeps a pair until the store takes it. In memory, if the disk does not take it either: it is tried as long as this
     /// process lives.
     pub(crate) async fn put(&self, commit: GrantCommit) {
@@ -118,6 +125,23 @@ impl Spool {
             Ok(()) => {}
             Err(error) => tracing::error!(%error, "a renewed token is in memory only: the spool cannot be written"),
         }
+    }
+
+    /// Destroys what waits for grants of one holder, or of all; answers how many sealed tokens those were.
+    pub async fn shred(&self, holder: Option<&PrincipalId>) -> u64 {
+        let theirs: Vec<_> = {
+            let waiting = self.waiting();
+            let theirs = waiting.iter().filter(|(_, commit)| holder.is_none_or(|holder| commit.key.holder == holder.0));
+            theirs
+                .map(|(name, commit)| (name.clone(), 1 + u64::from(commit.material.refresh_token.is_some())))
+                .collect()
+        };
+        let mut tokens = 0;
+        for (name, count) in theirs {
+            self.remove(name).await;
+            tokens += count;
+        }
+        tokens
     }
 
     /// What waits for one grant, or for all, in order of generation.

@@ -82,3 +82,27 @@ async fn i4_a_value_moved_to_another_name_does_not_open() {
     store.put_secret(&moved, &[], SystemClock.now()).await.unwrap();
     assert!(matches!(secrets.get(&named("g", "other")).await, Err(SecretsError::Vault(_))));
 }
+
+#[tokio::test]
+async fn v3_an_opened_value_in_memory_is_not_served_for_what_was_changed_in_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let (secrets, store) = secrets(dir.path()).await;
+    for key in ["k", "other"] {
+        secrets.set(&named("g", key), &Secret::new(key), &owners(), Actor::operator(0)).await.unwrap();
+        for _ in 0..3 {
+            assert!(secrets.get(&named("g", key)).await.unwrap() == Secret::new(key));
+        }
+    }
+    secrets.opened.run_pending_tasks();
+    assert_eq!(secrets.opened.entry_count(), 2, "opened once each");
+    let header = store.seal_headers().await.unwrap().remove(0);
+    let old = store.sealed_fields(crate::store::SealedColumn::Secret, &header, "", 1).await.unwrap().remove(0);
+    let mut new = old.sealed.clone();
+    *new.0.last_mut().unwrap() ^= 1;
+    assert_eq!(store.swap_sealed(&[crate::store::Swap { old, new }]).await.unwrap(), 1);
+    let error = secrets.get(&named("g", "k")).await.unwrap_err();
+    assert!(format!("{error:?}").contains("t:g:k"), "{error:?}");
+    assert!(secrets.get(&named("g", "other")).await.unwrap() == Secret::new("other"));
+    secrets.set(&named("g", "k"), &Secret::new("anew"), &owners(), Actor::operator(0)).await.unwrap();
+    assert!(secrets.get(&named("g", "k")).await.unwrap() == Secret::new("anew"));
+}

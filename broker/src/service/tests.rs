@@ -87,7 +87,7 @@ pub(crate) struct Fixture {
     pub(crate) fingerprints: Arc<Fingerprints>,
     issuers: watch::Sender<Arc<CallerIssuers>>,
     pub(crate) servers: watch::Sender<Arc<Servers>>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 fn server(name: &str, auth: Auth) -> (ServerName, Arc<Server>) {
@@ -104,6 +104,11 @@ fn server(name: &str, auth: Auth) -> (ServerName, Arc<Server>) {
 }
 
 impl Fixture {
+    /// Where its master key is.
+    pub(crate) fn key_file(&self) -> std::path::PathBuf {
+        self.dir.path().join("key").join("master.key")
+    }
+
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let tenant = Tenant("t".into());
@@ -245,7 +250,7 @@ impl Fixture {
             fingerprints,
             issuers,
             servers,
-            _dir: dir,
+            dir,
         }
     }
 

@@ -14,6 +14,7 @@ mod principals;
 mod reports;
 mod sealed;
 mod secrets;
+mod shred;
 mod sign_ins;
 mod tokens;
 
@@ -21,6 +22,11 @@ use super::Sealed;
 use crate::clock::UnixTime;
 
 const NOW: UnixTime = UnixTime(1_800_000_000_000);
+
+/// The first generation of a holder's grant.
+pub(super) fn grant(id: &str, holder: &str) -> super::GrantCommit {
+    grants::grant(id, &grants::key("client", holder), 1, "access")
+}
 
 fn sealed(text: &str) -> Sealed {
     Sealed(text.as_bytes().to_vec())
@@ -224,6 +230,15 @@ macro_rules! suite {
                     i5_a_swap_loses_against_a_later_generation,
                     two_brokers_count_into_one_sum,
                 ]
+            }
+            cases! { $open, shred,
+                one: [
+                    v7_a_holders_wrapped_keys_are_gone_and_nobody_elses,
+                    v7_is_done_in_parts_until_nothing_is_left,
+                    v7_a_consent_under_way_ends,
+                    v7_of_the_tenant_nothing_sealed_is_left,
+                ]
+                two: []
             }
             cases! { $open, audit,
                 one: [

@@ -7,6 +7,7 @@ pub mod chain;
 #[cfg(test)]
 mod conformance;
 mod consent;
+mod found;
 mod grant;
 mod identity;
 mod lock;
@@ -21,10 +22,11 @@ use crate::clock::UnixTime;
 use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, PrincipalKind};
 
 pub use consent::{ConsentAttempt, SignInKind, StoredConsent, StoredSession, StoredSignIn};
+pub use found::Found;
 pub use grant::{GrantCommit, Intent, Invalidation, Material, Pause, Spare, Standing, StoredGrant};
 pub use identity::{Linked, Released, StoredIdentity};
 use lock::Lock;
-pub use sealed::{SealedColumn, SealedField, StoredMasterKey, Swap};
+pub use sealed::{SealedColumn, SealedField, Shredded, StoredMasterKey, Swap};
 
 /// The tables, in what SQLite and Postgres have in common; see [`postgres`] for what is said differently there.
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
@@ -243,7 +245,7 @@ pub trait Store: Send + Sync + 'static {
     /// A grant by id.
     async fn grant_by_id(&self, id: &str) -> Result<Option<StoredGrant>, StoreError>;
     /// Every grant of one holder, or of all people (not of `service`), in order of id.
-    async fn grants(&self, holder: Option<&PrincipalId>) -> Result<Vec<StoredGrant>, StoreError>;
+    async fn grants(&self, holder: Option<&PrincipalId>) -> Result<Found<StoredGrant>, StoreError>;
     /// Stores generation `n` of a grant whose stored generation is `n - 1` (or which is not there, for 1), by
     /// compare-and-swap, whatever its standing; its intent and its spare are gone then. `Conflict` otherwise: the loser
     /// re-reads, and deletes nothing (I5).
@@ -283,7 +285,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> Result<bool, StoreError>;
     /// Every live grant with an intent whose deadline is before `before`, or whose owner is any start of `broker`, in
     /// order of id.
-    async fn dangling_intents(&self, before: UnixTime, broker: &str) -> Result<Vec<StoredGrant>, StoreError>;
+    async fn dangling_intents(&self, before: UnixTime, broker: &str) -> Result<Found<StoredGrant>, StoreError>;
     /// Keeps a refresh token whose commit lost, sealed for `generation`, unless there is one already.
     async fn keep_spare(&self, id: &str, generation: Generation, spare: &Sealed) -> Result<(), StoreError>;
     /// Drops the spare of this generation, which was tried.
@@ -327,7 +329,7 @@ pub trait Store: Send + Sync + 'static {
     /// last attempt or has ended.
     async fn finish_consent(&self, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError>;
     /// Consents that hold tokens still and expired before `before`, in order of id.
-    async fn abandoned_consents(&self, before: UnixTime) -> Result<Vec<StoredConsent>, StoreError>;
+    async fn abandoned_consents(&self, before: UnixTime) -> Result<Found<StoredConsent>, StoreError>;
 
     /// Remembers a browser that signed in.
     async fn add_session(&self, session: &StoredSession) -> Result<(), StoreError>;
@@ -383,6 +385,21 @@ pub trait Store: Send + Sync + 'static {
     /// Swaps each field that is still exactly what it was, and no other; answers how many those were. Generations stay:
     /// whoever commits the next one overwrites what was swapped.
     async fn swap_sealed(&self, swaps: &[Swap]) -> Result<u64, StoreError>;
+    /// How many sealed fields there are of one holder's records, or in all.
+    async fn count_sealed_of(&self, holder: Option<&PrincipalId>) -> Result<u64, StoreError>;
+    /// Destroys what is sealed of at most `limit` grants of one holder, or of all, whatever their generation and even if
+    /// they cannot be read: they are revoked, and what they had is invalidated. Answers which; none once none is left.
+    async fn shred_grants(
+        &self,
+        holder: Option<&PrincipalId>,
+        limit: u32,
+        now: UnixTime,
+    ) -> Result<Vec<Shredded>, StoreError>;
+    /// Destroys what is sealed of one holder's consents and sign-ins; of the whole tenant, its secrets and the broker's
+    /// own keys as well. Answers how many fields those were.
+    async fn shred_rest(&self, holder: Option<&PrincipalId>) -> Result<u64, StoreError>;
+    /// Rids the database's own files of what was destroyed, as far as it can be told to.
+    async fn scrub(&self) -> Result<(), StoreError>;
     /// Every master key that was ever used here, in order of id.
     async fn master_keys(&self) -> Result<Vec<StoredMasterKey>, StoreError>;
     /// Adds to what a master key may have wrapped; remembers the key if it is new. Answers the sum.
@@ -408,6 +425,8 @@ pub trait Store: Send + Sync + 'static {
         gap: &(dyn Fn(u64, u64) -> AuditEntry + Send + Sync),
     ) -> Result<Recorded, StoreError>;
 
+    /// Whether other brokers may use it at the same time: then no broker knows what keys and files the others have.
+    fn is_shared(&self) -> bool;
     /// Whether nothing was ever sealed into it: only then may there be no master key yet.
     async fn is_new(&self) -> Result<bool, StoreError>;
     /// Closes the connections; whatever was answered is durable without this.

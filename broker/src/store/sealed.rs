@@ -1,6 +1,7 @@
 //! Every column that holds sealed fields: what a re-wrap must reach. A test fails if the schema has another one.
 
 use super::Sealed;
+use crate::model::{Generation, GrantKey};
 
 /// How many bytes at the beginning of a sealed field say how it was sealed. They are compared here, not understood.
 pub(super) const HEADER: usize = 20;
@@ -23,6 +24,19 @@ pub struct Swap {
     pub old: SealedField,
     /// What takes its place.
     pub new: Sealed,
+}
+
+/// A grant of which nothing is sealed any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shredded {
+    /// Its id.
+    pub id: String,
+    /// What it was for.
+    pub key: GrantKey,
+    /// The generation that was destroyed.
+    pub generation: Generation,
+    /// How many fields of it were.
+    pub fields: u64,
 }
 
 /// A master key that was ever used for what is stored here.

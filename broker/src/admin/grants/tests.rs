@@ -113,7 +113,21 @@ impl Office {
         Ok(revoke(&*self.fixture.store, &self.fixture.grants, Some(which), &actor).await?.revoked)
     }
 
-    async fn token(&self, holder: &str) -> Result<(), RefreshError> {
+    /// Somebody's grant, with nothing else of them.
+    pub(in crate::admin) async fn holds(&self, holder: &str) {
+        let key = self.notes.grant_of(&PrincipalId(holder.to_owned()));
+        self.commit_by(None, key, Some(Secret::new(format!("canary-refresh-of-{holder}")))).await;
+    }
+
+    /// Whether proxies are told to let go of this grant.
+    pub(in crate::admin) fn is_held(&self, grant: &str) -> bool {
+        let mut proxy = Box::pin(self.fixture.publisher.updates(0, crate::peer::Scope::Every));
+        // The stream never ends: as many as there can be before it waits.
+        std::iter::from_fn(|| futures::FutureExt::now_or_never(proxy.next()).flatten()?.update)
+            .any(|update| matches!(update, Update::Hold(hold) if hold.grant == grant))
+    }
+
+    pub(in crate::admin) async fn token(&self, holder: &str) -> Result<(), RefreshError> {
         let holder = PrincipalId(holder.to_owned());
         let source = Source::Person { client: Arc::clone(&self.notes), holder };
         self.fixture.refresher.token(&source, Need::Live).await.map(|_| ())
@@ -285,4 +299,22 @@ async fn refuses_what_is_not_there_and_what_is_nobodys() {
     let vague = revoke(&*office.fixture.store, &office.fixture.grants, None, &Actor::operator(0)).await;
     assert_eq!(vague.unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(office.fixture.provider.count(), 0);
+}
+
+#[tokio::test]
+async fn v3_a_corrupt_record_is_named_by_a_list_and_by_a_revocation_and_keeps_neither_from_the_others() {
+    let office = Office::at(&GENERIC, true).await;
+    let (alice, bob) = (office.agrees(ALICE).await, office.agrees(BOB).await);
+    let (store, servers) = (&office.fixture.store, Arc::clone(&office.fixture.servers.borrow()));
+    store.damage_grant(&bob.id).await;
+    let told = list(&**store, &servers, "", "").await.unwrap();
+    assert_eq!(told.grants.iter().map(|grant| grant.id.as_str()).collect::<Vec<_>>(), [alice.id.as_str()]);
+    assert!(told.corrupt.len() == 1 && told.corrupt[0].contains(&bob.id), "{:?}", told.corrupt);
+    office.token(&alice.key.holder).await.unwrap();
+    assert!(office.token(&bob.key.holder).await.is_err());
+    let refused = of_somebody(&**store, &bob.id).await.unwrap_err();
+    assert!(refused.code() == Code::DataLoss && refused.message().contains(&bob.id), "{refused}");
+    let ended = revoke(&**store, &office.fixture.grants, Some(Which::AllOf(BOB.into())), &Actor::operator(1000)).await;
+    let ended = ended.unwrap();
+    assert!(ended.revoked.is_empty() && ended.corrupt.len() == 1 && ended.corrupt[0].contains(&bob.id), "{ended:?}");
 }

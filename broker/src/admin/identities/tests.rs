@@ -19,7 +19,7 @@ use crate::service::tests::{ISSUER, START, URL};
 
 impl Office {
     /// What operators of this office talk to.
-    async fn admin(&self) -> Admin {
+    pub(in crate::admin) async fn admin(&self) -> Admin {
         let fixture = &self.fixture;
         let (store, clock) =
             (Arc::clone(&fixture.store) as Arc<dyn Store>, Arc::clone(&fixture.clock) as Arc<dyn Clock>);
@@ -160,7 +160,7 @@ async fn a_released_address_leaves_its_last_owner_nothing_and_the_next_one_less(
     let new = office.comes("new").await.unwrap();
     assert_ne!(new, old);
     assert_eq!(list(&*admin.store, ALICE).await.unwrap().identities[0].subject, "new");
-    assert!(admin.store.grants(Some(&new)).await.unwrap().is_empty());
+    assert!(admin.store.grants(Some(&new)).await.unwrap().records.is_empty());
     let again = release(&admin, "bob@example.com", &operator()).await.unwrap_err();
     assert_eq!(again.code(), Code::NotFound);
 }

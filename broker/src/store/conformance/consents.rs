@@ -176,11 +176,11 @@ pub(super) async fn those_that_expired_while_they_held_tokens_are_found(store: &
             store.hold_tokens(id, 1, &sealed("tokens")).await.unwrap();
         }
     }
-    assert_eq!(store.abandoned_consents(NOW.after(LIFE)).await.unwrap(), []);
+    assert_eq!(store.abandoned_consents(NOW.after(LIFE)).await.unwrap().records, []);
     let later = NOW.after(LIFE + Duration::from_millis(1));
-    assert_eq!(store.abandoned_consents(later).await.unwrap(), [found(store, "c1").await]);
+    assert_eq!(store.abandoned_consents(later).await.unwrap().records, [found(store, "c1").await]);
     store.finish_consent("c1", 1, "kept").await.unwrap();
-    assert_eq!(store.abandoned_consents(later).await.unwrap(), []);
+    assert_eq!(store.abandoned_consents(later).await.unwrap().records, []);
 }
 
 pub(super) async fn only_what_expired_is_dropped(store: &dyn Store) {

@@ -131,7 +131,7 @@ pub(super) async fn dangle_after_their_deadline_or_when_their_broker_starts_agai
     }
     live(store, "none").await;
     let ids = async |before, broker: &str| -> Vec<String> {
-        store.dangling_intents(before, broker).await.unwrap().into_iter().map(|grant| grant.id).collect()
+        store.dangling_intents(before, broker).await.unwrap().records.into_iter().map(|grant| grant.id).collect()
     };
     assert_eq!(ids(NOW, "a").await, ["g1", "g4"]);
     assert_eq!(ids(NOW, "a%").await, ["g3"]);
@@ -218,7 +218,7 @@ pub(super) async fn i5_an_access_token_outlives_the_refreshes_of_its_grant(store
     assert_eq!((after.generation, after.standing), (ONE, lost("invalid_grant")));
     assert_eq!((after.intent, after.spare), (None, None));
     assert_eq!(after.material, Some(Material { refresh_token: None, ..before }));
-    assert!(store.dangling_intents(UnixTime(u64::MAX), "a").await.unwrap().is_empty());
+    assert!(store.dangling_intents(UnixTime(u64::MAX), "a").await.unwrap().records.is_empty());
 }
 
 pub(super) async fn refuses_to_end_refreshes_of_another_generation_or_twice(store: &dyn Store) {

@@ -50,6 +50,9 @@ type Handle = PostgresStore;
 type Connection = sqlx::PgConnection;
 type Row = sqlx::postgres::PgRow;
 
+/// Any number of brokers may come at any time.
+const SHARED: bool = true;
+
 impl PostgresStore {
     async fn write(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
         Ok(self.pool.begin_with(WRITE).await?)
@@ -66,6 +69,14 @@ impl PostgresStore {
             Ok(done) => done,
             Err(late) => Err(StoreError::Unavailable(Box::new(late))),
         }
+    }
+
+    /// Rows that nobody sees any more are taken out of the tables. What is in write-ahead logs and on standbys stays there.
+    async fn scrub_files(&self) -> Result<(), StoreError> {
+        for sql in ["VACUUM grants", "VACUUM consents", "VACUUM sign_ins", "VACUUM secrets", "VACUUM keys"] {
+            query(sql).execute(&self.pool).await?;
+        }
+        Ok(())
     }
 
     async fn close_connections(&self) {

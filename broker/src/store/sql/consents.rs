@@ -5,7 +5,7 @@ use sqlx::Row as _;
 use super::{Connection, Lock, Row, hash, lock, one, query, signed, texts, to_json, unsigned};
 use crate::clock::UnixTime;
 use crate::model::{GrantKey, ServerName};
-use crate::store::{ConsentAttempt, Sealed, StoreError, StoredConsent};
+use crate::store::{ConsentAttempt, Found, Sealed, StoreError, StoredConsent};
 
 pub(super) async fn ensure(db: &mut Connection, consent: &StoredConsent) -> Result<StoredConsent, StoreError> {
     lock(db, Lock::Consents(&consent.key)).await?;
@@ -114,9 +114,9 @@ pub(super) async fn finish(db: &mut Connection, id: &str, attempt: u32, outcome:
     one(finished.rows_affected())
 }
 
-pub(super) async fn abandoned(db: &mut Connection, before: UnixTime) -> Result<Vec<StoredConsent>, StoreError> {
+pub(super) async fn abandoned(db: &mut Connection, before: UnixTime) -> Result<Found<StoredConsent>, StoreError> {
     let sql = "SELECT * FROM consents WHERE held IS NOT NULL AND expires_at < $1 ORDER BY id";
-    query(sql).bind(signed(before.0)).fetch_all(db).await?.iter().map(read).collect()
+    Found::sort(query(sql).bind(signed(before.0)).fetch_all(db).await?.iter().map(read))
 }
 
 pub(super) async fn drop_expired(db: &mut Connection, before: UnixTime) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use super::{Connection, Row, invalidations, one, query, signed, texts, to_json, 
 use crate::clock::UnixTime;
 use crate::keys::SERVICE_HOLDER;
 use crate::model::{Generation, GrantKey, PrincipalId};
-use crate::store::{GrantCommit, Intent, Material, Pause, Sealed, Spare, Standing, StoreError, StoredGrant};
+use crate::store::{Found, GrantCommit, Intent, Material, Pause, Sealed, Spare, Standing, StoreError, StoredGrant};
 
 pub(super) async fn find(db: &mut Connection, key: &GrantKey) -> Result<Option<StoredGrant>, StoreError> {
     let sql = "SELECT * FROM grants WHERE provider_client = $1 AND holder = $2";
@@ -21,10 +21,10 @@ pub(super) async fn by_id(db: &mut Connection, id: &str) -> Result<Option<Stored
     query(sql).bind(id).fetch_optional(db).await?.map(|row| read(&row)).transpose()
 }
 
-pub(super) async fn all(db: &mut Connection, holder: Option<&PrincipalId>) -> Result<Vec<StoredGrant>, StoreError> {
+pub(super) async fn all(db: &mut Connection, holder: Option<&PrincipalId>) -> Result<Found<StoredGrant>, StoreError> {
     let sql = "SELECT * FROM grants WHERE coalesce(holder = $1, holder <> $2) ORDER BY id";
     let selected = query(sql).bind(holder.map(|holder| holder.0.as_str())).bind(SERVICE_HOLDER);
-    selected.fetch_all(db).await?.iter().map(read).collect()
+    Found::sort(selected.fetch_all(db).await?.iter().map(read))
 }
 
 /// What a commit may replace.

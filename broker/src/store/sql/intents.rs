@@ -4,7 +4,7 @@
 use super::{Connection, grants, one, query, signed};
 use crate::clock::UnixTime;
 use crate::model::Generation;
-use crate::store::{Intent, Pause, StoreError, StoredGrant};
+use crate::store::{Found, Intent, Pause, StoreError, StoredGrant};
 
 pub(super) async fn take(
     db: &mut Connection,
@@ -90,10 +90,10 @@ pub(super) async fn dangling(
     db: &mut Connection,
     before: UnixTime,
     broker: &str,
-) -> Result<Vec<StoredGrant>, StoreError> {
+) -> Result<Found<StoredGrant>, StoreError> {
     let sql = "SELECT * FROM grants
          WHERE standing = 'live' AND intent_owner IS NOT NULL
            AND (intent_deadline < $1 OR substr(intent_owner, 1, length($2)) = $2) ORDER BY id";
     let starts = format!("{broker}/");
-    query(sql).bind(signed(before.0)).bind(&starts).fetch_all(db).await?.iter().map(grants::read).collect()
+    Found::sort(query(sql).bind(signed(before.0)).bind(&starts).fetch_all(db).await?.iter().map(grants::read))
 }

@@ -20,20 +20,21 @@ mod principals;
 mod reports;
 mod sealed;
 mod secrets;
+mod shred;
 mod sign_ins;
 mod tokens;
 
 use async_trait::async_trait;
 
-use super::{Connection, Handle, Row, lock, query};
+use super::{Connection, Handle, Row, SHARED, lock, query};
 use crate::clock::UnixTime;
 use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, PrincipalKind};
 use crate::store::value::{hash, one, signed, texts, to_json, unsigned};
 use crate::store::{
-    AuditEntry, ConsentAttempt, GrantCommit, Intent, Invalidation, Lock, Pause, Recorded, Released, ReportNumber,
-    Sealed, SealedColumn, SealedField, Standing, Store, StoreError, StoredAudit, StoredConsent, StoredGrant,
-    StoredIdentity, StoredKey, StoredManifest, StoredMasterKey, StoredSecret, StoredSession, StoredSignIn, StoredToken,
-    Swap,
+    AuditEntry, ConsentAttempt, Found, GrantCommit, Intent, Invalidation, Lock, Pause, Recorded, Released,
+    ReportNumber, Sealed, SealedColumn, SealedField, Shredded, Standing, Store, StoreError, StoredAudit, StoredConsent,
+    StoredGrant, StoredIdentity, StoredKey, StoredManifest, StoredMasterKey, StoredSecret, StoredSession, StoredSignIn,
+    StoredToken, Swap,
 };
 
 /// One transaction that reads: all of it sees one moment.
@@ -142,7 +143,7 @@ impl Store for Handle {
         reading!(self, |db| grants::by_id(db, id))
     }
 
-    async fn grants(&self, holder: Option<&PrincipalId>) -> Result<Vec<StoredGrant>, StoreError> {
+    async fn grants(&self, holder: Option<&PrincipalId>) -> Result<Found<StoredGrant>, StoreError> {
         reading!(self, |db| grants::all(db, holder))
     }
 
@@ -185,7 +186,7 @@ impl Store for Handle {
         writing!(self, |db| intents::pause(db, id, generation, intent, pause))
     }
 
-    async fn dangling_intents(&self, before: UnixTime, broker: &str) -> Result<Vec<StoredGrant>, StoreError> {
+    async fn dangling_intents(&self, before: UnixTime, broker: &str) -> Result<Found<StoredGrant>, StoreError> {
         reading!(self, |db| intents::dangling(db, before, broker))
     }
 
@@ -247,7 +248,7 @@ impl Store for Handle {
         writing!(self, |db| consents::finish(db, id, attempt, outcome))
     }
 
-    async fn abandoned_consents(&self, before: UnixTime) -> Result<Vec<StoredConsent>, StoreError> {
+    async fn abandoned_consents(&self, before: UnixTime) -> Result<Found<StoredConsent>, StoreError> {
         reading!(self, |db| consents::abandoned(db, before))
     }
 
@@ -337,6 +338,27 @@ impl Store for Handle {
         writing!(self, |db| sealed::swap(db, swaps))
     }
 
+    async fn count_sealed_of(&self, holder: Option<&PrincipalId>) -> Result<u64, StoreError> {
+        reading!(self, |db| shred::count(db, holder))
+    }
+
+    async fn shred_grants(
+        &self,
+        holder: Option<&PrincipalId>,
+        limit: u32,
+        now: UnixTime,
+    ) -> Result<Vec<Shredded>, StoreError> {
+        writing!(self, |db| shred::grants(db, holder, limit, now))
+    }
+
+    async fn shred_rest(&self, holder: Option<&PrincipalId>) -> Result<u64, StoreError> {
+        writing!(self, |db| shred::rest(db, holder))
+    }
+
+    async fn scrub(&self) -> Result<(), StoreError> {
+        self.scrub_files().await
+    }
+
     async fn master_keys(&self) -> Result<Vec<StoredMasterKey>, StoreError> {
         reading!(self, |db| sealed::master_keys(db))
     }
@@ -367,6 +389,10 @@ impl Store for Handle {
         gap: &(dyn Fn(u64, u64) -> AuditEntry + Send + Sync),
     ) -> Result<Recorded, StoreError> {
         writing!(self, |db| reports::record(db, number, entries, gap))
+    }
+
+    fn is_shared(&self) -> bool {
+        SHARED
     }
 
     async fn is_new(&self) -> Result<bool, StoreError> {

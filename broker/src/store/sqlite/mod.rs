@@ -9,7 +9,7 @@ mod sql;
 
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::{Row as _, Sqlite, SqlitePool, Transaction};
 
 pub use open::OpenError;
 
@@ -25,6 +25,13 @@ type Handle = SqliteStore;
 type Connection = sqlx::SqliteConnection;
 type Row = sqlx::sqlite::SqliteRow;
 
+/// How often the log is tried to be emptied, and the time between.
+const SCRUB_ATTEMPTS: u32 = 20;
+const SCRUB_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
+
+/// Its directory is one broker's.
+const SHARED: bool = false;
+
 impl SqliteStore {
     /// Begins a transaction that holds the write lock from its start: it never fails at its end because somebody
     /// else wrote meanwhile.
@@ -39,6 +46,19 @@ impl SqliteStore {
     /// Every wait of SQLite has an end already.
     async fn bounded<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         work.await
+    }
+
+    /// What was deleted is overwritten in the file; here its older pages leave the log before it.
+    async fn scrub_files(&self) -> Result<(), StoreError> {
+        for _ in 0..SCRUB_ATTEMPTS {
+            let row = query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.writer).await?;
+            // Somebody still reads an older moment.
+            if row.try_get::<i64, _>(0)? == 0 {
+                return Ok(());
+            }
+            tokio::time::sleep(SCRUB_PAUSE).await;
+        }
+        Err(StoreError::Unavailable("the database was read all the time".into()))
     }
 
     async fn close_connections(&self) {

@@ -20,6 +20,12 @@ impl SqliteStore {
         self.limit_pages("1").await;
     }
 
+    /// Makes a record of a grant one that nobody can read.
+    pub(crate) async fn damage_grant(&self, id: &str) {
+        let damaged = sqlx::query("UPDATE grants SET scopes = 'not json' WHERE id = $1").bind(id);
+        assert_eq!(damaged.execute(&self.writer).await.unwrap().rows_affected(), 1);
+    }
+
     /// Lets the file grow again.
     pub(crate) async fn make_room(&self) {
         self.limit_pages("1000000").await;
@@ -277,4 +283,55 @@ async fn v6_fields_are_found_by_index() {
             assert!(steps.iter().all(|step| step.starts_with("SEARCH") && step.contains(index)), "{sql}\n{steps:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn v3_a_corrupt_grant_names_its_id_and_spoils_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_in(dir.path()).await;
+    for id in ["good-1", "bad", "good-2"] {
+        let mut commit = crate::store::conformance::grant(id, id);
+        commit.material.refresh_token = Some(Sealed(b"refresh".to_vec()));
+        store.commit_grant(&commit).await.unwrap();
+        let (started_at, deadline) = (NOW, NOW);
+        let intent = crate::store::Intent { owner: "broker/1".into(), attempt: 1, started_at, deadline };
+        store.take_intent(id, Generation(1), &intent, None, None).await.unwrap();
+    }
+    for damage in ["scopes = 'not json'", "intent_attempt = -1", "issued_at = -5", "auth_revisions = '[1]'"] {
+        let damaged = format!("UPDATE grants SET {damage} WHERE id = 'bad'");
+        sqlx::query(sqlx::AssertSqlSafe(damaged)).execute(&store.writer).await.unwrap();
+        let later = UnixTime(NOW.0 + 1);
+        for found in [store.grants(None).await.unwrap(), store.dangling_intents(later, "").await.unwrap()] {
+            let read: Vec<_> = found.records.iter().map(|grant| grant.id.as_str()).collect();
+            assert_eq!(read, ["good-1", "good-2"], "{damage}");
+            let [StoreError::Corrupt { table: "grants", id, .. }] = found.corrupt.as_slice() else {
+                panic!("{damage}")
+            };
+            assert_eq!(id, "bad");
+        }
+        assert!(matches!(store.grant_by_id("bad").await, Err(StoreError::Corrupt { .. })), "{damage}");
+        assert!(store.grant_by_id("good-1").await.unwrap().is_some());
+    }
+    // What cannot be read can be destroyed all the same.
+    assert_eq!(store.shred_grants(Some(&crate::model::PrincipalId("bad".into())), 10, NOW).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn v7_what_was_destroyed_is_in_no_file_of_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_in(dir.path()).await;
+    let marks = ["alice", "bob"].map(|holder| format!("wrapped-data-key-of-{holder}"));
+    for (holder, mark) in ["alice", "bob"].into_iter().zip(&marks) {
+        let mut commit = crate::store::conformance::grant(holder, holder);
+        commit.material.access_token = Sealed(mark.as_bytes().to_vec());
+        store.commit_grant(&commit).await.unwrap();
+    }
+    let found = |mark: &str| {
+        let files = fs::read_dir(dir.path().join("data")).unwrap().map(|file| fs::read(file.unwrap().path()).unwrap());
+        files.filter(|bytes| bytes.windows(mark.len()).any(|window| window == mark.as_bytes())).count()
+    };
+    assert!(marks.iter().all(|mark| found(mark) > 0));
+    store.shred_grants(Some(&crate::model::PrincipalId("alice".into())), 10, NOW).await.unwrap();
+    store.scrub().await.unwrap();
+    assert_eq!((found(&marks[0]), found(&marks[1]) > 0), (0, true));
 }
