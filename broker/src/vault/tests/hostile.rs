@@ -51,7 +51,7 @@ async fn v3_what_is_cut_off_grown_or_has_a_wrong_length_or_version_is_refused() 
         };
         for length in 0..sealed.0.len() {
             refused(&vault, &id, sealed.0[..length].to_vec()).await;
-            refused(&vault, &id, sealed.0[length..].to_vec().into_iter().skip(1).collect()).await;
+            refused(&vault, &id, sealed.0[length + 1..].to_vec()).await;
         }
         refused(&vault, &id, [&sealed.0[..], &[0; 64]].concat()).await;
         refused(&vault, &id, [&sealed.0[..], &vec![7; 1 << 20]].concat()).await;
