@@ -241,7 +241,8 @@ fn exchange_error(error: reqwest::Error) -> FetchError {
     if is_connect { FetchError::Connection(error) } else { FetchError::Exchange(error) }
 }
 
-fn tls(ca_pem: Option<&[u8]>) -> Result<rustls::ClientConfig, SetUpError> {
+/// How servers are verified: by these certificate authorities, or by the system's.
+pub(crate) fn tls(ca_pem: Option<&[u8]>) -> Result<rustls::ClientConfig, SetUpError> {
     let mut roots = rustls::RootCertStore::empty();
     match ca_pem {
         Some(pem) => {

@@ -23,6 +23,7 @@ fn summary(listed: Listed) -> proto::KeySummary {
         id: id.to_string(),
         is_current: held.as_ref().is_some_and(|held| held.is_current),
         is_held: held.is_some(),
+        version: held.as_ref().and_then(|held| held.version),
         kept: held.map(|held| held.kept).unwrap_or_default(),
         fields,
         wraps,

@@ -68,7 +68,7 @@ async fn list(global: &Global) -> Result<(), Failure> {
         let one = |key: &KeySummary| {
             json!({
                 "id": key.id, "current": key.is_current, "held": key.is_held, "kept": key.kept, "fields": key.fields,
-                "wraps": key.wraps,
+                "wraps": key.wraps, "version": key.version,
             })
         };
         print_json(&keys.iter().map(one).collect());
@@ -81,7 +81,8 @@ async fn list(global: &Global) -> Result<(), Failure> {
             (false, false) => "NOT HELD",
         };
         let wraps = key.wraps.map_or_else(String::new, |wraps| format!(", at most {wraps} uses"));
-        println!("{}  {role}  {} secrets{wraps}  {}", key.id, key.fields, key.kept);
+        let version = key.version.map_or_else(String::new, |version| format!(", version {version}"));
+        println!("{}  {role}  {} secrets{wraps}{version}  {}", key.id, key.fields, key.kept);
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ pub use sign_in::SignIn;
 pub use store::{AddressError, Postgres, Store};
 pub(crate) use value::{duration, http_url, name, one_of, safe_url};
 pub use value::{is_loopback, origin};
-pub use vault::MasterKey;
+pub use vault::{MasterKey, Transit};
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

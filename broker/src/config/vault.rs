@@ -2,6 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use url::Url;
+
+use super::secret::{SecretSource, secret};
 use super::value::safe_url;
 use crate::vault::AwsKmsKey;
 use crate::yaml::{Field, Fields, Flaw};
@@ -13,6 +16,25 @@ pub enum MasterKey {
     File(PathBuf),
     /// In AWS KMS.
     AwsKms(AwsKmsKey),
+    /// In the transit secrets engine of HashiCorp Vault or OpenBao.
+    Transit(Transit),
+}
+
+/// A key of a transit secrets engine.
+#[derive(Clone, Debug)]
+pub struct Transit {
+    /// Of the server.
+    pub address: Url,
+    /// Where the engine is mounted.
+    pub mount: String,
+    /// Name of the key.
+    pub name: String,
+    /// Namespace; empty for none.
+    pub namespace: String,
+    /// What lets the broker use it.
+    pub token: SecretSource,
+    /// PEM bundle of certificate authorities, in place of the system's.
+    pub ca_file: Option<PathBuf>,
 }
 
 impl MasterKey {
@@ -20,7 +42,7 @@ impl MasterKey {
     pub fn file(&self) -> Option<&Path> {
         match self {
             Self::File(path) => Some(path),
-            Self::AwsKms(_) => None,
+            Self::AwsKms(_) | Self::Transit(_) => None,
         }
     }
 }
@@ -56,15 +78,18 @@ pub(super) fn master_keys(fields: &Fields<'_>, base: &Path, data_dir: Option<&Pa
 
 fn one(item: &Field<'_>, base: &Path, data_dir: Option<&Path>) -> Option<MasterKey> {
     let fields = item.fields()?;
-    let (file, aws_kms) = (fields.optional("file"), fields.optional("aws_kms"));
-    let key = match (file, aws_kms) {
-        (Some(file), None) => key_file_of(&file, base, data_dir),
-        (None, Some(key)) => aws_kms_key(&key).map(MasterKey::AwsKms),
-        (None, None) => {
-            fields.report(Flaw::new("does not say where the key is kept", "write `file: …` or `aws_kms: …`"));
+    let places = ["file", "aws_kms", "transit"].map(|name| fields.optional(name).map(|field| (name, field)));
+    let mut places = places.into_iter().flatten();
+    let key = match (places.next(), places.next()) {
+        (Some(("file", file)), None) => key_file_of(&file, base, data_dir),
+        (Some(("aws_kms", key)), None) => aws_kms_key(&key).map(MasterKey::AwsKms),
+        (Some((_, key)), None) => transit_key(&key, base).map(MasterKey::Transit),
+        (None, _) => {
+            let hint = "write `file: …`, `aws_kms: …` or `transit: …`";
+            fields.report(Flaw::new("does not say where the key is kept", hint));
             None
         }
-        (Some(_), Some(second)) => {
+        (Some(_), Some((_, second))) => {
             second.report(Flaw::new("is a second place for one key", "make it an item of its own"));
             None
         }
@@ -99,6 +124,54 @@ fn aws_kms_key(field: &Field<'_>) -> Option<AwsKmsKey> {
     };
     let (named, key_id) = named?;
     Some(AwsKmsKey { key_id, named, region: region?, endpoint })
+}
+
+fn transit_key(field: &Field<'_>, base: &Path) -> Option<Transit> {
+    let fields = field.fields()?;
+    let address =
+        fields.required("address", "write the server's address, for example `https://vault.example.com:8200`");
+    let address = address.and_then(|field| field.parse(server));
+    let name = fields.required("key", "write the key's name").and_then(|field| field.parse(path));
+    let mount = match fields.optional("mount") {
+        Some(field) => field.parse(path),
+        None => Some("transit".to_owned()),
+    };
+    let namespace = match fields.optional("namespace") {
+        Some(field) => field.parse(path),
+        None => Some(String::new()),
+    };
+    let token = secret(&fields, ["token", "token_file", "token_env"], "token", base);
+    if token.is_none() {
+        fields.report(Flaw::new("says no token", "add `token_file` (best), `token_env` or `token`"));
+    }
+    let ca_file = fields.optional("ca_file").and_then(|field| field.text()).map(|text| base.join(text));
+    fields.finish();
+    Some(Transit { address: address?, mount: mount?, name: name?, namespace: namespace?, token: token?.1, ca_file })
+}
+
+/// An address without a path: what is asked there has its own.
+fn server(text: &str) -> Result<Url, Flaw> {
+    let url = safe_url(text)?;
+    match (url.path(), url.query()) {
+        ("/", None) => Ok(url),
+        (_, _) => Err(Flaw::new("has a path", "write the server's address alone; `mount` says where the engine is")),
+    }
+}
+
+/// What is a part of a path as it stands.
+fn path(text: &str) -> Result<String, Flaw> {
+    let is_word = |word: &str| {
+        !word.is_empty()
+            && !word.starts_with('.')
+            && word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    match text.split('/').all(is_word) {
+        true => Ok(text.to_owned()),
+        false => Err(Flaw::new(
+            "is no name",
+            "write letters, digits, `-`, `_` and `.`, with `/` between, and none at its ends",
+        )),
+    }
 }
 
 /// As given, and the id alone.

@@ -10,15 +10,17 @@ use async_trait::async_trait;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_kms::Client;
 use aws_sdk_kms::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_kms::primitives::Blob;
 use aws_sdk_kms::types::DataKeySpec;
 use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 
+use super::aws_credentials::Kept;
 use super::envelope::KeyId;
 use super::master::{Bound, Cause, KeyError, MasterKey};
-use super::place;
+use super::{place, service_errors};
 use crate::secret::Secret;
 
 /// For one use of the key with all its attempts: less than a caller waits, so that the answer says why.
@@ -52,7 +54,7 @@ pub(super) struct AwsKms {
 
 impl AwsKms {
     /// With credentials from where AWS's own tools take them: environment, profile, web identity, container, instance.
-    /// Nothing is asked yet.
+    /// KMS itself is not asked yet.
     pub(super) async fn new(key: AwsKmsKey, ca_pem: Option<&[u8]>) -> Result<Self, Cause> {
         let tls = match ca_pem {
             Some(pem) => {
@@ -79,6 +81,14 @@ impl AwsKms {
             .load()
             .await;
         let mut config = aws_sdk_kms::config::Builder::from(&shared);
+        if let Some(source) = shared.credentials_provider() {
+            let kept = Kept::of(source);
+            // Before the first use, which has no time for it. What keeps them away may be over by then.
+            if let Err(error) = kept.credentials().await {
+                tracing::warn!(error = %crate::causes::told(&error), "there are no credentials for AWS KMS yet");
+            }
+            config.set_credentials_provider(Some(SharedCredentialsProvider::new(kept)));
+        }
         config.set_endpoint_url(key.endpoint.clone());
         let id = KeyId::of_name(b"sallyport.aws-kms.v1", &[key.key_id.as_bytes()]);
         let kept = match &key.endpoint {
@@ -158,24 +168,7 @@ where
         SdkError::DispatchFailure(failure) if failure.is_timeout() => KeyError::TimedOut,
         SdkError::ServiceError(answer) => {
             let (code, message) = (answer.err().code().unwrap_or_default(), answer.err().message().unwrap_or_default());
-            let said: Cause = format!("{code}: {message}").into();
-            match code {
-                "InvalidCiphertextException" | "IncorrectKeyException" => KeyError::NotOurs,
-                "AccessDeniedException"
-                | "AccessDenied"
-                | "UnrecognizedClientException"
-                | "InvalidSignatureException"
-                | "ExpiredTokenException"
-                | "InvalidClientTokenId" => KeyError::Denied(said),
-                "DisabledException" | "KMSInvalidStateException" | "NotFoundException" | "InvalidKeyUsageException" => {
-                    KeyError::Disabled(said)
-                }
-                "ThrottlingException" | "Throttling" | "LimitExceededException" | "TooManyRequestsException" => {
-                    KeyError::Throttled(said)
-                }
-                "DependencyTimeoutException" => KeyError::TimedOut,
-                _ => KeyError::Failed(said),
-            }
+            service_errors::of_aws_kms(code).error(format!("{code}: {message}").into())
         }
         error @ (SdkError::DispatchFailure(_) | SdkError::ConstructionFailure(_)) => {
             KeyError::Unreachable(error.into())

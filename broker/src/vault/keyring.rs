@@ -10,6 +10,7 @@ use super::error::KeyIds;
 use super::key_file::{KeyFile, KeyFileError, Replaced};
 use super::local::LocalKey;
 use super::master::{Cause, MasterKey};
+use super::transit::{Transit, TransitKey};
 use crate::secret::Secret;
 
 /// Where a master key is kept.
@@ -19,6 +20,8 @@ pub enum KeySource {
     File(KeyFile),
     /// In AWS KMS.
     AwsKms(AwsKmsKey),
+    /// In the transit secrets engine of HashiCorp Vault or OpenBao.
+    Transit(TransitKey),
 }
 
 /// Why there is no vault. Without one nothing starts: there is no key to fall back on.
@@ -33,6 +36,9 @@ pub enum OpenError {
     /// AWS KMS cannot be asked at all.
     #[error("the client for AWS KMS cannot be made")]
     AwsKms(#[source] Cause),
+    /// The transit API cannot be asked at all.
+    #[error("the client for the transit API cannot be made")]
+    Transit(#[source] Cause),
 }
 
 /// Never empty; changed only by being replaced.
@@ -54,6 +60,8 @@ pub struct HeldKey {
     pub is_current: bool,
     /// How many data keys it has wrapped since this process began, where that is ours to count.
     pub wraps: Option<u64>,
+    /// Which version of it wraps, where its keeper tells, as far as it has been used.
+    pub version: Option<u32>,
 }
 
 /// A key file that holds a new key, durably; not used yet.
@@ -93,7 +101,7 @@ impl Keyring {
     pub(super) async fn of_sources(sources: Vec<KeySource>, ca_pem: Option<&[u8]>) -> Result<Self, OpenError> {
         let file = match sources.first() {
             Some(KeySource::File(file)) => Some(file.clone()),
-            Some(KeySource::AwsKms(_)) | None => None,
+            Some(KeySource::AwsKms(_) | KeySource::Transit(_)) | None => None,
         };
         let mut keys: Vec<Arc<dyn MasterKey>> = Vec::new();
         for source in sources {
@@ -102,6 +110,9 @@ impl Keyring {
                 KeySource::AwsKms(key) => {
                     let kms = AwsKms::new(key, ca_pem).await.map_err(OpenError::AwsKms)?;
                     keys.push(Arc::new(kms));
+                }
+                KeySource::Transit(key) => {
+                    keys.push(Arc::new(Transit::new(key).map_err(OpenError::Transit)?));
                 }
             }
         }
@@ -140,6 +151,7 @@ impl Keyring {
             kept: key.kept().to_owned(),
             is_current: key.id() == self.current.id(),
             wraps: key.wraps(),
+            version: key.version(),
         };
         self.all().map(told).collect()
     }

@@ -28,6 +28,11 @@ pub(super) trait MasterKey: Send + Sync + 'static {
     /// How many data keys it has wrapped since this process began, where that is ours to count.
     fn wraps(&self) -> Option<u64>;
 
+    /// Which version of it wraps, where its keeper tells, as far as it has been used.
+    fn version(&self) -> Option<u32> {
+        None
+    }
+
     /// A fresh data key, and it wrapped.
     async fn fresh(&self, bound: Bound<'_>) -> Result<(Secret, Vec<u8>), KeyError> {
         let key = Secret::random::<32>();

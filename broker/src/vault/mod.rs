@@ -4,6 +4,7 @@
 //! wrapped before. Whoever can write the store is not trusted: a field that was changed, cut or moved to another record
 //! does not open. What this cannot see is a whole record put back to an older state that was once stored there.
 
+mod aws_credentials;
 mod aws_kms;
 mod envelope;
 mod error;
@@ -12,6 +13,8 @@ mod keyring;
 mod local;
 mod master;
 mod place;
+mod service_errors;
+mod transit;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -26,6 +29,7 @@ pub use key_file::{KeyFile, KeyFileError};
 pub use keyring::{HeldKey, KeySource, NewKeyFile, OpenError, RotateError};
 pub use master::{Cause, KeyError};
 pub use place::{Place, Record, RecordKind};
+pub use transit::{TokenSource, TransitKey};
 
 use crate::model::Tenant;
 use crate::secret::Secret;
