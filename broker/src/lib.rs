@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod consent;
 pub mod coordination;
+pub mod copies;
 pub mod doctor;
 pub mod failpoint;
 pub mod fetch;

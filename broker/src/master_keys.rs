@@ -18,7 +18,7 @@ use crate::refresher::Spool;
 use crate::store::{Store, StoreError};
 use crate::vault::{HeldKey, KeyId, RotateError, Vault, VaultError};
 
-pub use in_use::NotHeld;
+pub use in_use::{NotHeld, keys_needed};
 pub use rewrap::{Left, Progress};
 pub use shred::{Shred, Shredding};
 pub use wraps::WRAPS_ALARM;
@@ -114,7 +114,7 @@ impl MasterKeys {
     /// # Errors
     /// [`NotHeld`] names the key that is missing: nothing may start without it.
     pub async fn open(parts: Parts) -> Result<Self, NotHeld> {
-        in_use::check(&parts).await?;
+        keys_needed(&*parts.store, &parts.spool, &parts.vault).await?;
         // Remembered before their first use: a key id that nobody knows is that of a changed record.
         for key in parts.vault.keys() {
             parts.store.add_wraps(&key.id.to_string(), 0, parts.clock.now()).await?;
@@ -172,7 +172,7 @@ impl MasterKeys {
 
     /// How everything sealed begins, in the store and in the spool.
     async fn headers(&self) -> Result<BTreeSet<Vec<u8>>, StoreError> {
-        in_use::headers(&self.0.parts).await
+        in_use::headers(&*self.0.parts.store, &self.0.parts.spool).await
     }
 
     async fn fields_of(&self, header: &[u8]) -> Result<u64, StoreError> {
@@ -181,7 +181,8 @@ impl MasterKeys {
     }
 }
 
-fn key_of(header: impl AsRef<[u8]>) -> Option<KeyId> {
+/// The master key that envelopes with this header need; nothing if they are none.
+pub(crate) fn key_of(header: impl AsRef<[u8]>) -> Option<KeyId> {
     header.as_ref().try_into().ok().and_then(KeyId::of_header)
 }
 

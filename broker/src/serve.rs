@@ -5,6 +5,9 @@ mod ready;
 mod store;
 mod vault;
 
+pub(crate) use only::lock;
+pub(crate) use store::open_alone as open_store_alone;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,7 +43,7 @@ use crate::service::{self, Service};
 use crate::signin::{self, Oidc, SignIns};
 use crate::snapshot::{self, PublishError, Publisher, Settings};
 use crate::store::{Store, StoreError, postgres, sqlite};
-use crate::vault::OpenError as VaultOpenError;
+use crate::vault::{OpenError as VaultOpenError, Vault};
 use crate::xds;
 
 /// How long calls that are being answered may go on once the broker is asked to end: longer than a caller waits.
@@ -75,6 +78,9 @@ pub enum ServeError {
     /// Another broker is at work on the same data.
     #[error("another broker serves from {}; give each its own data_dir", .0.display())]
     Taken(std::path::PathBuf),
+    /// The store is half of one.
+    #[error("the store is being filled from {0}; run `sallyport store migrate-to` again, to its end")]
+    Copying(String),
     /// People could not sign in.
     #[error("people cannot sign in at the issuer")]
     SignIn(#[from] SecretError),
@@ -148,6 +154,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
 
     let _only = only::lock(&config.data_dir)?;
     let store = store::open(&config).await?;
+    if let Some(source) = store.copied_from().await? {
+        return Err(ServeError::Copying(source));
+    }
     let ca_pem = ca_pem(&config)?;
     let vault = vault::open(&config, ca_pem.as_deref(), store.is_new().await?).await?;
     let audit = Audit::start(Arc::clone(&store), Arc::clone(&clock), tenant.clone());
@@ -358,6 +367,11 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     served?;
     tracing::info!("ended");
     Ok(())
+}
+
+/// The vault that this configuration names, for a store that holds sealed records already.
+pub(crate) async fn open_vault(config: &Config) -> Result<Vault, ServeError> {
+    Ok(vault::open(config, ca_pem(config)?.as_deref(), false).await?)
 }
 
 fn ca_pem(config: &Config) -> std::io::Result<Option<Vec<u8>>> {

@@ -54,6 +54,10 @@ pub enum EventName {
     RefreshFailed,
     /// A secret of the broker's own was set.
     SecretSet,
+    /// Everything was moved here from another store.
+    StoreMigrated,
+    /// The store was put back from a backup.
+    StoreRestored,
     /// A person signed in at a browser.
     SignInDone,
     /// An operator made a link by which a person can sign in.
@@ -93,6 +97,8 @@ impl EventName {
             Self::RefreshDone => "refresh.done",
             Self::RefreshFailed => "refresh.failed",
             Self::SecretSet => "secret.set",
+            Self::StoreMigrated => "store.migrated",
+            Self::StoreRestored => "store.restored",
             Self::SignInDone => "signin.done",
             Self::SignInLink => "signin.link",
             Self::SignInRefused => "signin.refused",
@@ -380,6 +386,25 @@ impl Event {
             call: Call { target, ..Call::default() },
             reason: Some(format!("{fields} fields")),
             ..Self::new(name, Outcome::Success)
+        }
+    }
+
+    /// Everything was moved here: so many records from this store.
+    pub fn store_migrated(actor: Actor, source: &str, records: u64) -> Self {
+        Self {
+            actor: Some(actor),
+            call: Call { target: source.to_owned(), ..Call::default() },
+            reason: Some(format!("{records} records")),
+            ..Self::new(EventName::StoreMigrated, Outcome::Success)
+        }
+    }
+
+    /// The store was put back from a backup whose audit ended here.
+    pub fn store_restored(actor: Actor, sequence: u64) -> Self {
+        Self {
+            actor: Some(actor),
+            reason: Some(format!("audit up to {sequence}")),
+            ..Self::new(EventName::StoreRestored, Outcome::Success)
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod apply;
 mod audit;
+mod backup;
 mod client;
 mod config;
 mod doctor;
@@ -14,6 +15,7 @@ mod secret;
 mod serve;
 mod servers;
 mod signin;
+mod store;
 mod token;
 
 use std::path::{Path, PathBuf};
@@ -71,6 +73,17 @@ enum Command {
     /// See, replace and retire the master keys that seal everything stored.
     #[command(subcommand)]
     Key(key::Command),
+    /// Copy the embedded store to a file, as it is at one moment, while the broker serves from it.
+    ///
+    /// It holds what the store holds, sealed as it is there; the key file is not in it.
+    Backup(backup::To),
+    /// Put a backup in the place of the embedded store, while no broker serves from it.
+    ///
+    /// It is checked first, its audit and the master keys that it needs, and then is there whole or not at all.
+    Restore(backup::From),
+    /// Move the store as a whole.
+    #[command(subcommand)]
+    Store(store::Command),
     /// List the servers that are registered.
     #[command(after_help = "Example:\n  sallyport servers --json")]
     Servers,
@@ -119,6 +132,9 @@ pub fn main() -> ExitCode {
             Command::Identities(command) => identities::run(&global, command).await,
             Command::Grants(command) => grants::run(&global, command).await,
             Command::Key(command) => key::run(&global, command).await,
+            Command::Backup(to) => backup::back_up(&global, to).await,
+            Command::Restore(from) => backup::restore(&global, from).await,
+            Command::Store(command) => store::run(&global, command).await,
             Command::Servers => servers::run(&global).await,
             Command::Audit(command) => audit::run(&global, command).await,
             Command::Doctor(arguments) => doctor::run(&global, arguments).await,

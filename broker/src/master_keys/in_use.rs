@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Parts, key_of};
-use crate::store::{SealedColumn, StoreError};
-use crate::vault::{KeyId, KeyIds};
+use super::key_of;
+use crate::refresher::Spool;
+use crate::store::{SealedColumn, Store, StoreError};
+use crate::vault::{KeyId, KeyIds, Vault};
 
 /// How many records of an unknown key are named in the log.
 const NAMED: u32 = 10;
@@ -31,37 +32,42 @@ pub enum NotHeld {
 }
 
 /// How everything sealed begins, in the store and in the spool.
-pub(super) async fn headers(parts: &Parts) -> Result<BTreeSet<Vec<u8>>, StoreError> {
-    let stored = parts.store.seal_headers().await?;
-    let waiting = parts.spool.sealed();
+pub(super) async fn headers(store: &dyn Store, spool: &Spool) -> Result<BTreeSet<Vec<u8>>, StoreError> {
+    let stored = store.seal_headers().await?;
+    let waiting = spool.sealed();
     Ok(stored.into_iter().chain(waiting.iter().map(|(_, sealed)| sealed.header().to_vec())).collect())
 }
 
-/// Refuses if a key is needed and not held. A key id that this store has never known is not a key's: one such record was
-/// changed, and must not keep all others from being served.
-pub(super) async fn check(parts: &Parts) -> Result<(), NotHeld> {
-    let known = parts.store.master_keys().await?;
-    let held = KeyIds(parts.vault.keys().iter().map(|key| key.id).collect());
-    for header in headers(parts).await? {
+/// The master keys that are needed, each of which is held. A key id that this store has never known is not a key's: one
+/// such record was changed, and must not keep all others from being served.
+///
+/// # Errors
+/// [`NotHeld`] with the first that is needed and not held.
+pub async fn keys_needed(store: &dyn Store, spool: &Spool, vault: &Vault) -> Result<Vec<KeyId>, NotHeld> {
+    let known = store.master_keys().await?;
+    let held = KeyIds(vault.keys().iter().map(|key| key.id).collect());
+    let mut keys = Vec::new();
+    for header in headers(store, spool).await? {
         let needed = key_of(&header);
-        if needed.is_some_and(|needed| held.0.contains(&needed)) {
+        if let Some(needed) = needed.filter(|needed| held.0.contains(needed)) {
+            keys.push(needed);
             continue;
         }
         let is_known = |id: KeyId| known.is_empty() || known.iter().any(|key| key.id == id.to_string());
         match needed.filter(|needed| is_known(*needed)) {
             Some(needed) => {
-                let fields = parts.store.count_sealed(&header).await?;
+                let fields = store.count_sealed(&header).await?;
                 return Err(NotHeld::Needed { needed, fields, held });
             }
-            None => name(parts, &header).await?,
+            None => name(store, spool, &header).await?,
         }
     }
-    Ok(())
+    Ok(keys)
 }
 
-async fn name(parts: &Parts, header: &[u8]) -> Result<(), StoreError> {
+async fn name(store: &dyn Store, spool: &Spool, header: &[u8]) -> Result<(), StoreError> {
     for column in SealedColumn::ALL {
-        for field in parts.store.sealed_fields(*column, header, "", NAMED).await? {
+        for field in store.sealed_fields(*column, header, "", NAMED).await? {
             let (table, field, record) = (column.table(), column.name(), field.record);
             tracing::error!(
                 table,
@@ -71,7 +77,7 @@ async fn name(parts: &Parts, header: &[u8]) -> Result<(), StoreError> {
             );
         }
     }
-    for (grant, _) in parts.spool.sealed().iter().filter(|(_, sealed)| sealed.header() == header) {
+    for (grant, _) in spool.sealed().iter().filter(|(_, sealed)| sealed.header() == header) {
         tracing::error!(grant, "a token in the spool names no master key that was ever used here: it was changed");
     }
     Ok(())

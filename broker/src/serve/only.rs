@@ -9,7 +9,7 @@ use super::ServeError;
 
 /// Takes the data directory for this process, until the file is dropped or the process ends, however it ends. Two brokers
 /// would take each other's unfinished refreshes for those of the dead.
-pub(super) fn lock(data_dir: &Path) -> Result<File, ServeError> {
+pub(crate) fn lock(data_dir: &Path) -> Result<File, ServeError> {
     DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
     let path = data_dir.join("broker.lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;

@@ -8,6 +8,9 @@ use crate::store::Store;
 use crate::store::postgres::PostgresStore;
 use crate::store::sqlite::SqliteStore;
 
+/// By which the connections of a move between stores are told from those of brokers.
+const MOVING: &str = "sallyport store migrate-to";
+
 pub(super) async fn open(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
     match &config.store {
         config::Store::Sqlite => {
@@ -30,4 +33,16 @@ pub(super) fn place(config: &Config) -> Result<String, ServeError> {
         config::Store::Sqlite => format!("SQLite in {}", config.data_dir.display()),
         config::Store::Postgres(postgres) => postgres.address()?.to_string(),
     })
+}
+
+/// For whoever must be the only one that uses it.
+pub(crate) async fn open_alone(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
+    match &config.store {
+        config::Store::Sqlite => Ok(Arc::new(SqliteStore::open(&config.data_dir).await?)),
+        config::Store::Postgres(postgres) => {
+            let name = format!("{MOVING} {}", std::process::id());
+            let address = postgres.address()?.named(&name);
+            Ok(Arc::new(PostgresStore::open(&address, postgres.connections).await?))
+        }
+    }
 }

@@ -7,6 +7,7 @@ pub mod chain;
 #[cfg(test)]
 mod conformance;
 mod consent;
+pub mod copy;
 mod found;
 mod grant;
 mod identity;
@@ -22,6 +23,7 @@ use crate::clock::UnixTime;
 use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, PrincipalKind};
 
 pub use consent::{ConsentAttempt, SignInKind, StoredConsent, StoredSession, StoredSignIn};
+use copy::{Table, Value};
 pub use found::Found;
 pub use grant::{GrantCommit, Intent, Invalidation, Material, Pause, Spare, Standing, StoredGrant};
 pub use identity::{Linked, Released, StoredIdentity};
@@ -183,6 +185,9 @@ pub enum Recorded {
     /// Stored now, and numbers before it are missing: the first and the last one missing.
     Gap(u64, u64),
 }
+
+/// As long as this lives, nobody else writes.
+pub struct Held(#[expect(dead_code, reason = "it is held, not looked at")] Box<dyn std::any::Any + Send>);
 
 /// Where everything durable is.
 #[async_trait]
@@ -424,6 +429,28 @@ pub trait Store: Send + Sync + 'static {
         entries: &[AuditEntry],
         gap: &(dyn Fn(u64, u64) -> AuditEntry + Send + Sync),
     ) -> Result<Recorded, StoreError>;
+
+    /// Records of a table after one key, in order of the key, as they are.
+    async fn records(
+        &self,
+        table: &Table,
+        after: Option<&[Value]>,
+        limit: u32,
+    ) -> Result<Vec<copy::Record>, StoreError>;
+    /// Writes records as they are, each over the one of its key if there is one.
+    async fn put_records(&self, table: &Table, records: &[copy::Record]) -> Result<(), StoreError>;
+    /// How many records a table holds.
+    async fn count_records(&self, table: &Table) -> Result<u64, StoreError>;
+    /// Which store this one is being filled from: until that is done it is none.
+    async fn copied_from(&self) -> Result<Option<String>, StoreError>;
+    /// Marks it as being filled; `Conflict` if it is.
+    async fn begin_copy(&self, source: &str, now: UnixTime) -> Result<(), StoreError>;
+    /// Says that it is filled.
+    async fn end_copy(&self) -> Result<(), StoreError>;
+    /// How many connections to it are not this handle's, where others can have some.
+    async fn others(&self) -> Result<u64, StoreError>;
+    /// Keeps everybody else from writing to these tables, until what this answers is dropped.
+    async fn hold(&self, tables: &[Table]) -> Result<Held, StoreError>;
 
     /// Whether other brokers may use it at the same time: then no broker knows what keys and files the others have.
     fn is_shared(&self) -> bool;

@@ -17,6 +17,13 @@ pub struct Address {
     pub(super) shown: String,
 }
 
+impl Address {
+    /// Comes under this name, by which its connections are told from others.
+    pub fn named(self, name: &str) -> Self {
+        Self { options: self.options.application_name(name), ..self }
+    }
+}
+
 impl std::fmt::Display for Address {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.shown)

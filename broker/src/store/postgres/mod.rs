@@ -18,12 +18,13 @@ use std::time::Duration;
 
 use sqlx::postgres::PgArguments;
 use sqlx::query::Query;
-use sqlx::{PgPool, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _, Transaction};
 
 pub use address::{Address, UrlFlaw};
 pub use open::OpenError;
 
-use super::{Lock, StoreError};
+use super::copy::Table;
+use super::{Held, Lock, StoreError};
 
 /// No network ever ends a wait by itself. Longer than a connection and a statement may take together.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -41,6 +42,12 @@ const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ WRITE;
     SET LOCAL lock_timeout = '2s';
     SET LOCAL idle_in_transaction_session_timeout = '5s'";
 
+/// Keeps others from writing for as long as it lives, which may be long.
+const HOLD: &str = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE;
+    SET LOCAL statement_timeout = '3s';
+    SET LOCAL lock_timeout = '2s';
+    SET LOCAL idle_in_transaction_session_timeout = 0";
+
 /// A store in a Postgres database.
 pub struct PostgresStore {
     pool: PgPool,
@@ -49,6 +56,7 @@ pub struct PostgresStore {
 type Handle = PostgresStore;
 type Connection = sqlx::PgConnection;
 type Row = sqlx::postgres::PgRow;
+type Statement<'q> = Query<'q, Postgres, PgArguments>;
 
 /// Any number of brokers may come at any time.
 const SHARED: bool = true;
@@ -79,6 +87,23 @@ impl PostgresStore {
         Ok(())
     }
 
+    /// Connections of anybody to this database that are not of this name.
+    async fn other_connections(&self) -> Result<u64, StoreError> {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+             AND backend_type = 'client backend' AND application_name <> current_setting('application_name')
+             AND pid <> pg_backend_pid()";
+        let count: i64 = query(sql).fetch_one(&self.pool).await?.try_get(0)?;
+        Ok(u64::try_from(count).unwrap_or_default())
+    }
+
+    async fn hold_tables(&self, tables: &[Table]) -> Result<Held, StoreError> {
+        let mut tx = self.pool.begin_with(HOLD).await?;
+        for table in tables {
+            made(format!("LOCK TABLE {} IN SHARE MODE", table.name)).execute(&mut *tx).await?;
+        }
+        Ok(Held(Box::new(tx)))
+    }
+
     async fn close_connections(&self) {
         self.pool.close().await;
     }
@@ -87,6 +112,11 @@ impl PostgresStore {
 /// Prepared without a name, which lasts until the next: a pooler may give the connection to somebody else.
 fn query<'q>(sql: &'static str) -> Query<'q, Postgres, PgArguments> {
     sqlx::query(sql).persistent(false)
+}
+
+/// A statement made of names that are the migrations' own.
+fn made(sql: String) -> Statement<'static> {
+    sqlx::query(AssertSqlSafe(sql)).persistent(false)
 }
 
 async fn lock(db: &mut Connection, lock: Lock<'_>) -> Result<(), StoreError> {

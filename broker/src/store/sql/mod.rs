@@ -10,6 +10,7 @@
 
 mod audit;
 mod consents;
+mod copy;
 mod grants;
 mod identities;
 mod intents;
@@ -26,12 +27,13 @@ mod tokens;
 
 use async_trait::async_trait;
 
-use super::{Connection, Handle, Row, SHARED, lock, query};
+use super::{Connection, Handle, Row, SHARED, Statement, lock, made, query};
 use crate::clock::UnixTime;
 use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, PrincipalKind};
+use crate::store::copy::{Record, Table, Value};
 use crate::store::value::{hash, one, signed, texts, to_json, unsigned};
 use crate::store::{
-    AuditEntry, ConsentAttempt, Found, GrantCommit, Intent, Invalidation, Lock, Pause, Recorded, Released,
+    AuditEntry, ConsentAttempt, Found, GrantCommit, Held, Intent, Invalidation, Lock, Pause, Recorded, Released,
     ReportNumber, Sealed, SealedColumn, SealedField, Shredded, Standing, Store, StoreError, StoredAudit, StoredConsent,
     StoredGrant, StoredIdentity, StoredKey, StoredManifest, StoredMasterKey, StoredSecret, StoredSession, StoredSignIn,
     StoredToken, Swap,
@@ -389,6 +391,38 @@ impl Store for Handle {
         gap: &(dyn Fn(u64, u64) -> AuditEntry + Send + Sync),
     ) -> Result<Recorded, StoreError> {
         writing!(self, |db| reports::record(db, number, entries, gap))
+    }
+
+    async fn records(&self, table: &Table, after: Option<&[Value]>, limit: u32) -> Result<Vec<Record>, StoreError> {
+        reading!(self, |db| copy::page(db, table, after, limit))
+    }
+
+    async fn put_records(&self, table: &Table, records: &[Record]) -> Result<(), StoreError> {
+        writing!(self, |db| copy::put(db, table, records))
+    }
+
+    async fn count_records(&self, table: &Table) -> Result<u64, StoreError> {
+        reading!(self, |db| copy::count(db, table))
+    }
+
+    async fn copied_from(&self) -> Result<Option<String>, StoreError> {
+        reading!(self, |db| copy::source(db))
+    }
+
+    async fn begin_copy(&self, source: &str, now: UnixTime) -> Result<(), StoreError> {
+        writing!(self, |db| copy::begin(db, source, now))
+    }
+
+    async fn end_copy(&self) -> Result<(), StoreError> {
+        writing!(self, |db| copy::end(db))
+    }
+
+    async fn others(&self) -> Result<u64, StoreError> {
+        self.other_connections().await
+    }
+
+    async fn hold(&self, tables: &[Table]) -> Result<Held, StoreError> {
+        self.hold_tables(tables).await
     }
 
     fn is_shared(&self) -> bool {

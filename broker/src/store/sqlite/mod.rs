@@ -9,11 +9,13 @@ mod sql;
 
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::{Row as _, Sqlite, SqlitePool, Transaction};
+use sqlx::{AssertSqlSafe, Row as _, Sqlite, SqlitePool, Transaction};
 
-pub use open::OpenError;
+pub(crate) use open::FILE;
+pub use open::{OpenError, copy_into};
 
-use super::{Lock, StoreError};
+use super::copy::Table;
+use super::{Held, Lock, StoreError};
 
 /// A store in a SQLite file.
 pub struct SqliteStore {
@@ -24,6 +26,7 @@ pub struct SqliteStore {
 type Handle = SqliteStore;
 type Connection = sqlx::SqliteConnection;
 type Row = sqlx::sqlite::SqliteRow;
+type Statement<'q> = Query<'q, Sqlite, SqliteArguments>;
 
 /// How often the log is tried to be emptied, and the time between.
 const SCRUB_ATTEMPTS: u32 = 20;
@@ -61,6 +64,15 @@ impl SqliteStore {
         Err(StoreError::Unavailable("the database was read all the time".into()))
     }
 
+    /// Its directory is locked by whoever serves from it.
+    async fn other_connections(&self) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+
+    async fn hold_tables(&self, _: &[Table]) -> Result<Held, StoreError> {
+        Ok(Held(Box::new(())))
+    }
+
     async fn close_connections(&self) {
         self.readers.close().await;
         self.writer.close().await;
@@ -69,6 +81,11 @@ impl SqliteStore {
 
 fn query<'q>(sql: &'static str) -> Query<'q, Sqlite, SqliteArguments> {
     sqlx::query(sql)
+}
+
+/// A statement made of names that are the migrations' own.
+fn made(sql: String) -> Statement<'static> {
+    sqlx::query(AssertSqlSafe(sql)).persistent(false)
 }
 
 /// Who writes holds the one write lock there is.

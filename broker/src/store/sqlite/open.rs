@@ -10,10 +10,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Connection};
 
 use super::SqliteStore;
-use crate::store::MIGRATIONS;
+use crate::store::{MIGRATIONS, StoreError};
 
 /// Name of the file in the data directory.
-const FILE: &str = "sallyport.db";
+pub(crate) const FILE: &str = "sallyport.db";
 /// How long another process's transaction is waited for.
 const BUSY: Duration = Duration::from_secs(2);
 /// How long a connection of our own is waited for: a little more than one holder may wait for another process.
@@ -175,4 +175,23 @@ fn only_its_owners(path: &Path, is: &std::fs::Metadata) -> Result<(), OpenError>
 async fn locked(directory: File) -> io::Result<File> {
     let lock = move || directory.lock().map(|()| directory);
     tokio::task::spawn_blocking(lock).await.map_err(io::Error::other)?
+}
+
+/// How long a moment without a writer is waited for: a copy needs none but at its beginning.
+const COPY_BUSY: Duration = Duration::from_secs(10);
+
+/// Copies a database as it is at one moment into an empty file that is there, without keeping anybody from writing. What was
+/// deleted is not in the copy.
+///
+/// # Errors
+/// If the database cannot be read, or the copy not be written.
+pub async fn copy_into(from: &Path, to: &Path) -> Result<(), StoreError> {
+    let to = to.to_str().ok_or_else(|| StoreError::Unavailable("the name of a copy must be UTF-8".into()))?;
+    let options = SqliteConnectOptions::new().filename(from).busy_timeout(COPY_BUSY).disable_statement_logging();
+    let mut connection = options.connect().await?;
+    let copied = sqlx::query("VACUUM INTO $1").bind(to).execute(&mut connection).await;
+    // A farewell; whether it was copied is known.
+    let _ = connection.close().await;
+    copied?;
+    Ok(())
 }
