@@ -24,6 +24,18 @@ pub fn reached(_: Point) {}
 #[cfg(feature = "failpoints")]
 pub use armed::reached;
 
+/// How long what is open in memory is kept: as usual, unless `SALLYPORT_OPENED_MS` says otherwise.
+#[cfg(not(feature = "failpoints"))]
+pub fn opened_age(usual: std::time::Duration) -> std::time::Duration {
+    usual
+}
+
+#[cfg(feature = "failpoints")]
+pub use armed::opened_age;
+
+#[cfg(feature = "failpoints")]
+pub mod seed;
+
 #[cfg(feature = "failpoints")]
 mod armed {
     use std::sync::OnceLock;
@@ -46,6 +58,16 @@ mod armed {
         {
             kill();
         }
+    }
+
+    /// How long what is open in memory is kept: as usual, unless `SALLYPORT_OPENED_MS` says otherwise.
+    ///
+    /// # Panics
+    /// If it says what is no number.
+    pub fn opened_age(usual: std::time::Duration) -> std::time::Duration {
+        let said = std::env::var("SALLYPORT_OPENED_MS").ok();
+        let said = said.map(|text| text.parse().expect("SALLYPORT_OPENED_MS is a number"));
+        said.map_or(usual, std::time::Duration::from_millis)
     }
 
     fn parse(text: &str) -> (Point, AtomicUsize) {

@@ -95,7 +95,8 @@ pub struct Listed {
 impl Secrets {
     /// Over a store and the vault that sealed what is in it.
     pub fn new(store: Arc<dyn Store>, vault: Vault, audit: Audit, clock: Arc<dyn Clock>, tenant: Tenant) -> Self {
-        let opened = Cache::builder().max_capacity(OPENED).time_to_live(OPENED_AGE).build();
+        let age = crate::failpoint::opened_age(OPENED_AGE);
+        let opened = Cache::builder().max_capacity(OPENED).time_to_live(age).build();
         Self { store, vault, audit, clock, tenant, opened }
     }
 

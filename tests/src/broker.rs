@@ -196,6 +196,14 @@ impl Broker {
         self.until_ready().await;
     }
 
+    /// Starts one that keeps what is open in memory for so long only, and waits until it is ready.
+    pub async fn start_forgetting(&mut self, after: Duration) {
+        let mut command = Command::new(&setup().broker_failpoints);
+        command.env("SALLYPORT_OPENED_MS", after.as_millis().to_string());
+        self.spawn_as(command);
+        self.until_ready().await;
+    }
+
     fn spawn_as(&mut self, mut command: Command) {
         command.arg("serve").arg("-c").arg(&self.config).current_dir(&self.dir);
         // Of nobody: moto takes any.
@@ -283,6 +291,17 @@ impl Broker {
         self.command(&[&set, owners].concat()).await.ok();
         std::fs::remove_file(&file).expect("just written");
         format!("tfy-secret://demo:{group}:{key}")
+    }
+
+    /// Sets many secrets quickly, while it does not run: `<group>:k<n>` with the five digits of `n` as the value.
+    pub async fn seed_secrets(&self, group: &str, numbers: std::ops::Range<usize>) {
+        let mut command = tokio::process::Command::new(&setup().broker_failpoints);
+        command.arg("seed-secrets").arg(&self.config).arg(group);
+        command.args([numbers.start, numbers.len()].map(|number| number.to_string()));
+        // Of nobody: moto takes any.
+        command.env("AWS_ACCESS_KEY_ID", "nobody").env("AWS_SECRET_ACCESS_KEY", "nothing");
+        let seeded = command.current_dir(&self.dir).kill_on_drop(true).output().await;
+        Output::from(seeded.expect("the binary is there")).ok();
     }
 
     /// `sallyport token issue`; `whom` is `--user` or `--virtual-account`.

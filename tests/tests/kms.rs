@@ -2,7 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use e2e::{Auth, Kms, KmsFault, Server, World, eventually, run};
+use std::sync::Arc;
+use std::time::Duration;
+
+use e2e::{Auth, Browser, Kms, KmsFault, Provider, Server, World, acquire, broker_api, eventually, run};
+use sallyport_proto::broker::acquire_credential_response::Answer;
 use serde_json::{Value, json};
 
 /// A gate whose master key is in KMS, and a server behind a secret.
@@ -22,10 +26,19 @@ impl Gate {
         Self { _dir: dir, kms, world, server }
     }
 
-    /// A caller for whom nothing is cached anywhere.
+    /// A caller who is new to the gate, at a server whose secret may be open in memory.
     async fn new_caller_is_served(&self) -> bool {
-        let token = self.world.issuer.token(&e2e::unique("caller"), &self.server).mint();
-        self.server.call_as(&token).send().await.json().get("result").is_some()
+        self.new_caller_is_served_at(&self.server).await
+    }
+
+    async fn new_caller_is_served_at(&self, server: &Server) -> bool {
+        let token = self.world.issuer.token(&e2e::unique("caller"), server).mint();
+        server.call_as(&token).send().await.json().get("result").is_some()
+    }
+
+    /// A server whose secret nobody has opened yet.
+    async fn new_server(&self) -> Server {
+        self.world.server().auth(Auth::header()).register().await
     }
 }
 
@@ -43,17 +56,83 @@ fn v4_every_fault_of_the_key_service_is_closed_is_told_by_its_name_and_heals() {
             (KmsFault::Error("KMSInternalException"), "the key service failed"),
             (KmsFault::WrongContext, "does not open"),
         ] {
+            let server = gate.new_server().await;
             gate.kms.fails(fault);
-            gate.server.upstream.forget();
-            assert!(!gate.new_caller_is_served().await, "{fault:?}");
-            gate.server.upstream.assert_untouched("no key");
+            assert!(!gate.new_caller_is_served_at(&server).await, "{fault:?}");
+            server.upstream.assert_untouched("no key");
+            assert!(gate.new_caller_is_served().await, "what is open in memory is served: {fault:?}");
             eventually(&format!("{fault:?} is told"), async || gate.world.broker.log().contains(said).then_some(()))
                 .await;
             gate.kms.fails(KmsFault::None);
-            assert!(gate.new_caller_is_served().await, "after {fault:?}");
+            assert!(gate.new_caller_is_served_at(&server).await, "after {fault:?}");
         }
         assert!(gate.world.broker.log().contains(&gate.kms.key_id), "which key");
     });
+}
+
+#[test]
+fn v4_a_secret_is_opened_by_the_key_service_once_for_many_callers_and_anew_when_its_age_is_over() {
+    run(async {
+        let mut gate = Gate::start().await;
+        gate.world.broker.stop().await;
+        gate.world.broker.start_forgetting(Duration::from_secs(2)).await;
+        let decrypts = |gate: &Gate| gate.kms.requests().iter().filter(|(operation, _)| operation == "Decrypt").count();
+        let before = decrypts(&gate);
+        for _ in 0..5 {
+            assert!(gate.new_caller_is_served().await);
+        }
+        assert_eq!(decrypts(&gate), before + 1, "one for five callers");
+        gate.kms.fails(KmsFault::Silent);
+        eventually("it is not open any more", async || (!gate.new_caller_is_served().await).then_some(())).await;
+        gate.kms.fails(KmsFault::None);
+        assert!(gate.new_caller_is_served().await);
+    });
+}
+
+#[test]
+fn v4_while_the_key_service_is_down_open_tokens_serve_and_no_refresh_begins() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let kms = Kms::start(dir.path()).await;
+        let change = kms.is_the_key();
+        let world = World::build().sign_in().broker(move |config| change(config)).start().await;
+        let long = connected(&world, 3600).await;
+        let brief = connected(&world, 1).await;
+        let broker = &world.broker.grpc;
+        let ask = async |server: &Server| {
+            let token = world.issuer.token("alice", server).mint();
+            let request = acquire(broker, &token, server).await;
+            broker_api(broker).await.unwrap().acquire_credential(request).await.unwrap().into_inner().answer.unwrap()
+        };
+        assert!(matches!(ask(&long.1).await, Answer::Credential(_)));
+        let first = brief.0.issued()[0].clone();
+        eventually("the brief one is over", async || (!brief.0.is_live(&first)).then_some(())).await;
+        for (fault, said) in
+            [(KmsFault::Silent, "in time"), (KmsFault::Error("AccessDeniedException"), "denies its use")]
+        {
+            kms.fails(fault);
+            assert!(matches!(ask(&long.1).await, Answer::Credential(_)), "open in memory: {fault:?}");
+            let Answer::Unavailable(unavailable) = ask(&brief.1).await else { panic!("{fault:?}") };
+            assert!(!unavailable.message.is_empty() && !unavailable.message.contains(&kms.key_id), "{unavailable:?}");
+            eventually(&format!("{fault:?} is told"), async || world.broker.log().contains(said).then_some(())).await;
+        }
+        assert_eq!(brief.0.token_requests_by("refresh_token").len(), 0, "no refresh begins without a data key");
+        assert!(world.broker.log().contains(&kms.key_id), "which key");
+        kms.fails(KmsFault::None);
+        eventually("it is renewed", async || matches!(ask(&brief.1).await, Answer::Credential(_)).then_some(())).await;
+        assert_eq!(brief.0.token_requests_by("refresh_token").len(), 1);
+    });
+}
+
+/// A provider, and a server that alice has consented to: her first token lives so many seconds.
+async fn connected(world: &World, life: u64) -> (Arc<Provider>, Server) {
+    let provider = Arc::new(Provider::start().await);
+    let server = world.server().auth(Auth::authorization_code(&provider)).register().await;
+    server.upstream.guarded_by(&provider);
+    provider.access_token_life(Duration::from_secs(life));
+    world.consent(&Browser::of("alice"), &server).await;
+    provider.access_token_life(Duration::from_secs(3600));
+    (provider, server)
 }
 
 #[test]

@@ -74,7 +74,7 @@ impl Default for Limits {
             commit: Duration::from_secs(8),
             wait: Duration::from_millis(2500),
             opened: 10_000,
-            opened_age: Duration::from_secs(5 * 60),
+            opened_age: crate::failpoint::opened_age(Duration::from_secs(5 * 60)),
         }
     }
 }
