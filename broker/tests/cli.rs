@@ -212,6 +212,13 @@ fn every_command_helps_with_an_example() {
         &["grants", "list"],
         &["grants", "show"],
         &["grants", "revoke"],
+        &["key", "list"],
+        &["key", "rotate"],
+        &["key", "rewrap"],
+        &["key", "shred"],
+        &["backup"],
+        &["restore"],
+        &["store", "migrate-to"],
         &["servers"],
         &["audit", "query"],
         &["audit", "verify"],
@@ -400,4 +407,51 @@ hint: set it with `sallyport secret set keys:echo --owner demo`
     let second = sallyport(dir, &["serve"], "");
     assert_eq!(second.code, 1);
     assert!(second.stderr.contains("another broker serves from data; give each its own data_dir"), "{}", second.stderr);
+}
+
+#[test]
+fn a_backup_is_taken_of_a_broker_that_serves_and_put_back_where_none_does() {
+    let dir = directory(&[("sallyport.yaml", CONFIG)]);
+    let dir = dir.path();
+    let broker = Broker::start(dir);
+    done(dir, &["secret", "set", "keys:echo", "--owner", "demo"], "canary");
+    let taken: serde_json::Value = serde_json::from_str(&done(dir, &["backup", "backup.db", "--json"], "")).unwrap();
+    assert_eq!((taken["keys"].as_array().unwrap().len(), &taken["waiting"]), (1, &serde_json::json!(0)));
+    assert!(!std::fs::read(dir.join("backup.db")).unwrap().windows(6).any(|bytes| bytes == b"canary"));
+    let again = sallyport(dir, &["backup", "backup.db"], "");
+    assert!(again.code == 1 && again.stderr.contains("not overwritten"), "{}", again.stderr);
+    let serving = sallyport(dir, &["restore", "backup.db"], "");
+    assert!(serving.code == 1 && serving.stderr.contains("another broker serves"), "{}", serving.stderr);
+    drop(broker);
+    let there = sallyport(dir, &["restore", "backup.db"], "");
+    assert!(there.code == 1 && there.stderr.contains("not overwritten"), "{}", there.stderr);
+    std::fs::rename(dir.join("data"), dir.join("lost")).unwrap();
+    let restored = done(dir, &["restore", "backup.db"], "");
+    assert!(restored.contains("people agree anew"), "{restored}");
+    let _broker = Broker::start(dir);
+    assert_eq!(done(dir, &["secret", "list"], ""), "tfy-secret://demo:keys:echo  demo\n");
+    assert!(done(dir, &["audit", "verify"], "").starts_with("whole: "));
+}
+
+#[test]
+fn what_is_sealed_is_destroyed_only_where_that_is_meant() {
+    let dir = directory(&[("sallyport.yaml", CONFIG)]);
+    let dir = dir.path();
+    let _broker = Broker::start(dir);
+    done(dir, &["secret", "set", "keys:echo", "--owner", "demo"], "canary");
+    let dry = done(dir, &["key", "shred", "--tenant", "demo", "--dry-run"], "");
+    assert!(dry.contains("would be destroyed"), "{dry}");
+    for (arguments, said) in [
+        (&["key", "shred", "--tenant", "demo"][..], "nothing was destroyed"),
+        (&["key", "shred", "--tenant", "another", "--yes"], "the tenant of this broker is `demo`"),
+        (&["key", "shred", "--user", "alice@example.com", "--yes"], "nobody is known"),
+    ] {
+        let refused = sallyport(dir, arguments, "demo\n");
+        assert!(refused.code == 1 && refused.stderr.contains(said), "{arguments:?}: {}", refused.stderr);
+    }
+    assert_eq!(done(dir, &["secret", "list"], ""), "tfy-secret://demo:keys:echo  demo\n");
+    let done_to_all = done(dir, &["key", "shred", "--tenant", "demo", "--yes"], "");
+    assert!(done_to_all.contains("were destroyed"), "{done_to_all}");
+    assert_eq!(done(dir, &["secret", "list"], ""), "");
+    assert_eq!(done(dir, &["audit", "query", "--event", "key.shredded"], "").lines().count(), 1);
 }
