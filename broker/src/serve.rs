@@ -6,6 +6,8 @@ mod store;
 mod vault;
 
 pub(crate) use only::lock;
+#[cfg(test)]
+pub(crate) use store::open as open_store;
 pub(crate) use store::open_alone as open_store_alone;
 
 use std::sync::Arc;
@@ -154,9 +156,6 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
 
     let _only = only::lock(&config.data_dir)?;
     let store = store::open(&config).await?;
-    if let Some(source) = store.copied_from().await? {
-        return Err(ServeError::Copying(source));
-    }
     let ca_pem = ca_pem(&config)?;
     let vault = vault::open(&config, ca_pem.as_deref(), store.is_new().await?).await?;
     let audit = Audit::start(Arc::clone(&store), Arc::clone(&clock), tenant.clone());

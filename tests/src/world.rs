@@ -47,6 +47,7 @@ pub struct WorldBuilder {
     issuer: Option<Issuer>,
     sign_in: bool,
     key_file: bool,
+    embedded: bool,
     postgres: Option<&'static Postgres>,
     brokers: Option<usize>,
 }
@@ -177,6 +178,12 @@ impl WorldBuilder {
         self
     }
 
+    /// One broker, with everything in its own directory, whatever the size of the gate.
+    pub fn embedded(mut self) -> Self {
+        self.embedded = true;
+        self.key_file()
+    }
+
     /// So many brokers over one database of Postgres, whatever the size of the gate; the proxy knows them all.
     pub fn brokers(mut self, count: usize) -> Self {
         self.brokers = Some(count);
@@ -226,7 +233,7 @@ impl WorldBuilder {
         if let Some(idp) = &idp {
             changes.push(idp.signs_people_in(&public_url).await);
         }
-        let size = Size::of_environment();
+        let size = if self.embedded { Size::Embedded } else { Size::of_environment() };
         if !self.key_file {
             changes.extend(size.master_key().await);
         }

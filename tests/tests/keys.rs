@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 #[test]
 fn v6_a_retired_key_that_is_needed_still_stops_the_start_with_its_id() {
     run(async {
-        let mut world = World::build().key_file().start().await;
+        let mut world = World::build().embedded().start().await;
         world.broker.set_secret("group", "key", "value", "owner").await;
         let rotated = world.broker.command(&["key", "rotate", "--json"]).await.ok();
         let rotated: Value = serde_json::from_str(&rotated).unwrap();
@@ -29,7 +29,7 @@ fn v6_a_retired_key_that_is_needed_still_stops_the_start_with_its_id() {
 #[test]
 fn v9_a_master_key_that_others_can_read_or_that_lies_with_the_data_or_in_the_environment_is_refused() {
     run(async {
-        let mut world = World::start().await;
+        let mut world = World::build().embedded().start().await;
         world.broker.stop().await;
         let mut config: Value = serde_json::from_slice(&std::fs::read(&world.broker.config).unwrap()).unwrap();
         config["mode"] = "standard".into();
@@ -98,7 +98,7 @@ fn v8_after_ten_thousand_reads_and_the_age_of_the_cache_no_secret_is_in_memory_b
     const SECRETS: usize = 20;
     const READS: usize = 10_000;
     run(async {
-        let mut world = World::start().await;
+        let mut world = World::build().embedded().start().await;
         let mark = e2e::unique("canary-of-memory");
         let secrets: Vec<_> = (0..SECRETS).map(|n| format!("{mark}-{n:04}")).collect();
         let mut servers = Vec::new();

@@ -32,7 +32,7 @@ fn name_of(header: usize) -> String {
 
 impl Gate {
     async fn start() -> Self {
-        let mut world = World::start().await;
+        let mut world = World::build().embedded().start().await;
         let names: Vec<_> = (0..SERVERS).map(|_| e2e::unique("many")).collect();
         world.broker.stop().await;
         for (server, name) in names.iter().enumerate() {

@@ -11,7 +11,16 @@ use crate::store::sqlite::SqliteStore;
 /// By which the connections of a move between stores are told from those of brokers.
 const MOVING: &str = "sallyport store migrate-to";
 
-pub(super) async fn open(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
+/// For a broker to serve from.
+pub(crate) async fn open(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
+    let store = opened(config).await?;
+    match store.copied_from().await? {
+        None => Ok(store),
+        Some(source) => Err(ServeError::Copying(source)),
+    }
+}
+
+async fn opened(config: &Config) -> Result<Arc<dyn Store>, ServeError> {
     match &config.store {
         config::Store::Sqlite => {
             let store = SqliteStore::open(&config.data_dir).await?;

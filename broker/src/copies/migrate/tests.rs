@@ -102,7 +102,7 @@ async fn a_move_that_was_cut_off_starts_no_broker_and_goes_on() {
     let half = serve::open_store_alone(&there).await.unwrap();
     assert!(half.copied_from().await.unwrap().is_some());
     half.close().await;
-    let refused = serve::run(there.clone()).await.unwrap_err();
+    let refused = serve::open_store(&there).await.err().unwrap();
     assert!(matches!(&refused, ServeError::Copying(source) if source.contains("data/sallyport.db")), "{refused}");
     // Another source would be mixed with it.
     let other = config(dir.path(), "other", "");
