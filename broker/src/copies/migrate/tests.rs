@@ -118,6 +118,9 @@ async fn a_move_that_was_cut_off_starts_no_broker_and_goes_on() {
 
 async fn filled_elsewhere(dir: &Path) {
     let aside = dir.join("aside");
+    // Under the same master key: only that it is another store is wrong with it.
+    std::fs::create_dir_all(aside.join("key")).unwrap();
+    std::fs::copy(dir.join("key/master.key"), aside.join("key/master.key")).unwrap();
     filled(&aside, 1).await;
     std::fs::rename(aside.join("data"), dir.join("other")).unwrap();
 }

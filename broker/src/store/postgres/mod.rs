@@ -87,10 +87,12 @@ impl PostgresStore {
         Ok(())
     }
 
-    /// Connections of anybody to this database that are not of this name.
+    /// Connections of anybody to this database that are not of this name. Of another role's only that they are there can be
+    /// seen; what Postgres does by itself has no role.
     async fn other_connections(&self) -> Result<u64, StoreError> {
-        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
-             AND backend_type = 'client backend' AND application_name <> current_setting('application_name')
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usesysid IS NOT NULL
+             AND coalesce(backend_type, 'client backend') = 'client backend'
+             AND application_name IS DISTINCT FROM current_setting('application_name')
              AND pid <> pg_backend_pid()";
         let count: i64 = query(sql).fetch_one(&self.pool).await?.try_get(0)?;
         Ok(u64::try_from(count).unwrap_or_default())
