@@ -7,8 +7,12 @@ use e2e::{Auth, Browser, Provider, Server, World, provider::Rotation};
 
 #[path = "fleet/herd.rs"]
 mod herd;
+#[path = "fleet/rolling.rs"]
+mod rolling;
 #[path = "fleet/spool.rs"]
 mod spool;
+#[path = "fleet/streams.rs"]
+mod streams;
 
 const BROKERS: usize = 3;
 

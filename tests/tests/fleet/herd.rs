@@ -12,7 +12,7 @@ use super::*;
 const CALLERS: usize = 50;
 
 fn rounds() -> usize {
-    e2e::rounds(30, 500)
+    e2e::rounds(20, 500)
 }
 
 /// Rounds between two master keys.
