@@ -25,15 +25,17 @@ struct Mode {
 }
 
 /// One death that is due.
-#[derive(Clone, Copy)]
 struct Job {
     mode: usize,
     death: (Death, usize, bool),
+    person: String,
+    consented: OnceCell<()>,
 }
 
 /// Deaths that are over before the first of them is overdue.
 struct Wave {
     began: Instant,
+    consenting: Semaphore,
     dying: Semaphore,
 }
 
@@ -74,9 +76,8 @@ impl Fleet {
         Self { world, modes }
     }
 
-    /// Somebody with a grant whose token is over by the time anybody looks.
-    async fn consents(&self, mode: &Mode, person: &str) {
-        self.world.consent(&Browser::of(person), &mode.server).await;
+    /// This person's token is over by the time anybody looks.
+    async fn is_over(&self, person: &str) {
         let over = "UPDATE grants SET issued_at = 1, refresh_after = 2, expires_at = 3 \
                     WHERE holder = (SELECT principal FROM identities WHERE subject = $1)";
         assert_eq!(self.world.broker.database().await.execute(over, &[person]).await, 1, "{person}");
@@ -97,7 +98,7 @@ impl Fleet {
         if began.elapsed() >= INTENT {
             return false;
         }
-        self.consents(mode, person).await;
+        self.is_over(person).await;
         if let Death::AtProvider(moment) = death {
             mode.provider.fail_next(Endpoint::Token, 1, &Fault::kill(moment, broker.child().pid()));
         }
@@ -126,11 +127,15 @@ impl Fleet {
     }
 
     /// One death and what became of it; `None` if it has to be left to another wave.
-    async fn round(&self, job: Job, wave: &Wave) -> Option<Round> {
-        let (mode, (death, uses, is_lost)) = (&self.modes[job.mode], job.death);
-        let person = unique("person");
+    async fn round(&self, job: &Job, wave: &Wave) -> Option<Round> {
+        let (mode, person, (death, uses, is_lost)) = (&self.modes[job.mode], job.person.clone(), job.death);
+        let consents = async || {
+            let _turn = wave.consenting.acquire().await.expect("it is not closed");
+            self.world.consent(&Browser::of(&person), &mode.server).await;
+        };
+        job.consented.get_or_init(consents).await;
         let dying = wave.dying.acquire().await.expect("it is not closed");
-        if wave.began.elapsed() > INTENT / 2 || !self.dies(mode, &person, death, wave.began).await {
+        if wave.began.elapsed() > INTENT * 3 / 4 || !self.dies(mode, &person, death, wave.began).await {
             return None;
         }
         drop(dying);
@@ -146,17 +151,22 @@ impl Fleet {
 
     /// Everybody who is to die, in waves: a broker that starts takes up whatever is overdue, and would die over that.
     async fn everybody(&self) -> Seen {
-        let jobs = || DEATHS.into_iter().flat_map(|death| (0..self.modes.len()).map(move |mode| Job { mode, death }));
-        let mut left: Vec<Job> = (0..rounds_each()).flat_map(|_| jobs()).collect();
+        let jobs = || DEATHS.into_iter().flat_map(|death| (0..self.modes.len()).map(move |mode| (mode, death)));
+        let job = |(mode, death)| Job { mode, death, person: unique("person"), consented: OnceCell::new() };
+        let mut left: Vec<Job> = (0..rounds_of_the_fleet()).flat_map(|_| jobs()).map(job).collect();
         let mut seen: Seen = self.modes.iter().map(|_| Vec::new()).collect();
         while !left.is_empty() {
-            let wave = Wave { began: Instant::now(), dying: Semaphore::new(AT_ONCE) };
-            let rounds = join_all(left.iter().map(|job| self.round(*job, &wave))).await;
-            let over: Vec<(Job, Option<Round>)> = left.into_iter().zip(rounds).collect();
-            left = over.iter().filter(|(_, round)| round.is_none()).map(|(job, _)| *job).collect();
-            for (job, round) in over {
-                seen[job.mode].extend(round);
+            let semaphore = || Semaphore::new(AT_ONCE);
+            let wave = Wave { began: Instant::now(), consenting: semaphore(), dying: semaphore() };
+            let rounds = join_all(left.iter().map(|job| self.round(job, &wave))).await;
+            let mut again = Vec::new();
+            for (job, round) in left.into_iter().zip(rounds) {
+                match round {
+                    Some(round) => seen[job.mode].push(round),
+                    None => again.push(job),
+                }
             }
+            left = again;
         }
         seen
     }
@@ -168,7 +178,7 @@ async fn promised(mode: usize) {
     let wrong: Vec<_> =
         seen[mode].iter().filter(|round| round.seen != round.expected).map(ToString::to_string).collect();
     assert!(wrong.is_empty(), "{:?}: {} of {}\n{}", MODES[mode], wrong.len(), seen[mode].len(), wrong.join("\n"));
-    assert_eq!(seen[mode].len(), DEATHS.len() * rounds_each());
+    assert_eq!(seen[mode].len(), DEATHS.len() * rounds_of_the_fleet());
 }
 
 #[test]
