@@ -168,6 +168,10 @@ impl Broker {
         self.store.open(&self.data).await
     }
 
+    pub(crate) fn store(&self) -> Store {
+        self.store.clone()
+    }
+
     /// Every byte that somebody who gets hold of its store reads, by where.
     pub fn dump(&self) -> Vec<(PathBuf, Vec<u8>)> {
         self.store.dump(&self.data)
@@ -176,6 +180,11 @@ impl Broker {
     /// Whether it has ended by itself.
     pub fn ended(&mut self) -> bool {
         self.child.as_mut().and_then(Child::ended).is_some()
+    }
+
+    /// Whether its process is there.
+    pub fn runs(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.ended().is_none())
     }
 
     /// Whether it says that it is ready.

@@ -15,6 +15,7 @@ mod broker;
 mod browser;
 mod call;
 mod canary;
+pub mod chaos;
 mod child;
 mod chromium;
 mod clients;

@@ -90,6 +90,16 @@ impl Store {
         }
     }
 
+    /// The same while it may be down: `None` if it cannot be reached.
+    pub(crate) async fn try_open(&self) -> Option<Database> {
+        match self {
+            Self::Sqlite => None,
+            Self::Postgres(Shared { server, name, .. }) => {
+                server.try_administrator(name).await.ok().map(Database::Postgres)
+            }
+        }
+    }
+
     /// Every byte that somebody who gets hold of it reads, by where: the database's files, or what `pg_dump` makes of it.
     pub(crate) fn dump(&self, data: &Path) -> Vec<(PathBuf, Vec<u8>)> {
         match self {
@@ -122,6 +132,12 @@ impl Database {
         let text =
             on!(self, connection => bound!(sql, values).fetch_one(connection).await.and_then(|row| row.try_get(0)));
         text.unwrap_or_else(|error| panic!("{sql}: {error}"))
+    }
+
+    /// The same while it may be down: `None` if it does not answer.
+    pub(crate) async fn try_text(&mut self, sql: &str) -> Option<String> {
+        let none: [&str; 0] = [];
+        on!(self, connection => bound!(sql, none).fetch_one(connection).await.and_then(|row| row.try_get(0))).ok()
     }
 
     /// The one number that this selects.

@@ -1,7 +1,8 @@
-//! `cargo xtask`: set-up, build, demo, lints, tests and benchmarks.
+//! `cargo xtask`: set-up, build, demo, lints, tests, misfortunes and benchmarks.
 
 mod bench;
 mod build;
+mod chaos;
 mod lint;
 mod run;
 mod setup;
@@ -17,7 +18,11 @@ use clap::{Parser, Subcommand};
 use workspace::Workspace;
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Set-up, build, demo, lints, tests and benchmarks.")]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Set-up, build, demo, lints, tests, misfortunes and benchmarks."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -35,6 +40,8 @@ enum Command {
     Lint,
     /// Lints and every test; ends with `N passed, N failed`.
     Test(test::Options),
+    /// Kill, pause and restart the parts of a fleet, and check its history.
+    Chaos(chaos::Options),
     /// Measure the gate beside Envoy's own filters, in one run.
     Bench(bench::Options),
 }
@@ -47,6 +54,7 @@ fn main() -> ExitCode {
         Command::Up(options) => up::run(&workspace, &options),
         Command::Lint => lint::run(&workspace),
         Command::Test(options) => test::run(&workspace, &options),
+        Command::Chaos(options) => chaos::run(&workspace, &options),
         Command::Bench(options) => bench::run(&workspace, &options),
     };
     outcome.unwrap_or_else(|error| {

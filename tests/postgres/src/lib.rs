@@ -192,15 +192,9 @@ impl Server {
     /// # Panics
     /// When Postgres does not come up within half a minute.
     pub async fn administrator(&self, database: &str) -> PgConnection {
-        let options = PgConnectOptions::new_without_pgpass()
-            .host(&self.dir.to_string_lossy())
-            .port(self.port)
-            .username("postgres")
-            .database(database)
-            .ssl_mode(PgSslMode::Disable);
         let until = Instant::now() + Duration::from_secs(30);
         loop {
-            match options.connect().await {
+            match self.try_administrator(database).await {
                 Ok(connection) => return connection,
                 Err(error) if Instant::now() > until => {
                     let log = fs::read_to_string(self.dir.join("postgres.log")).unwrap_or_default();
@@ -209,6 +203,22 @@ impl Server {
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
             }
         }
+    }
+}
+
+impl Server {
+    /// The same, once.
+    ///
+    /// # Errors
+    /// When it does not take connections now.
+    pub async fn try_administrator(&self, database: &str) -> Result<PgConnection, sqlx::Error> {
+        let options = PgConnectOptions::new_without_pgpass()
+            .host(&self.dir.to_string_lossy())
+            .port(self.port)
+            .username("postgres")
+            .database(database)
+            .ssl_mode(PgSslMode::Disable);
+        options.connect().await
     }
 }
 

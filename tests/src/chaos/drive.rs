@@ -1,0 +1,293 @@
+//! One run: a fleet, people who call, and the plan.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures::future::join_all;
+use postgres_counterpart::Server as Postgres;
+use tokio::sync::watch;
+
+use super::{
+    check::check,
+    history::{Fault, Grant, History, Refresh, Release, Served, Verdict},
+    keeper::Keeper,
+    plan::{Deed, Part, Plan},
+    report::{Report, Row, deeds},
+};
+use crate::{
+    Auth, Browser, Call, Provider, Reply, Server, World, audit_records,
+    provider::{Endpoint, Fault as ProviderFault, Moment, Outcome, Revoked, Rotation},
+    store::Store,
+};
+
+const BROKERS: usize = 3;
+/// Of an access token: everybody's is refreshed several times.
+const LIFE: Duration = Duration::from_secs(6);
+/// A provider takes this long, so that something is always under way.
+const TAKES: Duration = Duration::from_millis(150);
+/// Between two calls of one person.
+const PAUSE: Duration = Duration::from_millis(200);
+/// Once everything is well again, until nobody can be waited for any more.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What becomes of refresh tokens, the kind of provider that the gate is told of, and how many lost answers that bears.
+const MODES: [(&str, Rotation, &str, Option<usize>); 5] = [
+    ("stay", Rotation::None, "google", None),
+    ("rotate, old ones stay valid", Rotation::OldValid, "microsoft", None),
+    ("rotate, with a minute of grace", Rotation::Grace(Duration::from_secs(60)), "custom", Some(1)),
+    ("work once", Rotation::Strict, "custom", Some(0)),
+    ("work once, reuse ends the grant", Rotation::FamilyRevoke, "notion", Some(0)),
+];
+
+/// How much of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What the plan is drawn from.
+    pub seed: u64,
+    /// How long things go wrong.
+    pub time: Duration,
+    /// People at each provider.
+    pub people: usize,
+}
+
+struct Mode {
+    provider: Arc<Provider>,
+    server: Server,
+}
+
+/// Somebody who calls on and on.
+struct Person {
+    name: String,
+    mode: usize,
+    call: Call,
+    served: Mutex<Vec<Served>>,
+    refused: AtomicUsize,
+}
+
+/// Runs one plan against a fleet of its own, and checks what became of it.
+pub async fn run(options: &Options) -> Report {
+    let postgres: &Postgres = Box::leak(Box::new(Postgres::start()));
+    let mut world = World::build().brokers(BROKERS).postgres(postgres).start().await;
+    let modes = modes(&mut world).await;
+    let people = people(&world, &modes, options.people).await;
+    let plan = Plan::of_seed(options.seed, BROKERS, MODES.len(), options.time);
+    let (started, (stop, stopped)) = (Instant::now(), watch::channel(false));
+    let store = world.broker.store();
+    let everything_goes_wrong = async {
+        let mut keeper = Keeper::new(&mut world, postgres, modes.iter().map(|mode| mode.provider.clone()).collect());
+        keeper.carry_out(&plan, started).await;
+        keeper.heal().await;
+        stop.send_replace(true);
+    };
+    let calls = join_all(people.iter().map(|person| person.calls(started, stopped.clone())));
+    let watching = generations(&store, stopped.clone());
+    let ((), _, generations) = tokio::join!(everything_goes_wrong, calls, watching);
+    let verdicts = join_all(people.iter().map(|person| person.verdict(&modes[person.mode], started))).await;
+    let releases = releases(&world).await;
+    let grants = people.iter().zip(verdicts).map(|(person, verdict)| {
+        let looks = generations.iter().filter(|(name, _)| *name == person.name);
+        let own = releases.iter().filter(|release| release.subject == person.name);
+        person.grant(
+            &modes[person.mode],
+            started,
+            looks.map(|(_, generation)| *generation).collect(),
+            own.cloned().collect(),
+            verdict,
+        )
+    });
+    let audit_verifies = world.broker.command(&["audit", "verify"]).await.success;
+    let history = History { grants: grants.collect(), faults: lossy(&plan), audit_verifies };
+    report(options, &plan, &people, &history)
+}
+
+async fn modes(world: &mut World) -> Vec<Mode> {
+    let mut modes = Vec::new();
+    for (_, rotation, kind, _) in MODES {
+        let provider = Arc::new(Provider::start().await);
+        provider.rotation(rotation);
+        let server = world.server().auth(Auth::authorization_code(&provider));
+        let server = server.manifest(move |server| server["auth_data"]["provider"] = kind.into()).apply().await;
+        server.upstream.guarded_by(&provider);
+        modes.push(Mode { provider, server });
+    }
+    world.others_read_manifests().await;
+    for mode in &modes {
+        mode.server.until_served().await;
+    }
+    modes
+}
+
+/// They have consented, and each one's token is over.
+async fn people(world: &World, modes: &[Mode], each: usize) -> Vec<Person> {
+    let mut people = Vec::new();
+    for (number, mode) in modes.iter().enumerate() {
+        for _ in 0..each {
+            let name = crate::unique("person");
+            let page = world.consent(&Browser::of(&name), &mode.server).await;
+            assert!(page.text.contains(" is connected."), "{page:?}");
+            let call = mode.server.call_as(&world.issuer.token(&name, &mode.server).mint());
+            people.push(Person { name, mode: number, call, served: Mutex::default(), refused: AtomicUsize::new(0) });
+        }
+        mode.provider.access_token_life(LIFE);
+        mode.provider.fail(Endpoint::Token, ProviderFault::Delay(Moment::AfterProcessBeforeReply, TAKES));
+    }
+    let over = "UPDATE grants SET issued_at = 1, refresh_after = 2, expires_at = 3";
+    world.broker.database().await.execute(over, &[]).await;
+    people
+}
+
+impl Person {
+    async fn calls(&self, started: Instant, mut stopped: watch::Receiver<bool>) {
+        while !*stopped.borrow() {
+            match self.call.try_send().await.ok().and_then(|reply| token(&reply)) {
+                Some(token) => self.serve(started, token),
+                None => drop(self.refused.fetch_add(1, Ordering::Relaxed)),
+            }
+            // Ends early when it is over.
+            let _ = tokio::time::timeout(PAUSE, stopped.changed()).await;
+        }
+    }
+
+    fn serve(&self, started: Instant, token: String) {
+        self.served.lock().expect("no holder panics").push(Served { at: millis(started.elapsed()), token });
+    }
+
+    /// What they are told when everything is well: by a token that was issued since, or not at all.
+    async fn verdict(&self, mode: &Mode, started: Instant) -> Verdict {
+        let old = mode.provider.family_of(&self.name).expect("they have consented").access_tokens;
+        let until = Instant::now() + PATIENCE;
+        while Instant::now() < until {
+            if let Ok(reply) = self.call.try_send().await {
+                if let Some(token) = token(&reply) {
+                    let is_new = !old.contains(&token);
+                    self.serve(started, token);
+                    if is_new {
+                        return Verdict::Lives;
+                    }
+                } else if serde_json::from_slice::<serde_json::Value>(&reply.body)
+                    .is_ok_and(|body| body["error"]["code"] == -31001)
+                {
+                    return Verdict::AsksForConsent;
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        Verdict::Silent
+    }
+
+    fn grant(
+        &self,
+        mode: &Mode,
+        started: Instant,
+        generations: Vec<u64>,
+        releases: Vec<Release>,
+        verdict: Verdict,
+    ) -> Grant {
+        let family = mode.provider.family_of(&self.name).expect("they have consented");
+        let token = |presented: &str| family.refresh_tokens.iter().position(|token| token == presented);
+        let requests = mode.provider.token_requests_by("refresh_token");
+        let own = requests.iter().filter_map(|request| Some((request, token(request.form.get("refresh_token")?)?)));
+        let mut uses = vec![0; family.refresh_tokens.len()];
+        let mut refreshes = Vec::new();
+        for (request, token) in own {
+            uses[token] += 1;
+            if !matches!(request.outcome, Outcome::Refused(_)) {
+                refreshes.push(Refresh { at: millis(request.at.saturating_duration_since(started)), token });
+            }
+        }
+        let (_, rotation, _, bears) = MODES[self.mode];
+        Grant {
+            person: self.name.clone(),
+            server: mode.server.name.clone(),
+            bears,
+            reuse_ends_it: rotation == Rotation::FamilyRevoke,
+            issued: family.access_tokens.clone(),
+            refreshes,
+            uses,
+            ended_for_reuse: family.revoked == Some(Revoked::Reuse),
+            served: self.served.lock().expect("no holder panics").clone(),
+            releases,
+            generations,
+            verdict,
+        }
+    }
+}
+
+/// What the upstream was called with, if it was called.
+fn token(reply: &Reply) -> Option<String> {
+    let body: serde_json::Value = serde_json::from_slice(&reply.body).ok()?;
+    body["result"]["called_as"][0].as_str()?.strip_prefix("Bearer ").map(str::to_owned)
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).expect("it fits for long")
+}
+
+/// Who has which generation in the store, looked at again and again: by person, in the order of looking.
+async fn generations(store: &Store, stopped: watch::Receiver<bool>) -> Vec<(String, u64)> {
+    const OF_ALL: &str = "SELECT coalesce(string_agg(i.subject || ' ' || g.generation, ','), '') \
+                          FROM grants g JOIN identities i ON i.principal = g.holder";
+    const LIMIT: Duration = Duration::from_secs(5);
+    let mut seen = Vec::new();
+    let mut database = None;
+    while !*stopped.borrow() {
+        let asked = async {
+            if database.is_none() {
+                database = store.try_open().await;
+            }
+            database.as_mut()?.try_text(OF_ALL).await
+        };
+        match tokio::time::timeout(LIMIT, asked).await.ok().flatten() {
+            Some(all) => {
+                let each = all.split(',').filter_map(|one| one.split_once(' '));
+                seen.extend(each.filter_map(|(person, number)| Some((person.to_owned(), number.parse().ok()?))));
+            }
+            None => database = None,
+        }
+        // Also where it is away: what is refused at once would be asked without a pause.
+        tokio::time::sleep(PAUSE / 2).await;
+    }
+    seen
+}
+
+async fn releases(world: &World) -> Vec<Release> {
+    let mut records = audit_records(&world.broker.admin).await;
+    records.retain(|record| record["event"] == "credential.release");
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let release = |record: &serde_json::Value| Release {
+        grant: text(&record["grant"]),
+        generation: record["generation"].as_u64().unwrap_or_default(),
+        fingerprint: text(&record["fingerprints"][0]),
+        subject: text(&record["actor"]["subject"]),
+        server: text(&record["server"]),
+    };
+    records.iter().map(release).collect()
+}
+
+/// When an answer may have been lost: a store that is away, or a broker that is paused or told to end, loses none.
+fn lossy(Plan(all): &Plan) -> Vec<Fault> {
+    let lossy = all.iter().filter(|misfortune| {
+        matches!(misfortune.deed, Deed::Kill | Deed::LoseAnswer) && misfortune.part != Part::Postgres
+    });
+    // An answer is lost when the next request comes, and a call may be late on a busy machine.
+    lossy.map(|misfortune| Fault { from: millis(misfortune.at), to: millis(misfortune.at) + 3_000 }).collect()
+}
+
+fn report(options: &Options, plan: &Plan, people: &[Person], history: &History) -> Report {
+    let mut rows: Vec<Row> = MODES.map(|(provider, ..)| Row { provider, ..Row::default() }).into();
+    for (person, grant) in people.iter().zip(&history.grants) {
+        let row = &mut rows[person.mode];
+        row.people += 1;
+        row.served += grant.served.len();
+        row.refused += person.refused.load(Ordering::Relaxed);
+        row.refreshed += grant.issued.len() - 1;
+        row.ends(grant.verdict);
+    }
+    let violations = check(history);
+    Report { seed: options.seed, seconds: options.time.as_secs(), rows, deeds: deeds(plan), violations }
+}

@@ -1,0 +1,21 @@
+//! A fleet under chosen misfortunes, and whether its history is one that may be.
+//!
+//! ```text
+//! plan     when which part dies, freezes, ends and comes back: all of it from one seed
+//! drive    people call through the gateway meanwhile, their tokens expire every few seconds
+//! history  what the provider issued, what upstreams were called with, what the store and the audit say
+//! check    what must not be in it
+//! ```
+
+mod check;
+mod drive;
+mod history;
+mod keeper;
+mod plan;
+mod report;
+
+pub use check::{Violation, check};
+pub use drive::{Options, run};
+pub use history::{Fault, Grant, History, Refresh, Release, Served, Verdict};
+pub use plan::{Deed, Part, Plan};
+pub use report::Report;

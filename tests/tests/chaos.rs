@@ -1,0 +1,21 @@
+//! A short run of `cargo xtask chaos`; that its checker finds what it should is tested beside the checker.
+
+use std::time::Duration;
+
+use e2e::{
+    chaos::{Options, run as chaos},
+    run,
+};
+
+#[test]
+fn l4_l5_l6_a_fleet_whose_parts_are_killed_paused_and_restarted_keeps_what_it_promises() {
+    run(async {
+        // Brokers are killed, paused and restarted in it, Postgres is killed and paused, and providers lose answers.
+        let report = chaos(&Options { seed: 14, time: Duration::from_secs(16), people: 2 }).await;
+        println!("{report}");
+        assert!(report.is_good(), "{report}");
+        for row in &report.rows {
+            assert!(row.served > 0 && row.refreshed > row.people, "{report}");
+        }
+    });
+}
