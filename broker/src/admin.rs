@@ -280,6 +280,14 @@ impl Service for Admin {
         grants::revoke(&*self.store, &self.grants, request.into_inner().which, &actor).await.map(Response::new)
     }
 
+    async fn refresh_grant(
+        &self,
+        request: Request<proto::RefreshGrantRequest>,
+    ) -> Result<Response<proto::RefreshGrantResponse>, Status> {
+        let actor = operator(&request)?;
+        grants::refresh(&*self.store, &self.grants, request.into_inner(), actor).await.map(Response::new)
+    }
+
     async fn list_keys(
         &self,
         request: Request<proto::ListKeysRequest>,

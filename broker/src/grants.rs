@@ -3,6 +3,7 @@
 //! Ending one is one use case, whoever asks for it: the holder on their page, or an operator (O13).
 
 mod at_provider;
+mod by_hand;
 mod follow;
 
 use std::sync::Arc;
@@ -13,13 +14,14 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit::{Actor, Audit, Call, Event};
 use crate::clock::Clock;
-use crate::model::{Auth, Generation, GrantKey, PrincipalId, ProviderClient, ServerName, Servers, Tenant};
+use crate::model::{Auth, Generation, GrantKey, PrincipalId, ProviderClient, Server, ServerName, Servers, Tenant};
 use crate::oauth::TokenEndpoint;
 use crate::refresher::{Hold, Refresher, ResolveTemplate};
 use crate::store::{Standing, Store, StoreError, StoredGrant};
 use crate::vault::Vault;
 
 pub use at_provider::{AtProvider, Tokens};
+pub use by_hand::ByHandError;
 pub use follow::Follower;
 
 #[cfg(test)]
@@ -126,6 +128,13 @@ impl Grants {
         Ok(Ended { provider, at_provider, manage_url })
     }
 
+    /// Asks how long the token of a grant lives, if nobody has told and there is somebody to ask.
+    pub fn learn_life(&self, key: &GrantKey) {
+        if let Some(client) = provider_client(&self.0.servers.borrow(), &key.provider_client) {
+            self.0.refresher.learn_life(key, &client);
+        }
+    }
+
     /// Waits until providers have been told of what has ended; answers how many were not when `limit` had passed.
     pub async fn drain(&self, limit: Duration) -> usize {
         self.1.close();
@@ -169,6 +178,25 @@ pub fn provider_client(servers: &Servers, id: &str) -> Option<Arc<ProviderClient
 /// The host that people know a provider by.
 pub fn host(client: &ProviderClient) -> String {
     client.authorization_url.host_str().unwrap_or("the provider").to_owned()
+}
+
+/// What servers that were agreed to need beyond what a grant covers: `<group>/<name> <scope>`. Scopes are missing where the
+/// manifest asks for more than before, or the provider gave less at a refresh.
+pub fn lacks(servers: &Servers, grant: &StoredGrant) -> Vec<String> {
+    let missing = |server: &Server| match &server.auth {
+        Auth::AuthorizationCode(code)
+            if code.client.id == grant.key.provider_client && grant.auth_revisions.contains(&code.auth_revision) =>
+        {
+            let missing = code.scopes.iter().filter(|scope| !grant.scopes.contains(scope));
+            missing.map(|scope| format!("{} {scope}", server.name)).collect()
+        }
+        Auth::AuthorizationCode(_)
+        | Auth::ClientCredentials(_)
+        | Auth::Header(_)
+        | Auth::None
+        | Auth::Passthrough { .. } => Vec::new(),
+    };
+    servers.by_name.values().flat_map(|server| missing(server)).collect()
 }
 
 /// The servers that a grant can be used for as they are now.

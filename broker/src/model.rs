@@ -167,6 +167,8 @@ pub struct ProviderClient {
     pub token_url: url::Url,
     /// Revocation endpoint (RFC 7009), if there is one.
     pub revocation_url: Option<url::Url>,
+    /// Introspection endpoint (RFC 7662), asked how long a token lives whose life is not told, if there is one.
+    pub introspection_url: Option<url::Url>,
     /// What `iss` of the provider's answers must be (RFC 9207), if that is known.
     pub issuer: Option<String>,
     /// May hold a secret reference.

@@ -7,6 +7,7 @@
 mod alone;
 mod ask;
 mod backoff;
+mod by_hand;
 mod commit;
 mod dangling;
 pub mod due;
@@ -15,10 +16,12 @@ mod failed;
 pub mod flight;
 mod intent;
 mod lease;
+mod life;
 mod memory;
 mod others;
 mod parts;
 mod pause;
+mod providers;
 mod recent;
 mod refresh;
 mod renewal;
@@ -40,6 +43,7 @@ use self::flight::{Flight, Flights};
 use self::intent::Owner;
 use self::memory::Moment;
 use self::others::FirstSeen;
+use self::providers::Providers;
 use self::recent::Recent;
 use self::refresh::Refresh;
 use self::renewal::{Renewed, renew};
@@ -47,14 +51,16 @@ use crate::audit::{Audit, Event};
 use crate::clock::Clock;
 use crate::coordination::Coordination;
 use crate::keys::{Key, Purpose};
-use crate::model::{Generation, GrantKey, Tenant};
+use crate::model::{Generation, GrantKey, ProviderClient, Tenant};
 use crate::oauth::TokenEndpoint;
 use crate::store::{GrantCommit, Store};
 use crate::vault::Vault;
 
 pub use ask::Registered;
+pub use by_hand::ByHand;
 pub use error::{RefreshError, ResolveError};
 pub use parts::{Hold, Limits, Parts, ResolveTemplate, Resolved, UsedSecret};
+pub use providers::{Budget, LeftAlone};
 pub use seal::Pair;
 pub use source::{Agreed, ConsentReason, Source};
 pub use spool::Spool;
@@ -88,6 +94,7 @@ struct Inner {
     flights: Flights<Landed>,
     backoffs: Backoffs,
     others: FirstSeen,
+    providers: Arc<Providers>,
     recent: Recent,
 }
 
@@ -96,6 +103,7 @@ impl Refresher {
     pub fn new(parts: Parts) -> Self {
         let Parts { tenant, broker, store, vault, endpoint, secrets, holds, unwanted, spool, .. } = parts;
         let Parts { audit, clock, limits, coordination, .. } = parts;
+        let providers = Providers::new(limits.budget, Arc::clone(&clock));
         let opened = Cache::builder().max_capacity(limits.opened).time_to_live(limits.opened_age).build();
         Self(Arc::new(Inner {
             tenant,
@@ -116,6 +124,7 @@ impl Refresher {
             flights: Flights::default(),
             backoffs: Backoffs::default(),
             others: FirstSeen::default(),
+            providers,
             recent: Recent::default(),
         }))
     }
@@ -140,7 +149,8 @@ impl Refresher {
             }
             (Some(token), Need::Live) if !kills => {
                 // Nobody waits: a fifth of its life is left to try.
-                if inner.backoffs.now(&key, now).is_none() {
+                let is_left_alone = inner.providers.left_alone_for(&source.authority()).is_some();
+                if !is_left_alone && inner.backoffs.now(&key, now).is_none() {
                     let _ = inner.start(&key, source, token.generation);
                 }
                 Ok(Served::as_it_is(token, store))
@@ -188,6 +198,12 @@ impl Refresher {
     /// manifest or a secret.
     pub fn reconsider(&self) {
         self.0.backoffs.clear(self.0.clock.now());
+        self.0.providers.reconsider();
+    }
+
+    /// Providers that fail at everything and are left alone for now.
+    pub fn left_alone(&self) -> Vec<LeftAlone> {
+        self.0.providers.left_alone()
     }
 
     /// Starts no more renewals and waits for those under way; answers how many were left when `limit` had passed.
@@ -203,22 +219,32 @@ impl Inner {
 
     /// The renewal of this grant: the one under way, or a new one.
     fn start(self: &Arc<Self>, key: &Key, source: &Source, beyond: Generation) -> Option<Flight<Landed>> {
-        let (inner, for_whom, grant) = (Arc::clone(self), key.clone(), source.grant());
         match source {
-            Source::Service(client) => {
-                self.flights.join(key, || {
-                    let client = Arc::clone(client);
-                    async move {
-                        inner.under_lease(&grant, beyond, renew(Arc::clone(&inner), for_whom, client, beyond)).await
-                    }
-                })
-            }
-            Source::Person { client, .. } => self.flights.join(key, || {
-                let client = Arc::clone(&client.client);
-                let refresh = Refresh { inner: Arc::clone(&inner), key: for_whom, client, grant: grant.clone() };
-                async move { inner.under_lease(&grant, beyond, refresh.run(beyond)).await }
+            Source::Service(client) => self.flights.join(key, || {
+                self.providers.begins(&source.authority());
+                let (inner, grant) = (Arc::clone(self), source.grant());
+                let renewal = renew(Arc::clone(self), key.clone(), Arc::clone(client), beyond);
+                async move { inner.under_lease(&grant, beyond, renewal).await }
             }),
+            Source::Person { client, .. } => self.start_refresh(key, &client.client, &source.grant(), beyond, false),
         }
+    }
+
+    /// The refresh of this person's grant: the one under way, or a new one.
+    fn start_refresh(
+        self: &Arc<Self>,
+        key: &Key,
+        client: &Arc<ProviderClient>,
+        grant: &GrantKey,
+        beyond: Generation,
+        by_force: bool,
+    ) -> Option<Flight<Landed>> {
+        self.flights.join(key, || {
+            self.providers.begins(&source::authority(&client.token_url));
+            let (inner, grant, client) = (Arc::clone(self), grant.clone(), Arc::clone(client));
+            let refresh = Refresh { inner: Arc::clone(self), key: key.clone(), client, grant: grant.clone(), by_force };
+            async move { inner.under_lease(&grant, beyond, refresh.run(beyond)).await }
+        })
     }
 
     /// Waits for a token of a later generation than `beyond`, as long as a caller may.

@@ -200,6 +200,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     });
     let coordination = coordination(&config)?;
     let (unwanted, too_late) = tokio::sync::mpsc::unbounded_channel();
+    let limits = Limits { idle: config.refresh.idle_after, budget: config.refresh.provider, ..Limits::default() };
     let refresher = Refresher::new(refresher::Parts {
         tenant: tenant.clone(),
         broker: only::broker_name(&config.data_dir)?,
@@ -212,7 +213,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         spool,
         audit: audit.clone(),
         clock: Arc::clone(&clock),
-        limits: Limits::default(),
+        limits,
         coordination: coordination.clone(),
     });
     let endpoint: Arc<dyn TokenEndpoint> = Arc::new(fetcher.clone());
@@ -293,7 +294,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let no_more = CancellationToken::new();
     let revoking = tokio::spawn(grants.clone().revoke_unwanted(too_late, no_more.clone()));
     background.spawn(recover(refresher.clone(), registry.subscribe(), stop.clone()));
-    background.spawn(refresher.clone().run(stop.clone()));
+    background.spawn(refresher.clone().run(registry.subscribe(), stop.clone()));
     background.spawn(master_keys.clone().count_wraps(stop.clone()));
     background.spawn(secrets.clone().forget_old(stop.clone()));
     background.spawn(budget.run(stop.clone()));
@@ -301,7 +302,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     background.spawn(reconsider(refresher.clone(), registry.subscribe(), stop.clone()));
 
     let endpoints = http::Endpoints {
-        readiness: Arc::new(ready::Broker::new(Arc::clone(&store), issuers, coordination.clone())),
+        readiness: Arc::new(ready::Broker::new(Arc::clone(&store), issuers, coordination.clone(), refresher.clone())),
         keys: Arc::new(ready::OwnKeys(Arc::clone(&own))),
         metrics: recorded,
     };

@@ -5,9 +5,11 @@ use tonic::Status;
 
 use super::{shown, status};
 use crate::audit::{Actor, Call};
-use crate::grants::{self, Ending, Grants};
+use crate::causes;
+use crate::grants::{self, ByHandError, Ending, Grants};
 use crate::keys::SERVICE_HOLDER;
 use crate::model::{PrincipalId, PrincipalKind, ServerName, Servers};
+use crate::refresher::{ByHand, RefreshError};
 use crate::store::{Standing, Store, StoreError, StoredGrant};
 
 #[cfg(test)]
@@ -92,6 +94,67 @@ pub(super) async fn end(
     Ok(revoked)
 }
 
+/// Refreshes a grant now. What the provider said is an answer, and no failure of the broker's.
+pub(super) async fn refresh(
+    store: &dyn Store,
+    grants: &Grants,
+    request: proto::RefreshGrantRequest,
+    actor: Actor,
+) -> Result<proto::RefreshGrantResponse, Status> {
+    let grant = of_somebody(store, &request.id).await?;
+    let answer = proto::RefreshGrantResponse { id: grant.id.clone(), ..Default::default() };
+    let (provider, done) = match grants.refresh(&grant, request.force, actor).await {
+        Ok(done) => done,
+        Err(error) => return not_refreshed(answer, error),
+    };
+    let answer = proto::RefreshGrantResponse { provider, generation: grant.generation.0, ..answer };
+    Ok(match done {
+        ByHand::Refreshed { generation, expires_at, refresh_after } => proto::RefreshGrantResponse {
+            outcome: "refreshed".to_owned(),
+            generation: generation.0,
+            expires_at_ms: Some(expires_at.0),
+            refresh_after_ms: Some(refresh_after.0),
+            ..answer
+        },
+        ByHand::NotDue { refresh_after } => proto::RefreshGrantResponse {
+            outcome: "not_due".to_owned(),
+            refresh_after_ms: Some(refresh_after.0),
+            ..answer
+        },
+        ByHand::NoRefreshToken => proto::RefreshGrantResponse { outcome: "no_refresh_token".to_owned(), ..answer },
+    })
+}
+
+fn not_refreshed(
+    answer: proto::RefreshGrantResponse,
+    error: ByHandError,
+) -> Result<proto::RefreshGrantResponse, Status> {
+    let told = |outcome: &str, reason: &str, provider: String| {
+        let (outcome, reason) = (outcome.to_owned(), reason.to_owned());
+        Ok(proto::RefreshGrantResponse { outcome, reason, provider, ..answer })
+    };
+    match error {
+        ByHandError::Refresh(RefreshError::NeedsConsent { reason }) => {
+            told("needs_consent", reason.code(), String::new())
+        }
+        ByHandError::Refresh(RefreshError::Refused { host, code }) => told("refused", code.name(), host),
+        ByHandError::Refresh(RefreshError::Provider { host, retry_after }) => {
+            let retry_after_ms = Some(u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX));
+            told("unavailable", "unavailable", host).map(|told| proto::RefreshGrantResponse { retry_after_ms, ..told })
+        }
+        ByHandError::Refresh(RefreshError::Overdue { host }) => told("unavailable", "overdue", host),
+        ByHandError::NoClient => Err(Status::failed_precondition(error.to_string())),
+        ByHandError::Audit(error) => Err(status::of_audit(&error)),
+        ByHandError::Refresh(
+            error @ (RefreshError::Secret(_)
+            | RefreshError::Store(_)
+            | RefreshError::Vault(_)
+            | RefreshError::Draining
+            | RefreshError::Lost),
+        ) => Err(Status::unavailable(causes::told(&error))),
+    }
+}
+
 pub(super) async fn summary(
     store: &dyn Store,
     servers: &Servers,
@@ -115,6 +178,7 @@ pub(super) async fn summary(
         profile: client.map(|client| client.profile.name.to_owned()).unwrap_or_default(),
         holder,
         servers: grants::servers_of(servers, grant).into_iter().map(|name| name.0).collect(),
+        lacks: grants::lacks(servers, grant),
         scopes: grant.scopes.clone(),
         account: grant.account.clone().unwrap_or_default(),
         standing: standing.to_owned(),

@@ -30,6 +30,8 @@ pub enum EventName {
     CredentialRelease,
     /// A grant is about to be ended, by its holder or by an operator.
     GrantEnding,
+    /// A refresh gave fewer scopes than there were.
+    GrantNarrowed,
     /// A grant was ended, and its provider told as far as that can be done.
     GrantRevoked,
     /// An operator said that a subject is somebody who was known before.
@@ -48,6 +50,8 @@ pub enum EventName {
     ManifestApply,
     /// A form was not taken; or strangers asked for more than they may, one record for all of a minute.
     PagesRefused,
+    /// An operator asked for a refresh.
+    RefreshAsked,
     /// A grant was renewed.
     RefreshDone,
     /// A grant could not be renewed.
@@ -85,6 +89,7 @@ impl EventName {
             Self::CredentialReject => "credential.reject",
             Self::CredentialRelease => "credential.release",
             Self::GrantEnding => "grant.ending",
+            Self::GrantNarrowed => "grant.narrowed",
             Self::GrantRevoked => "grant.revoked",
             Self::IdentityLink => "identity.link",
             Self::IdentityRelease => "identity.release",
@@ -94,6 +99,7 @@ impl EventName {
             Self::KeyShredding => "key.shredding",
             Self::ManifestApply => "manifest.apply",
             Self::PagesRefused => "pages.refused",
+            Self::RefreshAsked => "refresh.asked",
             Self::RefreshDone => "refresh.done",
             Self::RefreshFailed => "refresh.failed",
             Self::SecretSet => "secret.set",
@@ -553,6 +559,15 @@ impl Event {
         }
     }
 
+    /// A refresh gave this generation without these scopes, which were agreed to.
+    pub fn grant_narrowed(grant: &str, generation: Generation, provider_account: &str, lost: &[String]) -> Self {
+        Self {
+            name: EventName::GrantNarrowed,
+            call: Call { target: lost.join(" "), ..Call::default() },
+            ..Self::refresh_done(grant, generation, provider_account, Duration::ZERO)
+        }
+    }
+
     /// Somebody is ending a grant of `holder`; `reason` is a code that says on whose account.
     pub fn grant_ending(
         actor: Actor,
@@ -580,6 +595,12 @@ impl Event {
             generation: Some(generation),
             ..Self::consent_started(actor, holder, call, grant)
         }
+    }
+
+    /// An operator asked for the successor of this generation of a grant of `holder`; `reason` is a code.
+    pub fn refresh_asked(actor: Actor, holder: PrincipalId, grant: &str, generation: Generation, reason: &str) -> Self {
+        let call = Call::default();
+        Self { name: EventName::RefreshAsked, ..Self::grant_revoked(actor, holder, call, grant, generation, reason) }
     }
 
     /// A grant has new material: this generation.

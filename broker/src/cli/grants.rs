@@ -2,8 +2,8 @@
 
 use sallyport_proto::admin::revoke_grants_request::Which;
 use sallyport_proto::admin::{
-    GrantSummary, ListGrantsRequest, ListGrantsResponse, RevokeGrantsRequest, RevokeGrantsResponse, RevokedGrant,
-    ShowGrantRequest,
+    GrantSummary, ListGrantsRequest, ListGrantsResponse, RefreshGrantRequest, RefreshGrantResponse,
+    RevokeGrantsRequest, RevokeGrantsResponse, RevokedGrant, ShowGrantRequest,
 };
 use serde_json::json;
 
@@ -32,6 +32,21 @@ pub(super) enum Command {
         /// Its id, as `list` tells it.
         id: String,
     },
+    /// Refresh one grant now, by the same rules as any refresh, and tell what came of it.
+    #[command(after_help = "Examples:
+  sallyport grants refresh 5f0c2c9d41aa             # if it is due
+  sallyport grants refresh 5f0c2c9d41aa --force     # also if it is not, or its provider failed a moment ago
+  sallyport grants refresh 5f0c2c9d41aa --json
+
+Where a refresh token works once, and an answer may have been lost, one attempt is left: not even
+--force makes it before its time. Exits with 1 where the provider gave no token.")]
+    Refresh {
+        /// The grant's id, as `list` tells it.
+        id: String,
+        /// Also if it is not due, or its provider is left alone for now.
+        #[arg(long)]
+        force: bool,
+    },
     /// Revoke grants: here, at every proxy within two seconds, and at their providers as far as those can be told.
     #[command(after_help = "Examples:
   sallyport grants revoke 5f0c2c9d41aa
@@ -50,6 +65,7 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<(), Failure
     match command {
         Command::List { user, server } => list(global, user.unwrap_or_default(), server.unwrap_or_default()).await,
         Command::Show { id } => show(global, id).await,
+        Command::Refresh { id, force } => refresh(global, id, force).await,
         Command::Revoke { id, all_of } => revoke(global, id.map(Which::Id).or(all_of.map(Which::AllOf))).await,
     }
 }
@@ -104,6 +120,7 @@ async fn show(global: &Global, id: String) -> Result<(), Failure> {
         ("standing", standing(&grant)),
         ("serves", words(&grant.servers)),
         ("scopes", words(&grant.scopes)),
+        ("lacks", if grant.lacks.is_empty() { "-".to_owned() } else { grant.lacks.join(", ") }),
         ("generation", grant.generation.to_string()),
         ("consented", consented(&grant)),
         ("issued", time(grant.issued_at_ms)),
@@ -113,6 +130,53 @@ async fn show(global: &Global, id: String) -> Result<(), Failure> {
         println!("{name:<10}  {value}");
     }
     Ok(())
+}
+
+async fn refresh(global: &Global, id: String, force: bool) -> Result<(), Failure> {
+    let answer = connect(global).await?.refresh_grant(RefreshGrantRequest { id, force }).await;
+    let answer = answer.map_err(|status| of_status(status, "see `sallyport grants list`"))?.into_inner();
+    if global.json {
+        print_json(&refreshed_as_json(&answer));
+    }
+    let time = |at: Option<u64>| at.map_or_else(|| "-".to_owned(), |at| UnixTime(at).to_rfc3339());
+    let RefreshGrantResponse { id, outcome, reason, provider, .. } = &answer;
+    let said = match outcome.as_str() {
+        "refreshed" => format!(
+            "refreshed {id}: generation {}, expires {}, due again after {}",
+            answer.generation,
+            time(answer.expires_at_ms),
+            time(answer.refresh_after_ms)
+        ),
+        "not_due" => {
+            format!("{id} is not due before {}; --force refreshes it all the same", time(answer.refresh_after_ms))
+        }
+        "no_refresh_token" => format!("{id} has no refresh token: its token serves until it expires"),
+        "needs_consent" => {
+            let error = format!("{id} was not refreshed: its holder must agree again ({reason})");
+            return Err(Failure::new(error, "they are shown the link at their next call"));
+        }
+        "refused" => {
+            let error = format!("{id} was not refreshed: {provider} refuses the configured client ({reason})");
+            return Err(Failure::new(error, "see to the client's id, secret and endpoints in the manifest"));
+        }
+        _ => {
+            let wait = answer.retry_after_ms.unwrap_or_default().div_ceil(1000);
+            let error = format!("{id} was not refreshed: {provider} is not available ({reason})");
+            return Err(Failure::new(error, format!("it is kept as it was, and tried again in {wait} s")));
+        }
+    };
+    if !global.json {
+        println!("{said}");
+    }
+    Ok(())
+}
+
+fn refreshed_as_json(answer: &RefreshGrantResponse) -> serde_json::Value {
+    json!({
+        "id": answer.id, "outcome": answer.outcome, "reason": answer.reason, "provider": answer.provider,
+        "generation": answer.generation, "expires_at_ms": answer.expires_at_ms,
+        "refresh_after_ms": answer.refresh_after_ms, "retry_after_ms": answer.retry_after_ms,
+    })
 }
 
 async fn revoke(global: &Global, which: Option<Which>) -> Result<(), Failure> {
@@ -175,7 +239,7 @@ fn standing(grant: &GrantSummary) -> String {
 pub(super) fn as_json(grant: &GrantSummary) -> serde_json::Value {
     json!({
         "id": grant.id, "provider": grant.provider, "profile": grant.profile, "holder": grant.holder,
-        "servers": grant.servers, "scopes": grant.scopes, "account": grant.account, "standing": grant.standing,
+        "servers": grant.servers, "scopes": grant.scopes, "lacks": grant.lacks, "account": grant.account, "standing": grant.standing,
         "reason": grant.reason, "generation": grant.generation, "consented_at_ms": grant.consented_at_ms,
         "consented_by": grant.consented_by,
         "issued_at_ms": grant.issued_at_ms, "expires_at_ms": grant.expires_at_ms,

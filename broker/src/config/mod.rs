@@ -4,6 +4,7 @@ mod coordination;
 mod grpc;
 mod issuer;
 mod read;
+mod refresh;
 mod secret;
 mod sign_in;
 mod store;
@@ -13,6 +14,7 @@ mod vault;
 pub use coordination::{Coordination, CoordinationError, Redis, Shape};
 pub use grpc::{Grpc, PeerSocket, PeerTls};
 pub use issuer::{Issuer, Profile};
+pub use refresh::Refresh;
 pub use secret::{SecretError, SecretSource};
 pub use sign_in::SignIn;
 pub use store::{AddressError, Postgres, Store};
@@ -64,6 +66,8 @@ pub struct Config {
     pub issuers: Vec<Issuer>,
     /// Where people sign in, if at one of them.
     pub sign_in: Option<SignIn>,
+    /// When grants are refreshed that nobody waits for.
+    pub refresh: Refresh,
     /// What is logged, and how.
     pub log: Log,
 }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::coordination;
 use super::grpc::{Grpc, grpc};
 use super::issuer::{Issuer, issuer};
+use super::refresh::refresh;
 use super::sign_in::sign_in;
 use super::store::store;
 use super::value::{authority, duration, http_url, is_loopback, listen_address, name, one_of, origin};
@@ -83,6 +84,7 @@ fn whole(file: &Path, base: &Path, fields: Fields<'_>) -> Option<Config> {
         ca_file: fields.and_then(|fields| optional_path(fields, "ca_file", base)),
     });
     let log = section(&fields, "log", log);
+    let refresh = section(&fields, "refresh", refresh);
     let issuers = fields.optional("issuers").map_or_else(Vec::new, |field| field.list());
     let issuers: Vec<_> = issuers.iter().map(|field| (field, issuer(field))).collect();
     for (index, (field, issuer)) in issuers.iter().enumerate() {
@@ -126,6 +128,7 @@ fn whole(file: &Path, base: &Path, fields: Fields<'_>) -> Option<Config> {
             None => None,
         },
         issuers: issuers.into_iter().filter_map(|(_, issuer)| issuer).collect(),
+        refresh,
         log,
     })
 }

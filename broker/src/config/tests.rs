@@ -42,6 +42,28 @@ fn paths_are_relative_to_the_file() {
 }
 
 #[test]
+fn refresh_is_bounded_and_refuses_what_it_does_not_know() {
+    assert_eq!(load(GOOD).unwrap().refresh.idle_after, Duration::from_secs(3600));
+    let with = |text: &str| load(&format!("{GOOD}\nrefresh: {text}\n"));
+    let given =
+        with("{idle_after: 7d, provider: {at_once: 4, per_second: 2, failures: 3, pause: 10s}}").unwrap().refresh;
+    assert_eq!(given.idle_after, Duration::from_secs(7 * 86400));
+    let provider = (given.provider.at_once, given.provider.per_second, given.provider.failures, given.provider.pause);
+    assert_eq!(provider, (4, 2, 3, Duration::from_secs(10)));
+    for bad in [
+        "{idle_after: 31d}",
+        "{provider: {at_once: 0}}",
+        "{provider: {per_second: 10001}}",
+        "{provider: {pause: 6m}}",
+        "{provider: {rate: 3}}",
+        "{idle: 1h}",
+        "1h",
+    ] {
+        assert!(with(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn a_key_file_is_short_for_a_list_of_one() {
     let paths = |text: &str| -> Vec<PathBuf> {
         load(text).unwrap().master_keys.iter().map(|key| key.file().unwrap().to_owned()).collect()

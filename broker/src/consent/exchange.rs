@@ -120,6 +120,7 @@ impl Inner {
         let grant = keys::grant_id(&self.tenant, &consent.key);
         // The one before may be of another account, where the provider names none: no proxy goes on with it.
         self.grants.let_go_of(&consent.key, &grant, Generation(generation.0.saturating_sub(1)));
+        self.grants.learn_life(&consent.key);
         self.finish(consent, attempt, Ended::Done).await;
         metrics::counter!("sallyport_consents_total").increment(1);
         let holder = PrincipalId(consent.key.holder.clone());

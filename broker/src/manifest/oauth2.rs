@@ -16,7 +16,7 @@ use crate::oauth::profile::{self, Profile};
 use crate::yaml::{Field, Fields, Flaw};
 
 /// Fields that only an authorization with a browser has.
-const BROWSER: [&str; 7] = [
+const BROWSER: [&str; 8] = [
     "authorization_url",
     "code_challenge_methods_supported",
     "issuer",
@@ -24,16 +24,16 @@ const BROWSER: [&str; 7] = [
     "refresh_token_grace",
     "refresh_token_rotation",
     "revocation_url",
+    "introspection_url",
 ];
 
 /// Fields that other grant types, providers or ways of authentication have.
-const NOT_YET: [&str; 11] = [
+const NOT_YET: [&str; 10] = [
     "audience",
     "certificate",
     "certificate_thumbprint",
     "default_organization",
     "dynamic_client_registration",
-    "introspection_url",
     "issuer_uri",
     "private_key",
     "redirect_uri",
@@ -115,6 +115,7 @@ fn authorization_code(
         .required("authorization_url", "write the provider's authorization endpoint")
         .and_then(|field| field.parse(safe_url));
     let revocation_url = fields.optional("revocation_url").map(|field| field.parse(safe_url));
+    let introspection_url = fields.optional("introspection_url").map(|field| field.parse(safe_url));
     let issuer = fields.optional("issuer").map(|field| field.parse(safe_url).map(|_| field.text().unwrap_or_default()));
     challenge_methods(fields);
     let rotation = rotation::read(fields);
@@ -136,6 +137,7 @@ fn authorization_code(
             authorization_url,
             token_url: client.token_url,
             revocation_url: revocation_url.map_or(Some(None), |url| url.map(Some))?,
+            introspection_url: introspection_url.map_or(Some(None), |url| url.map(Some))?,
             issuer: issuer.map_or(Some(None), |issuer| issuer.map(|issuer| Some(issuer.to_owned())))?,
             client_id: client.client_id,
             client_secret: client.client_secret,

@@ -187,6 +187,15 @@ fn a_manifest_may_know_better_how_refresh_tokens_rotate() {
 }
 
 #[test]
+fn a_manifest_may_say_where_to_ask_how_long_a_token_lives() {
+    let with = |lines: &str| personal(&PERSONAL.replace("scopes:", &format!("{lines}\n      scopes:"))).client.clone();
+    assert_eq!(personal(PERSONAL).client.introspection_url, None);
+    let asked = with("introspection_url: https://idp.example/introspect");
+    assert_eq!(asked.introspection_url.as_ref().map(url::Url::as_str), Some("https://idp.example/introspect"));
+    assert_eq!(asked.id, personal(PERSONAL).client.id, "nobody is asked to agree anew");
+}
+
+#[test]
 fn refuses_what_would_weaken_a_consent() {
     let secret = "client_secret: tfy-secret://demo:keys:notes";
     let rows = [
@@ -202,6 +211,7 @@ fn refuses_what_would_weaken_a_consent() {
         ("scopes:", "refresh_token_rotation: strict\n      refresh_token_grace: 30s\n      scopes:", "no meaning"),
         ("scopes:", "refresh_token_rotation: grace\n      refresh_token_grace: 1d\n      scopes:", "ten minutes"),
         ("scopes:", "refresh_token_rotation: grace\n      refresh_token_grace: 0s\n      scopes:", "no time at all"),
+        ("scopes:", "introspection_url: http://idp.example/introspect\n      scopes:", "http"),
         ("https://idp.example/authorize", "http://idp.example/authorize", "http"),
         ("https://idp.example/authorize", "javascript:alert(1)", "URL"),
         ("authorization_url: https://idp.example/authorize", "pkce: true", "is missing"),
@@ -343,9 +353,9 @@ fn refuses_with_line_field_and_reason() {
         ),
         (
             "include_resource: true",
-            "introspection_url: https://x",
+            "registration_url: https://x",
             26,
-            "integrations[1].auth_data.introspection_url",
+            "integrations[1].auth_data.registration_url",
             "not supported",
         ),
         (

@@ -4,6 +4,7 @@
 pub mod authorize;
 pub mod callback;
 pub mod endpoint;
+pub mod introspection;
 pub mod pkce;
 pub mod profile;
 pub mod revocation;

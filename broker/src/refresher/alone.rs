@@ -40,7 +40,7 @@ impl Refresh {
         failpoint::reached(Point::AfterCommit);
         // What is open there is a generation behind.
         inner.forget(&self.key);
-        self.count("refresh_token_alone");
+        self.count("failed", "refresh_token_alone");
         let failed = Event::refresh_failed(&record.id, record.generation, &account, "refresh_token_alone", took.time);
         inner.remember(failed).await;
         let why = RefreshError::Provider { host, retry_after: Duration::ZERO };

@@ -48,6 +48,15 @@ pub(super) struct Failure {
     pub(super) may_be_astray: bool,
 }
 
+impl Backoff {
+    fn clear(&mut self, now: UnixTime) {
+        if !self.pause.is_before_the_last {
+            self.pause.failures = 0;
+            self.pause.until = self.pause.until.min(now);
+        }
+    }
+}
+
 impl Backoffs {
     /// Why the provider of this grant may not be asked now, and for how long.
     pub(super) fn now(&self, key: &Key, now: UnixTime) -> Option<RefreshError> {
@@ -123,9 +132,13 @@ impl Backoffs {
     /// changed may have nothing to do with.
     pub(super) fn clear(&self, now: UnixTime) {
         self.reconsidered_at.fetch_max(now.0, Ordering::SeqCst);
-        for backoff in self.all().values_mut().filter(|backoff| !backoff.pause.is_before_the_last) {
-            backoff.pause.failures = 0;
-            backoff.pause.until = backoff.pause.until.min(now);
+        self.all().values_mut().for_each(|backoff| backoff.clear(now));
+    }
+
+    /// Ends the pause of one grant, unless it is one before a last attempt.
+    pub(super) fn clear_one(&self, key: &Key, now: UnixTime) {
+        if let Some(backoff) = self.all().get_mut(key) {
+            backoff.clear(now);
         }
     }
 

@@ -45,11 +45,7 @@ impl Refresher {
 impl Inner {
     async fn recover(self: &Arc<Self>, stored: StoredGrant, client: Arc<ProviderClient>) {
         let key = Key::of_grant(&self.tenant, Purpose::Grant, &stored.key);
-        let refresh = || {
-            let refresh = Refresh { inner: Arc::clone(self), key: key.clone(), client, grant: stored.key };
-            refresh.run(stored.generation)
-        };
-        let Some(flight) = self.flights.join(&key, refresh) else { return };
+        let Some(flight) = self.start_refresh(&key, &client, &stored.key, stored.generation, false) else { return };
         match flight.landed().await {
             Some(Ok(_)) => tracing::info!(grant = stored.id, "a refresh that was cut off is done"),
             Some(Err(error)) => tracing::warn!(grant = stored.id, %error, "a refresh that was cut off is not done"),
@@ -62,7 +58,8 @@ impl Refresh {
     /// Another broker is at it. What it stores, or that it gave up, is in the store.
     pub(super) async fn wait_for_another_broker(&self, stored: &StoredGrant) -> Result<Turn, RefreshError> {
         let inner = &self.inner;
-        let patience = Instant::now() + inner.limits.provider + inner.limits.commit;
+        let since = Instant::now();
+        let patience = since + inner.limits.provider + inner.limits.commit;
         while Instant::now() < patience {
             tokio::time::sleep(LOOK).await;
             let now = inner.store.grant(&self.grant).await.map_err(RefreshError::store)?;
@@ -71,9 +68,11 @@ impl Refresh {
                 .as_ref()
                 .is_none_or(|intent| inner.left_of_intent(stored, intent, inner.clock.now()).is_zero());
             if is_over || now.as_ref() != Some(stored) {
+                metrics::histogram!("sallyport_refresh_lock_wait_seconds").record(since.elapsed().as_secs_f64());
                 return Ok(Turn::Again);
             }
         }
+        metrics::histogram!("sallyport_refresh_lock_wait_seconds").record(since.elapsed().as_secs_f64());
         Err(RefreshError::Overdue { host: host(&self.client.token_url) })
     }
 }

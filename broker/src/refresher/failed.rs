@@ -36,8 +36,9 @@ impl Refresh {
         let may_have_acted = error.may_have_acted();
         // No attempt that counts, since any overload says the same; but a gateway may say it of a provider that has acted.
         let may_be_astray = matches!(error, TokenEndpointError::Transient { .. });
+        let cause = error.code();
         let (why, retry_after) = RefreshError::of_provider(host(&self.client.token_url), error);
-        self.count(if may_have_acted { "unknown" } else { "failed" });
+        self.count(if may_have_acted { "unknown" } else { "failed" }, cause);
         let last_attempt_in = if may_have_acted { self.before_the_last_attempt(ready) } else { None };
         let attempt = if may_have_acted { ready.intent.attempt } else { 0 };
         let generation = ready.stored.generation;
@@ -87,7 +88,7 @@ impl Refresh {
         let now = inner.store.grant(&self.grant).await.map_err(RefreshError::store)?;
         let unchanged = now.filter(|now| now.generation == ready.stored.generation && now.standing == Standing::Live);
         let Some(StoredGrant { spare, .. }) = unchanged else {
-            self.count("lost");
+            self.count("lost", "invalid_grant");
             return Ok(Turn::Again);
         };
         match spare {
@@ -211,7 +212,7 @@ impl Refresh {
             Err(error) => return Err(RefreshError::store(error)),
         }
         inner.forget(&self.key);
-        self.count(reason.code());
+        self.count("needs_consent", reason.code());
         // Of what the provider said there is a record already.
         if reason != ConsentReason::InvalidGrant {
             let account = stored.account.as_deref().unwrap_or_default();

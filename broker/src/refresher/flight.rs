@@ -70,6 +70,11 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
     }
 
+    /// How many tasks are under way.
+    pub fn count(&self) -> usize {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// Starts no more tasks and waits for those under way, up to `limit`; answers how many are left.
     pub async fn drain(&self, limit: Duration) -> usize {
         self.tasks.close();

@@ -12,7 +12,7 @@ use super::due::MAX_PAUSE;
 use crate::clock::UnixTime;
 
 /// How far the clocks of two brokers may be apart.
-const MAX_SKEW: Duration = Duration::from_secs(5 * 60);
+pub(super) const MAX_SKEW: Duration = Duration::from_secs(5 * 60);
 
 /// What was first seen when; this much of it is remembered, and for this long.
 const REMEMBERED: u64 = 100_000;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
-use super::{ResolveError, Spool};
+use super::{Budget, ResolveError, Spool};
 use crate::audit::Audit;
 use crate::clock::{Clock, UnixTime};
 use crate::coordination::Coordination;
@@ -65,6 +65,10 @@ pub struct Limits {
     pub opened: u64,
     /// How long an opened token is kept in memory.
     pub opened_age: Duration,
+    /// How long after its last use a grant is refreshed although nobody asks.
+    pub idle: Duration,
+    /// What one provider may be asked.
+    pub budget: Budget,
 }
 
 impl Default for Limits {
@@ -75,6 +79,8 @@ impl Default for Limits {
             wait: Duration::from_millis(2500),
             opened: 10_000,
             opened_age: crate::failpoint::opened_age(Duration::from_secs(5 * 60)),
+            idle: Duration::from_secs(60 * 60),
+            budget: Budget::default(),
         }
     }
 }

@@ -14,11 +14,22 @@ use crate::store::{Intent, Pause, StoreError, StoredGrant};
 
 impl Inner {
     /// Why the provider of this grant may not be asked now, by what this broker knows or the store says.
-    pub(super) fn paused(&self, key: &Key, stored: &StoredGrant, host: &str, now: UnixTime) -> Option<RefreshError> {
+    pub(super) fn paused(
+        &self,
+        key: &Key,
+        stored: &StoredGrant,
+        host: &str,
+        now: UnixTime,
+        by_force: bool,
+    ) -> Option<RefreshError> {
+        if by_force {
+            self.backoffs.clear_one(key, now);
+        }
         if let Some(why) = self.backoffs.at(key, stored.generation, now) {
             return Some(why);
         }
-        let pause = stored.pause.as_ref().filter(|pause| !self.backoffs.is_reconsidered(pause))?;
+        let is_over = |pause: &Pause| self.backoffs.is_reconsidered(pause) || (by_force && !pause.is_before_the_last);
+        let pause = stored.pause.as_ref().filter(|pause| !is_over(pause))?;
         let left = self.left_of(stored, pause, now);
         if left.is_zero() {
             return None;

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::{OpenedToken, Source};
 use crate::clock::UnixTime;
@@ -21,6 +22,8 @@ pub(super) struct Used {
     pub(super) source: Source,
     pub(super) token: Arc<OpenedToken>,
     last: UnixTime,
+    /// When a use of it was noted in the store last.
+    noted: UnixTime,
 }
 
 impl Recent {
@@ -34,7 +37,10 @@ impl Recent {
                 used.source = source.clone();
             }
         } else if all.len() < MAX_GRANTS {
-            all.insert(key.clone(), Used { source: source.clone(), token: Arc::clone(token), last: now });
+            all.insert(
+                key.clone(),
+                Used { source: source.clone(), token: Arc::clone(token), last: now, noted: UnixTime(0) },
+            );
         }
     }
 
@@ -47,17 +53,35 @@ impl Recent {
     }
 
     /// Takes out what is due and may be renewed, most lately used first, at most `limit`; drops what has expired.
-    pub(super) fn take_due(&self, now: UnixTime, limit: usize, may: impl Fn(&Key) -> bool) -> Vec<(Key, Used)> {
+    pub(super) fn take_due(
+        &self,
+        now: UnixTime,
+        limit: usize,
+        may: impl Fn(&Key, &Source) -> bool,
+    ) -> Vec<(Key, Used)> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, used| now < used.token.expires_at);
         let mut due: Vec<(UnixTime, Key)> = all
             .iter()
-            .filter(|(key, used)| used.token.refresh_after <= now && may(key))
+            .filter(|(key, used)| used.token.refresh_after <= now && may(key, &used.source))
             .map(|(key, used)| (used.last, key.clone()))
             .collect();
         due.sort_unstable_by(|a, b| b.cmp(a));
         due.truncate(limit);
         due.into_iter().filter_map(|(_, key)| all.remove_entry(&key)).collect()
+    }
+
+    /// People's grants with a use since one was noted, which is `every` ago; at most `limit`. They count as noted.
+    pub(super) fn take_unnoted(&self, now: UnixTime, every: Duration, limit: usize) -> Vec<String> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_unnoted = |used: &Used| used.last > used.noted && now.since(used.noted) >= every;
+        let people = all.values_mut().filter(|used| matches!(used.source, Source::Person { .. }));
+        let unnoted = people.filter(|used| is_unnoted(used)).take(limit);
+        let ids = unnoted.map(|used| {
+            used.noted = now;
+            used.token.grant.clone()
+        });
+        ids.collect()
     }
 
     /// Puts back what was taken out and could not be renewed, unless it has been used since.

@@ -6,14 +6,16 @@ use super::ask::{Asked, Registered, Took};
 use super::commit::Committed;
 use super::due::{self, Chance};
 use super::intent::Right;
+use super::providers::Admitted;
 use super::renewal::Renewed;
 use super::seal::Pair;
-use super::source::{has_a_token, host};
+use super::source::{authority, has_a_token, host};
 use super::{ConsentReason, Inner, Moment, OpenedToken, RefreshError};
 use crate::audit::Event;
 use crate::failpoint::{self, Point};
 use crate::keys::{self, Key};
 use crate::model::{Generation, GrantKey, ProviderClient};
+use crate::oauth::profile::Profile;
 use crate::oauth::{Given, Token};
 use crate::secret::Secret;
 use crate::store::{GrantCommit, Intent, Material, Standing, StoreError, StoredGrant};
@@ -27,6 +29,8 @@ pub(super) struct Refresh {
     pub(super) key: Key,
     pub(super) client: Arc<ProviderClient>,
     pub(super) grant: GrantKey,
+    /// An operator says so: pauses are over, but the one before a last attempt.
+    pub(super) by_force: bool,
 }
 
 /// What one turn came to.
@@ -83,7 +87,8 @@ impl Refresh {
         if let Standing::NeedsConsent(reason) = &stored.standing {
             return self.nothing_later(&stored, &material, ConsentReason::of_standing(reason)).await;
         }
-        if let Some(why) = inner.paused(&self.key, &stored, &host(&self.client.token_url), now) {
+        let host = host(&self.client.token_url);
+        if let Some(why) = inner.paused(&self.key, &stored, &host, now, self.by_force) {
             return Err(why);
         }
         if material.refresh_token.is_none() {
@@ -95,8 +100,11 @@ impl Refresh {
             Right::Taken => return self.wait_for_another_broker(&stored).await,
             Right::Spent => return self.end_refreshes(&stored, ConsentReason::Lost).await,
         };
+        // Before anything is begun: what waits for its turn here holds nobody else up.
+        let admitted = inner.providers.admit(&authority(&self.client.token_url)).await;
+        let admitted = admitted.map_err(|retry_after| RefreshError::Provider { host, retry_after })?;
         match self.take(stored.clone(), material, attempt, read).await {
-            Ok(Some(ready)) => self.ask(ready).await,
+            Ok(Some(ready)) => self.ask(ready, admitted).await,
             Ok(None) => Ok(Turn::Again),
             // Nothing will ever renew it: who looks at it is told so, not only who calls with it.
             Err(RefreshError::NeedsConsent { reason: ConsentReason::Unreadable }) => {
@@ -145,7 +153,7 @@ impl Refresh {
         Ok(Some(Ready { id, stored, material, intent, registered, refresh_token, pair, read }))
     }
 
-    async fn ask(&self, ready: Ready) -> Result<Turn, RefreshError> {
+    async fn ask(&self, ready: Ready, admitted: Admitted) -> Result<Turn, RefreshError> {
         let inner = &self.inner;
         if self.client.profile.refresh_kills_access_token {
             inner.opened.invalidate(&self.key);
@@ -154,6 +162,7 @@ impl Refresh {
         failpoint::reached(Point::BeforeSend);
         let Asked { result, took } = inner.ask(&self.client, &ready.registered, &ready.refresh_token).await;
         failpoint::reached(Point::ReplyRead);
+        admitted.told(&result);
         match result {
             Ok(given) => self.store(ready, given, took).await,
             Err(error) => self.failed(ready, error, took.time).await,
@@ -169,7 +178,7 @@ impl Refresh {
                 return self.store_alone(ready, refresh_token, why, took).await;
             }
         };
-        let read = ready.read;
+        let (read, agreed) = (ready.read, ready.stored.scopes.clone());
         let (record, token) = self.next_generation(ready, token);
         failpoint::reached(Point::BeforeCommit);
         match self.persist(&record, took).await? {
@@ -180,10 +189,16 @@ impl Refresh {
         inner.backoffs.succeeded(&self.key);
         let token = Arc::new(token);
         inner.keep(&self.key, &token, read);
-        self.count("done");
+        self.count("done", "");
         metrics::counter!("sallyport_tokens_renewed_total").increment(1);
         let account = token.account.as_deref().unwrap_or_default();
         inner.remember(Event::refresh_done(&token.grant, token.generation, account, took.time)).await;
+        let lost: Vec<String> = agreed.into_iter().filter(|scope| !token.agreed.scopes.contains(scope)).collect();
+        if !lost.is_empty() {
+            tracing::warn!(grant = token.grant, scopes = lost.len(), "a refresh gave fewer scopes than were agreed to");
+            inner.remember(Event::grant_narrowed(&token.grant, token.generation, account, &lost)).await;
+        }
+        inner.learn_life(&self.grant, &self.client);
         failpoint::reached(Point::BeforeRelease);
         Ok(Turn::Renewed(Renewed { token, at_token_endpoint: took.time }))
     }
@@ -259,8 +274,13 @@ impl Refresh {
         }
     }
 
-    pub(super) fn count(&self, outcome: &'static str) {
-        metrics::counter!("sallyport_refreshes_total", "profile" => self.client.profile.name, "outcome" => outcome)
-            .increment(1);
+    pub(super) fn count(&self, outcome: &'static str, cause: &'static str) {
+        count(self.client.profile, outcome, cause);
     }
+}
+
+/// Counts what a refresh came to, and why.
+pub(super) fn count(profile: &Profile, outcome: &'static str, cause: &'static str) {
+    let labels = [("profile", profile.name), ("outcome", outcome), ("cause", cause)];
+    metrics::counter!("sallyport_refreshes_total", &labels).increment(1);
 }

@@ -7,7 +7,8 @@ use super::ask::Registered;
 use super::backoff::Failure;
 use super::commit::Committed;
 use super::due::{Chance, DEFAULT_LIFETIME, refresh_after};
-use super::source::host;
+use super::refresh::count;
+use super::source::{authority, host};
 use super::{Inner, OpenedToken, RefreshError};
 use crate::audit::Event;
 use crate::keys::{self, Key};
@@ -50,7 +51,7 @@ pub(super) async fn renew(
     }
     let (host, now) = (host(&client.token_url), inner.clock.now());
     let paused = match &stored {
-        Some(stored) => inner.paused(&key, stored, &host, now),
+        Some(stored) => inner.paused(&key, stored, &host, now, false),
         // There is no record to write a pause beside: each broker knows of its own.
         None => inner.backoffs.now(&key, now),
     };
@@ -65,14 +66,20 @@ pub(super) async fn renew(
     let started = Instant::now();
     // By our clock, before the request leaves: the token expires at the provider no earlier than we believe.
     let issued_at = inner.clock.now();
+    let admitted = inner.providers.admit(&authority(&client.token_url)).await;
+    let admitted = admitted.map_err(|retry_after| RefreshError::Provider { host: host.clone(), retry_after })?;
     let answer = ask(&inner, &client).await?;
+    admitted.told(&answer);
     let at_token_endpoint = started.elapsed();
+    metrics::histogram!("sallyport_token_endpoint_seconds", "profile" => GENERIC.name)
+        .record(at_token_endpoint.as_secs_f64());
     let token = match answer {
         Ok(token) => token,
         Err(error) => {
             let held = Generation(generation.0.saturating_sub(1));
             let failed = Event::refresh_failed(&id, held, keys::SERVICE_HOLDER, error.code(), at_token_endpoint);
             tracing::warn!(host, %error, "no token");
+            count(&GENERIC, "failed", error.code());
             let (why, retry_after) = RefreshError::of_provider(host, error);
             let failure =
                 Failure { generation: held, why, retry_after, attempt: 0, last_attempt_in: None, may_be_astray: false };
@@ -111,6 +118,7 @@ pub(super) async fn renew(
     inner.backoffs.succeeded(&key);
     inner.keep(&key, &token, read);
     metrics::counter!("sallyport_tokens_renewed_total").increment(1);
+    count(&GENERIC, "done", "");
     let done = Event::refresh_done(&token.grant, token.generation, keys::SERVICE_HOLDER, at_token_endpoint);
     inner.remember(done).await;
     Ok(Renewed { token, at_token_endpoint })

@@ -143,6 +143,14 @@ impl Source {
         }
     }
 
+    /// The provider, as it is counted.
+    pub(super) fn authority(&self) -> String {
+        authority(match self {
+            Self::Service(client) => &client.token_url,
+            Self::Person { client, .. } => &client.client.token_url,
+        })
+    }
+
     /// The provider's host, for people.
     pub(super) fn host(&self) -> String {
         host(match self {
@@ -164,4 +172,12 @@ pub(super) fn has_a_token(stored: &StoredGrant) -> Result<(), ConsentReason> {
 /// The host of a token endpoint, for people.
 pub(super) fn host(token_url: &url::Url) -> String {
     token_url.host_str().unwrap_or("the provider").to_owned()
+}
+
+/// A provider, as it is counted: the host of its token endpoint, and the port if it is not the usual one.
+pub(super) fn authority(token_url: &url::Url) -> String {
+    match token_url.port() {
+        Some(port) => format!("{}:{port}", host(token_url)),
+        None => host(token_url),
+    }
 }

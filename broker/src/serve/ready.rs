@@ -10,6 +10,7 @@ use crate::coordination::Coordination;
 use crate::http::{Missing, PublicKeys, Readiness};
 use crate::issuers::Issuers;
 use crate::issuers::own::OwnIssuer;
+use crate::refresher::{LeftAlone, Refresher};
 use crate::store::Store;
 
 /// How long an answer of the store holds. Asking it is a write to disk, and anybody who reaches the listener may ask.
@@ -20,13 +21,19 @@ pub(super) struct Broker {
     store: Arc<dyn Store>,
     issuers: Arc<Issuers>,
     coordination: Coordination,
+    refresher: Refresher,
     /// What the store lacked when it was last asked. Held while it is asked: who comes meanwhile waits for the answer.
     asked: Mutex<Option<(Instant, Option<Missing>)>>,
 }
 
 impl Broker {
-    pub(super) fn new(store: Arc<dyn Store>, issuers: Arc<Issuers>, coordination: Coordination) -> Self {
-        Self { store, issuers, coordination, asked: Mutex::default() }
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        issuers: Arc<Issuers>,
+        coordination: Coordination,
+        refresher: Refresher,
+    ) -> Self {
+        Self { store, issuers, coordination, refresher, asked: Mutex::default() }
     }
 
     async fn store(&self) -> Option<Missing> {
@@ -55,7 +62,15 @@ impl Readiness for Broker {
 
     fn degraded(&self) -> Vec<Missing> {
         let redis = self.coordination.degraded().map(|why| Missing { what: "redis".to_owned(), why });
-        redis.into_iter().collect()
+        let told = |provider: LeftAlone| Missing {
+            why: format!(
+                "failed {} times in a row, and is asked again at {}; tokens serve until they expire",
+                provider.failures,
+                provider.until.to_rfc3339()
+            ),
+            what: format!("token endpoint {}", provider.host),
+        };
+        redis.into_iter().chain(self.refresher.left_alone().into_iter().map(told)).collect()
     }
 }
 

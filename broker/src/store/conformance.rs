@@ -4,6 +4,7 @@
 
 mod audit;
 mod consents;
+mod due;
 mod grants;
 mod identities;
 mod intents;
@@ -151,6 +152,17 @@ macro_rules! suite {
                     of_two_takers_one_gets_the_right,
                     of_two_recoveries_one_gets_the_right,
                     i5_a_grant_is_ended_or_renewed_and_never_both,
+                ]
+            }
+            cases! { $open, due,
+                one: [
+                    are_shown_by_client_in_order_and_no_more_than_asked_for,
+                    what_cannot_be_refreshed_is_never_shown,
+                    an_intent_and_a_pause_put_off_until_they_end,
+                    an_idle_one_is_left_until_it_is_used_again,
+                    a_life_is_set_of_the_generation_it_was_asked_for_and_no_other,
+                ]
+                two: [
                 ]
             }
             cases! { $open, invalidations,

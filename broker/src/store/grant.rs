@@ -4,6 +4,10 @@ use super::Sealed;
 use crate::clock::UnixTime;
 use crate::model::{Generation, GrantKey, PrincipalId};
 
+/// The grants of a client that want to be looked at; found by an index that holds no others.
+pub(super) const DUE: &str = "SELECT * FROM grants
+    WHERE provider_client = $1 AND due_at <= $2 AND standing = 'live' AND reason = '' ORDER BY due_at LIMIT $3";
+
 /// A grant: one stored authorization at one provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredGrant {
@@ -33,6 +37,10 @@ pub struct StoredGrant {
     pub spare: Option<Spare>,
     /// How long its provider is left alone, and what is known of requests that gave no token.
     pub pause: Option<Pause>,
+    /// When it wants to be looked at, if it does.
+    pub due_at: Option<UnixTime>,
+    /// When it was used last, to within minutes, if that was noted.
+    pub used_at: Option<UnixTime>,
 }
 
 /// Whether a grant can be served.

@@ -288,6 +288,18 @@ pub trait Store: Send + Sync + 'static {
         intent: Option<&Intent>,
         pause: &Pause,
     ) -> Result<bool, StoreError>;
+    /// Grants of a provider client that want to be looked at: due, or given up by whoever began to refresh them; those that
+    /// have waited for longest, at most `limit`. Asked each second, so it must not cost more the more grants there are.
+    async fn due_grants(
+        &self,
+        provider_client: &str,
+        now: UnixTime,
+        limit: u32,
+    ) -> Result<Found<StoredGrant>, StoreError>;
+    /// Leaves these alone until they are used again, but those that were used, renewed or begun since they were read.
+    async fn leave_idle(&self, idle: &[StoredGrant]) -> Result<(), StoreError>;
+    /// Notes that these were used at that time, unless a later use is noted.
+    async fn mark_used(&self, ids: &[String], at: UnixTime) -> Result<(), StoreError>;
     /// Every live grant with an intent whose deadline is before `before`, or whose owner is any start of `broker`, in
     /// order of id.
     async fn dangling_intents(&self, before: UnixTime, broker: &str) -> Result<Found<StoredGrant>, StoreError>;
@@ -295,6 +307,15 @@ pub trait Store: Send + Sync + 'static {
     async fn keep_spare(&self, id: &str, generation: Generation, spare: &Sealed) -> Result<(), StoreError>;
     /// Drops the spare of this generation, which was tried.
     async fn drop_spare(&self, id: &str, generation: Generation) -> Result<(), StoreError>;
+    /// Says when the token of a live grant at this generation expires and is due, which nobody knew when it was stored.
+    /// Answers whether it is that grant, and nobody has begun to refresh it.
+    async fn set_life(
+        &self,
+        id: &str,
+        generation: Generation,
+        expires_at: UnixTime,
+        refresh_after: UnixTime,
+    ) -> Result<bool, StoreError>;
     /// Ends the refreshes of a live grant at exactly this generation: its holder must agree anew, for this reason. Its
     /// access token stays; refresh token, intent and spare are destroyed. `Conflict` otherwise.
     async fn end_refreshes(&self, id: &str, generation: Generation, reason: &str) -> Result<(), StoreError>;

@@ -37,6 +37,7 @@ impl Office {
             authorization_url: "https://login.example.com/authorize".parse().unwrap(),
             revocation_url: revokes.then(|| token_url.join("/revoke").unwrap()),
             token_url,
+            introspection_url: None,
             issuer: None,
             client_id: text("gate"),
             client_secret: Some(text("canary-client-secret")),
@@ -317,4 +318,72 @@ async fn v3_a_corrupt_record_is_named_by_a_list_and_by_a_revocation_and_keeps_ne
     let ended = revoke(&**store, &office.fixture.grants, Some(Which::AllOf(BOB.into())), &Actor::operator(1000)).await;
     let ended = ended.unwrap();
     assert!(ended.revoked.is_empty() && ended.corrupt.len() == 1 && ended.corrupt[0].contains(&bob.id), "{ended:?}");
+}
+
+impl Office {
+    async fn refresh(&self, id: &str, force: bool) -> Result<proto::RefreshGrantResponse, Status> {
+        let request = proto::RefreshGrantRequest { id: id.to_owned(), force };
+        refresh(&*self.fixture.store, &self.fixture.grants, request, Actor::operator(1000)).await
+    }
+}
+
+const ANOTHER: &str = r#"{"access_token":"canary-NUMBER","refresh_token":"canary-refresh-NUMBER","expires_in":3600}"#;
+
+#[tokio::test]
+async fn refreshes_what_is_due_or_forced_and_records_first_who_asked() {
+    let office = Office::at(&GENERIC, true).await;
+    let alice = office.agrees(ALICE).await;
+    office.fixture.provider.answers(200, ANOTHER);
+    let told = office.refresh(&alice.id, false).await.unwrap();
+    let due = alice.material.as_ref().unwrap().refresh_after.0;
+    assert_eq!((told.outcome.as_str(), told.refresh_after_ms), ("not_due", Some(due)));
+    assert_eq!(office.fixture.provider.count(), 0);
+    let told = office.refresh(&alice.id, true).await.unwrap();
+    assert_eq!((told.outcome.as_str(), told.generation, told.provider.as_str()), ("refreshed", 2, "login.example.com"));
+    assert!(told.expires_at_ms > told.refresh_after_ms && told.refresh_after_ms > Some(START.0), "{told:?}");
+    let stored = office.fixture.store.grant_by_id(&alice.id).await.unwrap().unwrap();
+    assert_eq!((office.fixture.provider.count(), stored.generation), (1, Generation(2)));
+    let asked = office.fixture.rows("refresh.asked").await;
+    assert!(asked.len() == 2 && asked[1].contains("by_force"), "{asked:?}");
+    assert!(asked[1].contains(r#""issuer":"unix","subject":"1000""#) && asked[1].contains(&alice.id), "{asked:?}");
+    assert_eq!(office.refresh("none", true).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test]
+async fn says_what_the_provider_said_when_it_gives_no_token() {
+    let office = Office::at(&GENERIC, true).await;
+    let alice = office.agrees(ALICE).await;
+    for (status, body, expected) in [
+        (503, "{}", ("unavailable", "unavailable")),
+        (401, r#"{"error":"invalid_client"}"#, ("refused", "invalid_client")),
+        (400, r#"{"error":"invalid_grant"}"#, ("needs_consent", "invalid_grant")),
+        (400, r#"{"error":"invalid_grant"}"#, ("needs_consent", "invalid_grant")),
+    ] {
+        office.fixture.provider.answers(status, body);
+        let told = office.refresh(&alice.id, true).await.unwrap();
+        assert_eq!((told.outcome.as_str(), told.reason.as_str()), expected);
+        assert_eq!(told.retry_after_ms.is_some(), expected.0 == "unavailable");
+    }
+    assert_eq!(office.fixture.provider.count(), 3, "what has ended is asked for no more");
+}
+
+#[tokio::test]
+async fn not_even_force_makes_the_last_attempt_before_its_time() {
+    let office = Office::at(&GENERIC, true).await;
+    let alice = office.agrees(ALICE).await;
+    // A success that nobody understands: the refresh token may be used up.
+    office.fixture.provider.answers(200, "<html>");
+    assert_eq!(office.refresh(&alice.id, true).await.unwrap().outcome, "unavailable");
+    office.fixture.provider.answers(200, ANOTHER);
+    let told = office.refresh(&alice.id, true).await.unwrap();
+    assert_eq!((told.outcome.as_str(), office.fixture.provider.count()), ("unavailable", 1));
+    assert!(told.retry_after_ms > Some(0));
+}
+
+#[tokio::test]
+async fn says_which_scopes_of_which_server_are_missing() {
+    let office = Office::at(&GENERIC, true).await;
+    office.agrees(ALICE).await;
+    let told = office.list(ALICE, "").await.unwrap().remove(0);
+    assert_eq!((told.servers, told.lacks), (vec!["demo/notes".to_owned()], vec!["demo/board admin".to_owned()]));
 }

@@ -122,6 +122,7 @@ fn provider_client(id: &str, provider: &Url, issuer: Option<&str>, profile: &'st
         authorization_url: "https://login.example.com/authorize".parse().unwrap(),
         token_url: provider.clone(),
         revocation_url: Some(provider.join("/revoke").unwrap()),
+        introspection_url: None,
         issuer: issuer.map(str::to_owned),
         client_id: text("gate"),
         client_secret: Some(text("canary-client-secret")),

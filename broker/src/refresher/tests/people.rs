@@ -46,6 +46,7 @@ pub(crate) fn provider_client(token_url: url::Url, profile: &'static Profile) ->
         authorization_url: "https://login.example.com/authorize".parse().unwrap(),
         token_url,
         revocation_url: None,
+        introspection_url: None,
         issuer: None,
         client_id: text("gate"),
         client_secret: Some(text("canary-secret")),

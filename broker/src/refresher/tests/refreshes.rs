@@ -106,6 +106,8 @@ async fn narrowed_scopes_are_noticed_and_no_refresh_widens_them() {
     assert!(matches!(error, RefreshError::NeedsConsent { reason: ConsentReason::Scopes }), "{error:?}");
     assert_eq!(people.token(Need::Live).await.unwrap(), "canary-token-1");
     assert_eq!(people.stored().await.scopes, ["read"]);
+    let rows = people.fixture.store.audit(0, "", "", "grant.narrowed", 10).await.unwrap();
+    assert!(rows.len() == 1 && rows[0].entry.json.contains("write"), "{rows:?}");
 }
 
 #[tokio::test]

@@ -10,12 +10,12 @@ use crate::store::{Intent, Material, Pause, Spare, Standing, Store, StoreError, 
 
 const ONE: Generation = Generation(1);
 
-fn intent(owner: &str, attempt: u32) -> Intent {
+pub(super) fn intent(owner: &str, attempt: u32) -> Intent {
     let started_at = NOW.after(Duration::from_secs(u64::from(attempt)));
     Intent { owner: owner.to_owned(), attempt, started_at, deadline: started_at.after(Duration::from_secs(20)) }
 }
 
-fn pause(failures: u32) -> Pause {
+pub(super) fn pause(failures: u32) -> Pause {
     let from = NOW.after(Duration::from_secs(60 * u64::from(failures)));
     Pause {
         failures,

@@ -44,22 +44,24 @@ pub(super) async fn commit(db: &mut Connection, grant: &GrantCommit, from: Repla
     let written = if before == 0 {
         query(
             "INSERT INTO grants (generation, standing, reason, scopes, auth_revisions, account, consented_at, consented_by,
-                                 access_token, refresh_token, issued_at, expires_at, refresh_after, provider_client, holder, id)
-             VALUES ($1, 'live', '', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) ON CONFLICT DO NOTHING",
+                                 access_token, refresh_token, issued_at, expires_at, refresh_after, due_at, provider_client, holder, id)
+             VALUES ($1, 'live', '', $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) ON CONFLICT DO NOTHING",
         )
     } else {
         // The id is part of the AAD: material sealed for another record must not land in this one.
         query(
             "UPDATE grants SET generation = $1, standing = 'live', reason = '', scopes = $2, auth_revisions = $3, account = $4,
                     consented_at = $5, consented_by = $6,
-                    access_token = $7, refresh_token = $8, issued_at = $9, expires_at = $10, refresh_after = $11,
+                    access_token = $7, refresh_token = $8, issued_at = $9, expires_at = $10, refresh_after = $11, due_at = $12,
                     spare = NULL, spare_generation = NULL,
                     intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL,
                 pause_from = NULL, pause_until = NULL
-             WHERE provider_client = $12 AND holder = $13 AND id = $14 AND generation = $15 AND ($16 OR standing = 'live')",
+             WHERE provider_client = $13 AND holder = $14 AND id = $15 AND generation = $16 AND ($17 OR standing = 'live')",
         )
     };
     let material = &grant.material;
+    let is_renewed = grant.key.holder != SERVICE_HOLDER && material.refresh_token.is_some();
+    let due_at = is_renewed.then_some(material.refresh_after);
     let written = written
         .bind(signed(grant.generation.0))
         .bind(to_json(&grant.scopes))
@@ -72,6 +74,7 @@ pub(super) async fn commit(db: &mut Connection, grant: &GrantCommit, from: Repla
         .bind(signed(material.issued_at.0))
         .bind(signed(material.expires_at.0))
         .bind(signed(material.refresh_after.0))
+        .bind(due_at.map(|at| signed(at.0)))
         .bind(&grant.key.provider_client)
         .bind(&grant.key.holder)
         .bind(&grant.id);
@@ -117,7 +120,7 @@ pub(super) async fn end_refreshes(
     reason: &str,
 ) -> Result<(), StoreError> {
     let ended = query(
-        "UPDATE grants SET reason = $1, refresh_token = NULL, spare = NULL, spare_generation = NULL,
+        "UPDATE grants SET reason = $1, due_at = NULL, refresh_token = NULL, spare = NULL, spare_generation = NULL,
                 intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL,
                 pause_from = NULL, pause_until = NULL
          WHERE id = $2 AND generation = $3 AND standing = 'live' AND reason = '' AND $1 <> ''",
@@ -144,7 +147,7 @@ pub(super) async fn end(
         Standing::Revoked(reason) => ("revoked", reason),
     };
     let ended = query(
-        "UPDATE grants SET standing = $1, reason = $2, access_token = NULL, refresh_token = NULL,
+        "UPDATE grants SET standing = $1, reason = $2, due_at = NULL, access_token = NULL, refresh_token = NULL,
                 spare = NULL, spare_generation = NULL,
                 intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL,
                 pause_from = NULL, pause_until = NULL
@@ -226,6 +229,8 @@ pub(super) fn read(row: &Row) -> Result<StoredGrant, StoreError> {
         intent,
         spare,
         pause,
+        due_at: maybe("due_at")?.map(UnixTime),
+        used_at: maybe("used_at")?.map(UnixTime),
         id,
     })
 }

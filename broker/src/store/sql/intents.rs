@@ -15,7 +15,7 @@ pub(super) async fn take(
     paused: Option<&Pause>,
 ) -> Result<(), StoreError> {
     let taken = query(
-        "UPDATE grants SET intent_owner = $1, intent_attempt = $2, intent_started_at = $3, intent_deadline = $4
+        "UPDATE grants SET intent_owner = $1, intent_attempt = $2, intent_started_at = $3, intent_deadline = $4, due_at = $4
          WHERE id = $5 AND generation = $6 AND standing = 'live' AND reason = ''
            AND intent_owner IS NOT DISTINCT FROM $7
            AND (intent_owner IS NULL OR (intent_attempt = $8 AND intent_started_at = $9))
@@ -64,7 +64,8 @@ pub(super) async fn pause(
 ) -> Result<bool, StoreError> {
     let paused = query(
         "UPDATE grants SET pause_from = $1, pause_until = $2, pause_failures = $3, pause_is_before_the_last = $4,
-                pause_may_be_astray = $5, pause_why = $6, pause_attempt = $7
+                pause_may_be_astray = $5, pause_why = $6, pause_attempt = $7,
+                due_at = CASE WHEN refresh_token IS NULL THEN NULL ELSE $2 END
          WHERE id = $8 AND generation = $9 AND standing = 'live' AND reason = ''
            AND intent_owner IS NOT DISTINCT FROM $10
            AND (intent_owner IS NULL OR (intent_attempt = $11 AND intent_started_at = $12))",

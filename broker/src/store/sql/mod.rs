@@ -11,6 +11,7 @@
 mod audit;
 mod consents;
 mod copy;
+mod due;
 mod grants;
 mod identities;
 mod intents;
@@ -186,6 +187,33 @@ impl Store for Handle {
         pause: &Pause,
     ) -> Result<bool, StoreError> {
         writing!(self, |db| intents::pause(db, id, generation, intent, pause))
+    }
+
+    async fn set_life(
+        &self,
+        id: &str,
+        generation: Generation,
+        expires_at: UnixTime,
+        refresh_after: UnixTime,
+    ) -> Result<bool, StoreError> {
+        writing!(self, |db| due::set_life(db, id, generation, expires_at, refresh_after))
+    }
+
+    async fn due_grants(
+        &self,
+        provider_client: &str,
+        now: UnixTime,
+        limit: u32,
+    ) -> Result<Found<StoredGrant>, StoreError> {
+        reading!(self, |db| due::due(db, provider_client, now, limit))
+    }
+
+    async fn leave_idle(&self, idle: &[StoredGrant]) -> Result<(), StoreError> {
+        writing!(self, |db| due::leave(db, idle))
+    }
+
+    async fn mark_used(&self, ids: &[String], at: UnixTime) -> Result<(), StoreError> {
+        writing!(self, |db| due::used(db, ids, at))
     }
 
     async fn dangling_intents(&self, before: UnixTime, broker: &str) -> Result<Found<StoredGrant>, StoreError> {

@@ -51,7 +51,7 @@ pub(super) async fn grants(
         let id: String = row.try_get("id")?;
         let generation: i64 = row.try_get("generation")?;
         let destroyed = query(
-            "UPDATE grants SET standing = 'revoked', reason = $1, access_token = NULL, refresh_token = NULL,
+            "UPDATE grants SET standing = 'revoked', reason = $1, due_at = NULL, access_token = NULL, refresh_token = NULL,
                     spare = NULL, spare_generation = NULL,
                     intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL,
                     pause_from = NULL, pause_until = NULL

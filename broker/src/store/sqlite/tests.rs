@@ -335,3 +335,14 @@ async fn v7_what_was_destroyed_is_in_no_file_of_the_store() {
     store.scrub().await.unwrap();
     assert_eq!((found(&marks[0]), found(&marks[1]) > 0), (0, true));
 }
+
+#[tokio::test]
+async fn what_is_due_is_found_by_an_index_that_holds_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_in(dir.path()).await;
+    let plan = sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", crate::store::grant::DUE)));
+    let plan = plan.bind("client").bind(1i64).bind(1i64);
+    let plan: Vec<(i64, i64, i64, String)> = plan.fetch_all(&store.readers).await.unwrap();
+    let steps: Vec<_> = plan.iter().map(|step| step.3.as_str()).collect();
+    assert_eq!(steps, ["SEARCH grants USING INDEX grants_due (provider_client=? AND due_at<?)"]);
+}

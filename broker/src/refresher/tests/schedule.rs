@@ -1,0 +1,207 @@
+//! What is renewed although nobody asks, in which order, and how often providers are asked for it.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use super::people::{DUE, People, agreed, provider_client};
+use super::*;
+use crate::oauth::endpoint::{Answer, NoAnswer};
+use crate::oauth::profile::GENERIC;
+use crate::store::{Intent, Standing};
+
+/// A token endpoint without a network: answers at once, and remembers when it was asked.
+struct Counting {
+    clock: Arc<FixedClock>,
+    asked_at: Mutex<Vec<UnixTime>>,
+}
+
+#[async_trait]
+impl TokenEndpoint for Counting {
+    async fn post_form(
+        &self,
+        _: &url::Url,
+        _: Vec<(&'static str, Secret)>,
+        _: Secret,
+        _: usize,
+        _: Duration,
+    ) -> Result<Answer, NoAnswer> {
+        let mut asked_at = self.asked_at.lock().unwrap();
+        asked_at.push(self.clock.now());
+        let body = provider::PAIR.replace("NUMBER", &asked_at.len().to_string());
+        Ok(Answer { status: 200, content_type: None, retry_after: None, body: Secret::new(body) })
+    }
+}
+
+impl People {
+    /// Somebody agrees, and uses it at once.
+    async fn agrees_and_uses(&self, holder: &str) -> String {
+        let (key, now) = (self.server(&["read"], "r1", holder).grant(), self.fixture.clock.now());
+        let refresh = format!("canary-refresh-of-{holder}");
+        let record = agreed(&self.fixture.vault, key, Generation(1), now, "canary-agreed", Some(&refresh)).await;
+        self.fixture.store.commit_grant(&record).await.unwrap();
+        self.fixture.store.mark_used(std::slice::from_ref(&record.id), now.after(DUE)).await.unwrap();
+        record.id
+    }
+
+    async fn tick(&self, refresher: &Refresher) -> usize {
+        let started = refresher.renew_stored(&[Arc::clone(&self.client)]).await.unwrap();
+        idle(refresher).await;
+        started
+    }
+}
+
+async fn idle(refresher: &Refresher) {
+    while refresher.0.flights.count() > 0 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l2_ten_thousand_grants_of_one_moment_are_renewed_in_time_and_no_faster_than_their_provider_is_asked() {
+    const GRANTS: usize = 10_000;
+    let people = People::at(&GENERIC).await;
+    let fixture = &people.fixture;
+    // Durability is shown elsewhere; here it would only take its time.
+    fixture.store.tamper("PRAGMA synchronous = OFF").await;
+    let mut ids = Vec::new();
+    for number in 0..GRANTS {
+        let (key, now) = (people.server(&["read"], "r1", &format!("holder-{number}")).grant(), fixture.clock.now());
+        let mut record = agreed(&fixture.vault, key, Generation(1), now, "canary-agreed", Some("canary-refresh")).await;
+        record.material.expires_at = now.after(2 * HOUR);
+        record.material.refresh_after = now.after(HOUR.mul_f64(1.6));
+        fixture.store.commit_grant(&record).await.unwrap();
+        ids.push(record.id);
+    }
+    fixture.clock.advance(HOUR.mul_f64(1.6));
+    fixture.store.mark_used(&ids, fixture.clock.now()).await.unwrap();
+    let counting = Arc::new(Counting { clock: Arc::clone(&fixture.clock), asked_at: Mutex::default() });
+    let endpoint = Arc::clone(&counting) as Arc<dyn TokenEndpoint>;
+    let scheduler = Refresher::new(Parts { endpoint, ..fixture.parts("scheduler") });
+    while people.tick(&scheduler).await > 0 {
+        fixture.clock.advance(Duration::from_secs(1));
+    }
+    let asked_at = counting.asked_at.lock().unwrap().clone();
+    assert_eq!(asked_at.len(), GRANTS, "each once");
+    let mut seconds = BTreeMap::new();
+    asked_at.iter().for_each(|at| *seconds.entry(at.0 / 1000).or_insert(0) += 1);
+    let most = *seconds.values().max().unwrap();
+    assert!(most <= Budget::default().per_second, "{most} in one second");
+    let took = asked_at.last().unwrap().since(asked_at[0]);
+    assert!(took < HOUR.mul_f64(0.4), "none has expired: {took:?}");
+    let soon = fixture.clock.now().after(HOUR.mul_f64(0.6));
+    let soon = fixture.store.due_grants("client", soon, 1).await.unwrap().records;
+    assert!(soon.is_empty(), "{soon:?}");
+}
+
+#[tokio::test]
+async fn what_is_used_at_any_broker_is_renewed_once_by_whichever_is_there() {
+    let people = People::at(&GENERIC).await;
+    people.agrees_and_uses("alice").await;
+    let brokers = [people.fixture.other_broker(), people.fixture.restarted(), people.fixture.refresher.clone()];
+    assert_eq!(people.tick(&brokers[0]).await, 0, "it is not due");
+    people.fixture.clock.advance(DUE);
+    let mut started = Vec::new();
+    for broker in &brokers {
+        started.push(people.tick(broker).await);
+    }
+    assert_eq!((started, people.fixture.provider.count()), (vec![1, 0, 0], 1));
+    assert_eq!(people.stored().await.generation, Generation(2));
+}
+
+#[tokio::test]
+async fn what_nobody_uses_is_left_alone_until_somebody_does() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    people.fixture.clock.advance(DUE);
+    let scheduler = people.fixture.restarted();
+    for _ in 0..3 {
+        assert_eq!(people.tick(&scheduler).await, 0);
+    }
+    let far = people.fixture.clock.now().after(24 * HOUR);
+    assert!(people.fixture.store.due_grants("client", far, 1).await.unwrap().records.is_empty(), "nor looked at again");
+    // Used, but not yet noted: who uses it renews it.
+    people.fixture.provider.answers(503, "");
+    assert_eq!(people.token(Need::NotDue).await.unwrap(), "canary-agreed");
+    people.fixture.provider.answers(200, provider::PAIR);
+    assert_eq!(people.fixture.refresher.note_uses().await.unwrap(), 1);
+    assert_eq!(people.fixture.refresher.note_uses().await.unwrap(), 0);
+    people.fixture.clock.advance(Duration::from_secs(5));
+    assert_eq!(people.tick(&scheduler).await, 1);
+    assert_eq!(people.stored().await.generation, Generation(2));
+    people.fixture.clock.advance(2 * HOUR);
+    assert_eq!(people.tick(&scheduler).await, 0, "an hour after its last use it is idle again");
+}
+
+#[tokio::test]
+async fn what_a_broker_began_that_is_gone_for_good_is_taken_up_by_another() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    let (stored, now) = (people.stored().await, people.fixture.clock.now());
+    let deadline = now.after(Duration::from_secs(20));
+    let intent = Intent { owner: "gone/for-good".to_owned(), attempt: 1, started_at: now, deadline };
+    people.fixture.store.take_intent(&stored.id, stored.generation, &intent, None, None).await.unwrap();
+    assert_eq!(people.tick(&people.fixture.refresher).await, 0, "it may still be at it");
+    people.fixture.clock.advance(HOUR / 2);
+    assert_eq!(people.tick(&people.fixture.refresher).await, 1);
+    let stored = people.stored().await;
+    assert_eq!((stored.generation, stored.intent), (Generation(2), None));
+}
+
+#[tokio::test]
+async fn l7_a_provider_that_fails_at_everything_is_left_alone_for_all_and_nobody_is_asked_for_consent() {
+    let limits = Limits::default();
+    let people = People::at(&GENERIC).await;
+    for number in 0..20 {
+        people.agrees_and_uses(&format!("holder-{number}")).await;
+    }
+    people.fixture.clock.advance(DUE);
+    people.fixture.provider.answers(503, "");
+    // One after another, as they are due.
+    let broker = Refresher::new(Parts {
+        limits: Limits { budget: Budget { at_once: 1, ..limits.budget }, ..limits },
+        ..people.fixture.parts("a")
+    });
+    for _ in 0..25 {
+        people.tick(&broker).await;
+        people.fixture.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(people.fixture.provider.count(), 5);
+    let left_alone = broker.left_alone();
+    assert_eq!((left_alone.len(), left_alone[0].failures), (1, 5));
+    assert_eq!(left_alone[0].host, people.client.token_url.authority());
+    let source = people.server(&["read"], "r1", "holder-19");
+    let error = broker.token(&source, Need::LaterThan(Generation(1))).await.unwrap_err();
+    assert!(matches!(error, RefreshError::Provider { .. }), "{error:?}");
+    assert_eq!(people.fixture.provider.count(), 5, "nor does a caller ask");
+    let all = people.fixture.store.grants(None).await.unwrap().records;
+    assert!(all.iter().all(|grant| grant.standing == Standing::Live && grant.intent.is_none()));
+    people.fixture.provider.answers(200, provider::PAIR);
+    people.fixture.clock.advance(limits.budget.pause);
+    while people.fixture.provider.count() < 25 {
+        people.tick(&broker).await;
+        people.fixture.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(broker.left_alone(), []);
+}
+
+#[tokio::test]
+async fn a_provider_without_room_holds_up_no_other() {
+    let people = People::at(&GENERIC).await;
+    let budget = Budget { per_second: 1, ..Budget::default() };
+    let broker = Refresher::new(Parts { limits: Limits { budget, ..Limits::default() }, ..people.fixture.parts("a") });
+    for number in 0..10 {
+        people.agrees_and_uses(&format!("holder-{number}")).await;
+    }
+    let elsewhere = url::Url::parse(&people.client.token_url.as_str().replace("127.0.0.1", "127.0.0.2")).unwrap();
+    let other =
+        Arc::new(crate::model::ProviderClient { id: "elsewhere".to_owned(), ..provider_client(elsewhere, &GENERIC) });
+    let key = GrantKey { provider_client: "elsewhere".to_owned(), holder: "alice".to_owned() };
+    let now = people.fixture.clock.now();
+    let record = agreed(&people.fixture.vault, key, Generation(1), now, "canary-agreed", Some("r")).await;
+    people.fixture.store.commit_grant(&record).await.unwrap();
+    people.fixture.store.mark_used(std::slice::from_ref(&record.id), now.after(DUE)).await.unwrap();
+    people.fixture.clock.advance(DUE);
+    let started = broker.renew_stored(&[Arc::clone(&people.client), other]).await.unwrap();
+    idle(&broker).await;
+    assert_eq!(started, 2, "one of each");
+}
