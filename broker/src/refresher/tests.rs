@@ -4,6 +4,7 @@ mod alone;
 mod coordinated;
 mod dangling;
 mod ends;
+mod late;
 mod life;
 mod outages;
 mod pauses;
