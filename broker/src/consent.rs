@@ -182,7 +182,7 @@ impl Consents {
                 expires_at: now.after(LIFE),
                 attempt: None,
                 attempts: 0,
-                code_taken: false,
+                code_taken: None,
                 held: None,
                 outcome: None,
             })

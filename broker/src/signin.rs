@@ -28,7 +28,7 @@ use crate::issuers::Issuers;
 use crate::keys;
 use crate::model::{PrincipalId, PrincipalKind, Servers};
 use crate::secret::Secret;
-use crate::store::{SignInKind, Store, StoredSignIn};
+use crate::store::{SignInKind, Store, StoreError, StoredSignIn};
 use crate::vault::Vault;
 
 /// How long a sign-in may take, and a link is good for.
@@ -90,6 +90,8 @@ struct Through<'a> {
     name: &'a str,
     /// Names of teams.
     teams: &'a [String],
+    /// Names of external identities.
+    external_identities: &'a [String],
 }
 
 /// A sign-in that was begun: the browser keeps the cookie, and goes on elsewhere.
@@ -209,29 +211,28 @@ impl Inner {
         }
     }
 
-    /// Signs the browser in, on record first; whoever was signed in there is not any more.
+    /// Signs the browser in, on record first; whoever was signed in there is not any more. The sign-in of the id `using` is
+    /// used up with it, and only then: what fails before that costs nobody their link.
     async fn finish(
         &self,
         principal: &PrincipalId,
         through: Through<'_>,
         to: Destination,
         browser: Browser<'_>,
+        using: Option<&str>,
     ) -> Result<SignedIn, Refused> {
         self.audit.record(Event::signed_in(actor(through.name, principal), browser.request_id)).await?;
-        if let Some(session) = browser.session {
-            self.sessions.end(&session.hash).await?;
+        match self.sessions.start(principal, through, using, browser.session).await {
+            Ok(cookie) => Ok(SignedIn { cookie, to }),
+            // Used elsewhere in the same moment.
+            Err(StoreError::Conflict) => Err(Refused::Unknown),
+            Err(error) => Err(error.into()),
         }
-        let cookie = self.sessions.start(principal, through).await?;
-        Ok(SignedIn { cookie, to })
     }
 
     /// Records a refusal, and passes it on.
     async fn refuse(&self, who: Option<Actor>, request_id: &str, refused: Refused) -> Refused {
-        let event = match &refused {
-            Refused::Contested(of) => Event::sign_in_contested(of.actor(), of.owner.clone(), request_id),
-            other => Event::sign_in_refused(who, request_id, other.code()),
-        };
-        if let Err(error) = self.audit.record(event).await {
+        if let Err(error) = self.audit.record(refused.event(who, request_id)).await {
             tracing::error!(%error, "a sign-in that was refused was not recorded");
         }
         refused

@@ -47,7 +47,7 @@ impl Consents {
         let inner = &self.0;
         let servers = inner.servers();
         let subject = inner.subject(&session.principal).await?;
-        let subjects = subjects(session, subject.as_deref());
+        let subjects = subjects(&servers, session, subject.as_deref());
         let mut grants: Vec<(Option<String>, StoredGrant)> = Vec::new();
         let own = inner.store.grants(Some(&session.principal)).await?.readable();
         grants.extend(own.into_iter().map(|grant| (None, grant)));
@@ -79,7 +79,7 @@ impl Consents {
     /// [`Refused::Gone`] if there is no such server for this person.
     pub async fn connect(&self, server: &str, session: &Session) -> Result<Link, Refused> {
         let servers = self.0.servers();
-        let subjects = subjects(session, self.0.subject(&session.principal).await?.as_deref());
+        let subjects = subjects(&servers, session, self.0.subject(&session.principal).await?.as_deref());
         let server = servers.by_name.get(&ServerName(server.to_owned())).ok_or(Refused::Gone)?;
         servers.admits(&subjects, server).ok_or(Refused::Gone)?;
         self.required(&session.principal, &subjects, server, &[]).await
@@ -108,11 +108,13 @@ impl Consents {
     }
 }
 
-/// As which policy knows a person in a browser: by their address, and by the teams that their issuer named when they signed
-/// in.
-fn subjects(session: &Session, subject: Option<&str>) -> Vec<String> {
+/// As which policy knows a person in a browser: by their address, by the teams that their issuer named when they signed in,
+/// and by the external identities that their application vouched for, as long as they are registered.
+fn subjects(servers: &Servers, session: &Session, subject: Option<&str>) -> Vec<String> {
     let teams = session.teams.iter().map(|team| format!("team:{team}"));
-    subject.map(str::to_owned).into_iter().chain(teams).chain(["team:everyone".to_owned()]).collect()
+    let registered = session.external_identities.iter().filter(|name| servers.external_identities.contains_key(*name));
+    let external = registered.map(|name| format!("external-identity:{name}"));
+    subject.map(str::to_owned).into_iter().chain(teams).chain(external).chain(["team:everyone".to_owned()]).collect()
 }
 
 /// Without those that their holder has ended.

@@ -46,9 +46,16 @@ pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<()
     let verifier = inner.vault.open(&place, &attempt.verifier).await?;
     let verifier = Verifier::restored(verifier).ok_or(Refused::State)?;
     let pair = Pair::new(&inner.vault, &keys::grant_id(&inner.tenant, &consent.key)).await?;
-    match inner.store.take_code(&consent.id, attempt.number).await {
+    match inner.store.take_code(&consent.id, attempt.number, inner.clock.now()).await {
         Ok(()) => {}
-        Err(StoreError::Conflict) => return inner.outcome_elsewhere(consent, attempt).await,
+        Err(StoreError::Conflict) => {
+            let outcome = inner.outcome_elsewhere(consent, attempt).await;
+            if let Err(refused @ Refused::Lost { .. }) = &outcome {
+                let holder = PrincipalId(consent.key.holder.clone());
+                inner.remember(Event::consent_refused(Some(actor), Some(holder), call, refused.code())).await;
+            }
+            return outcome;
+        }
         Err(error) => return Err(error.into()),
     }
 
@@ -78,7 +85,12 @@ pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<()
             };
             return match stored {
                 Ok(()) => Ok(()),
-                Err(error) => Err(inner.let_go(consent, client, &registered, granted, actor, call, error).await),
+                Err(error) => {
+                    let refused = inner.let_go(consent, client, &registered, granted, actor, call, error).await;
+                    // The store may be back: whoever loads the answer again need not wait for what never comes.
+                    inner.finish(consent, attempt.number, Ended::NotStored).await;
+                    Err(refused)
+                }
             };
         }
         // Nobody can be served with it, and nobody had one that it replaces: it is given back.
@@ -168,6 +180,12 @@ impl Inner {
         }
     }
 
+    /// From when a code is taken: the request, the commit, giving back, and as much again of what the store may take for
+    /// each.
+    fn longest_exchange(&self) -> Duration {
+        PROVIDER + GIVE_BACK + 2 * self.commit_limit
+    }
+
     /// Another broker took the code.
     async fn outcome_elsewhere(&self, consent: &StoredConsent, attempt: &ConsentAttempt) -> Result<(), Refused> {
         let ended = async {
@@ -175,6 +193,10 @@ impl Inner {
                 let now = self.consent(&consent.id).await?;
                 if now.outcome.is_some() || now.held.is_some() || now.attempts != attempt.number {
                     return Ok(());
+                }
+                // Whoever took it has died, or could not store even that it came to nothing.
+                if now.code_taken.is_some_and(|at| at.after(self.longest_exchange()) <= self.clock.now()) {
+                    return Err(Refused::Lost { consent: now.id });
                 }
                 tokio::time::sleep(LOOK).await;
             }

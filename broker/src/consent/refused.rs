@@ -58,6 +58,12 @@ pub enum Refused {
     /// Somebody else is exchanging the code, and has not come to an end.
     #[error("the provider has not answered yet")]
     Pending,
+    /// Whoever exchanged the code has not come to an end, and will not any more.
+    #[error("the exchange of the code was lost")]
+    Lost {
+        /// The consent, which can be begun again.
+        consent: String,
+    },
     /// The provider gave tokens, and the store took none of them.
     #[error("the store did not take what the provider gave")]
     NotStored {
@@ -109,6 +115,7 @@ impl Refused {
             Self::Denied { denial, .. } => denial.reason.code(),
             Self::AuthorizationUrl(_) => "authorization_url",
             Self::Pending => "pending",
+            Self::Lost { .. } => "lost",
             Self::NotStored { .. } => "not_stored",
             Self::Secret(_) => "secret",
             Self::Store(_) => "store",
@@ -153,6 +160,8 @@ pub enum Ended {
     Kept,
     /// The person did not take the account they came back with, and has no other.
     Declined,
+    /// The provider gave tokens, which could not be stored and were given back.
+    NotStored,
     /// The provider did not take the code.
     Code,
     /// The provider does not accept the client as it is configured.
@@ -170,6 +179,7 @@ impl Ended {
             Self::Done => "done",
             Self::Kept => "kept",
             Self::Declined => "declined",
+            Self::NotStored => "not_stored",
             Self::Code => "code",
             Self::Client => "client",
             Self::LeftOver => "left_over",
@@ -178,7 +188,7 @@ impl Ended {
     }
 
     pub(super) fn from_code(code: &str) -> Self {
-        [Self::Done, Self::Kept, Self::Declined, Self::Code, Self::Client, Self::LeftOver]
+        [Self::Done, Self::Kept, Self::Declined, Self::NotStored, Self::Code, Self::Client, Self::LeftOver]
             .into_iter()
             .find(|e| e.code() == code)
             .unwrap_or(Self::Provider)
@@ -201,6 +211,7 @@ impl Ended {
                  that is asked."
             }
             Self::Kept => "You kept the account that was connected before.",
+            Self::NotStored => "You agreed, but this gateway could not store it. Start again in a few minutes.",
             Self::Declined => "The account that you came back with was not connected.",
             Self::Code => "The provider did not accept its own answer. Start again.",
             Self::Client => {

@@ -13,7 +13,7 @@ use crate::secret::Secret;
 use crate::store::{SignInKind, StoreError, StoredConsent, StoredSignIn};
 
 /// Through what a person signed in, for records.
-const THROUGH: Through<'_> = Through { name: "application", teams: &[] };
+const THROUGH: &str = "application";
 
 impl SignIns {
     /// Begins in a browser that wants to go on with this consent.
@@ -49,7 +49,7 @@ impl SignIns {
         let inner = &self.0;
         let (_, consent) = inner.asked(id).await?;
         if consent.key.holder != principal.0 {
-            return Err(inner.refuse(Some(actor(THROUGH.name, principal)), request_id, Refused::WrongPerson).await);
+            return Err(inner.refuse(Some(actor(THROUGH, principal)), request_id, Refused::WrongPerson).await);
         }
         let code = Secret::random::<32>();
         match inner.store.confirm_sign_in(id, principal, &hash(&code)).await {
@@ -82,8 +82,8 @@ impl Inner {
             return Err(Refused::NoApplication);
         }
         let servers = self.servers.borrow();
-        let mut names = consent.subjects.iter().filter_map(|subject| subject.strip_prefix("external-identity:"));
-        let verifier = names.find_map(|name| servers.external_identities.get(name)?.verifier_url.clone());
+        let verifier =
+            external_identities(&consent).find_map(|name| servers.external_identities.get(name)?.verifier_url.clone());
         verifier.ok_or(Refused::NoApplication)
     }
 
@@ -104,10 +104,15 @@ impl Inner {
             (Some(given), Some(principal)) if is_equal(&given, &hash(&sent)) => principal,
             (Some(_) | None, _) => return Err(Refused::State),
         };
-        match self.store.use_sign_in(id, self.clock.now()).await {
-            Err(StoreError::Conflict) => return Err(Refused::Unknown),
-            other => other?,
-        }
-        self.finish(&principal, THROUGH, Destination::restored(&begun.consent), browser).await
+        // As what their agent came here: the application has confirmed that it is the same person.
+        let consent = self.store.consent(&begun.consent).await?.ok_or(Refused::Unknown)?;
+        let external_identities: Vec<String> = external_identities(&consent).map(str::to_owned).collect();
+        let through = Through { name: THROUGH, teams: &[], external_identities: &external_identities };
+        self.finish(&principal, through, Destination::restored(&begun.consent), browser, Some(id)).await
     }
+}
+
+/// Names of what the person acts as for whom a consent is.
+fn external_identities(consent: &StoredConsent) -> impl Iterator<Item = &str> {
+    consent.subjects.iter().filter_map(|subject| subject.strip_prefix("external-identity:"))
 }

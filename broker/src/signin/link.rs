@@ -8,10 +8,10 @@ use crate::clock::UnixTime;
 use crate::keys;
 use crate::model::{PrincipalId, PrincipalKind};
 use crate::secret::Secret;
-use crate::store::{SignInKind, StoreError, StoredSignIn};
+use crate::store::{SignInKind, StoredSignIn};
 
 /// Through what a person signed in, for records.
-const THROUGH: Through<'_> = Through { name: "link", teams: &[] };
+const THROUGH: Through<'_> = Through { name: "link", teams: &[], external_identities: &[] };
 
 /// A link that was made.
 #[derive(Debug)]
@@ -86,11 +86,10 @@ impl Inner {
 
     async fn use_link(&self, secret: &str, browser: Browser<'_>) -> Result<SignedIn, Refused> {
         let (link, principal) = self.unused_link(secret).await?;
-        match self.store.use_sign_in(&link.id, self.clock.now()).await {
-            Err(StoreError::Conflict) => return Err(Refused::Link),
-            other => other?,
+        match self.finish(&principal, THROUGH, Destination::Connections, browser, Some(&link.id)).await {
+            Err(Refused::Unknown) => Err(Refused::Link),
+            other => other,
         }
-        self.finish(&principal, THROUGH, Destination::Connections, browser).await
     }
 }
 

@@ -103,8 +103,8 @@ impl Inner {
         let person = self.person(&provider.oidc, &id_token, &kept.nonce, &tokens.access_token).await?;
         let identity = Identity { issuer: person.issuer().to_owned(), subject: person.subject().to_owned() };
         let principal = principals::of(&*self.store, &identity, person.email(), self.clock.now()).await?;
-        let through = Through { name: person.issuer(), teams: person.teams() };
-        self.finish(&principal, through, Destination::restored(&begun.consent), browser).await
+        let through = Through { name: person.issuer(), teams: person.teams(), external_identities: &[] };
+        self.finish(&principal, through, Destination::restored(&begun.consent), browser, None).await
     }
 
     /// What was begun in this browser with this state.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sallyport_caller::IdTokenError;
 
-use crate::audit::AuditError;
+use crate::audit::{Actor, AuditError, Event};
 use crate::issuers::ProviderError;
 use crate::oauth::TokenEndpointError;
 use crate::oauth::authorize::AuthorizationUrlError;
@@ -89,6 +89,22 @@ impl From<NoPrincipal> for Refused {
 }
 
 impl Refused {
+    /// The record of it; `who` it was, if that is known otherwise than by the refusal.
+    pub fn event(&self, who: Option<Actor>, request_id: &str) -> Event {
+        let contested = match self {
+            Self::Contested(of) => Some(of),
+            Self::Caller(refused) => match &**refused {
+                service::Refused::Contested(of) => Some(of),
+                _ => None,
+            },
+            _ => None,
+        };
+        match contested {
+            Some(of) => Event::sign_in_contested(of.actor(), of.owner.clone(), request_id),
+            None => Event::sign_in_refused(who, request_id, self.code()),
+        }
+    }
+
     /// A code for records.
     pub fn code(&self) -> &'static str {
         match self {

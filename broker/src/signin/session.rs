@@ -39,6 +39,8 @@ pub struct Session {
     pub signed_in_at: String,
     /// Names of the teams that the issuer said they are in.
     pub teams: Vec<String>,
+    /// Names of the external identities that the person's application vouched for.
+    pub external_identities: Vec<String>,
     csrf: Secret,
 }
 
@@ -84,23 +86,31 @@ impl Sessions {
             hash,
             signed_in_at: stored.signed_in_at,
             teams: stored.teams,
+            external_identities: stored.external_identities,
             csrf: Secret::new(keys::hex(&csrf)),
         }))
     }
 
-    /// Signs a browser in, always under a new secret: one that somebody brought along is nobody's session (fixation).
-    pub(super) async fn start(&self, principal: &PrincipalId, through: Through<'_>) -> Result<Secret, StoreError> {
+    /// Signs a browser in, always under a new secret: one that somebody brought along is nobody's session (fixation). What
+    /// it signs in by is used up in the same moment, and the session that it had ends.
+    pub(super) async fn start(
+        &self,
+        principal: &PrincipalId,
+        through: Through<'_>,
+        using: Option<&str>,
+        instead_of: Option<&Session>,
+    ) -> Result<Secret, StoreError> {
         let (secret, now) = (Secret::random::<32>(), self.clock.now());
-        self.store
-            .add_session(&StoredSession {
-                hash: hash(&secret),
-                principal: principal.clone(),
-                signed_in_at: through.name.to_owned(),
-                teams: through.teams.to_vec(),
-                created_at: now,
-                expires_at: now.after(LIFE),
-            })
-            .await?;
+        let session = StoredSession {
+            hash: hash(&secret),
+            principal: principal.clone(),
+            signed_in_at: through.name.to_owned(),
+            teams: through.teams.to_vec(),
+            external_identities: through.external_identities.to_vec(),
+            created_at: now,
+            expires_at: now.after(LIFE),
+        };
+        self.store.finish_sign_in(&session, using, instead_of.map(|before| &before.hash), now).await?;
         Ok(secret)
     }
 

@@ -201,6 +201,7 @@ macro_rules! suite {
             cases! { $open, sign_ins,
                 one: [
                     a_session_is_read_as_written_until_it_expires_or_ends,
+                    o1_a_sign_in_is_used_up_with_the_session_it_makes_or_not_at_all,
                     a_sign_in_is_read_as_written_until_it_expires,
                     only_an_applications_is_confirmed_and_only_once,
                     a_used_one_keeps_no_secrets_and_an_expired_one_is_not_used,

@@ -26,8 +26,8 @@ pub struct StoredConsent {
     pub attempt: Option<ConsentAttempt>,
     /// Counts the times it was begun.
     pub attempts: u32,
-    /// Whether the code of the last attempt was taken.
-    pub code_taken: bool,
+    /// When the code of the last attempt was taken, if it was.
+    pub code_taken: Option<UnixTime>,
     /// Sealed tokens of another account than the grant's: whether they replace it is for the person to say.
     pub held: Option<Sealed>,
     /// How it ended, as a code; `done` if it did.
@@ -64,6 +64,8 @@ pub struct StoredSession {
     pub signed_in_at: String,
     /// Teams that the issuer says they are in, by name.
     pub teams: Vec<String>,
+    /// Names of the external identities that the person's application vouched for.
+    pub external_identities: Vec<String>,
     /// When.
     pub created_at: UnixTime,
     /// Until when.

@@ -344,7 +344,7 @@ pub trait Store: Send + Sync + 'static {
     /// `Conflict` otherwise.
     async fn begin_consent(&self, id: &str, attempt: &ConsentAttempt) -> Result<(), StoreError>;
     /// Takes the code of this attempt for oneself: one caller ever gets `Ok`, all others `Conflict`.
-    async fn take_code(&self, id: &str, attempt: u32) -> Result<(), StoreError>;
+    async fn take_code(&self, id: &str, attempt: u32, now: UnixTime) -> Result<(), StoreError>;
     /// Holds the tokens of this attempt, whose code was taken, until it is finished. `Conflict` if it is not the last
     /// attempt, has ended or holds some.
     async fn hold_tokens(&self, id: &str, attempt: u32, held: &Sealed) -> Result<(), StoreError>;
@@ -359,6 +359,15 @@ pub trait Store: Send + Sync + 'static {
 
     /// Remembers a browser that signed in.
     async fn add_session(&self, session: &StoredSession) -> Result<(), StoreError>;
+    /// Remembers a browser that signed in, uses up the sign-in of this id, if it is not yet, and ends the session that the
+    /// browser had: all of it or nothing. `Conflict` if that sign-in was used or has expired.
+    async fn finish_sign_in(
+        &self,
+        session: &StoredSession,
+        using: Option<&str>,
+        instead_of: Option<&[u8; 32]>,
+        now: UnixTime,
+    ) -> Result<(), StoreError>;
     /// A session that has not expired at `now`.
     async fn session(&self, hash: &[u8; 32], now: UnixTime) -> Result<Option<StoredSession>, StoreError>;
     /// Ends a session.

@@ -45,6 +45,13 @@ pub(super) fn refused(refused: &Refused, request_id: &RequestId) -> Response {
             };
             (status, layout::page(request_id, "Not connected", body)).into_response()
         }
+        Refused::Lost { consent } => {
+            let body = html! {
+                p role="alert" { (sentence) }
+                p { a.button href={ "/connect/" (consent) } { "Start again" } }
+            };
+            (status, layout::page(request_id, "Not connected", body)).into_response()
+        }
         _ => layout::problem(status, sentence, request_id),
     }
 }
@@ -106,6 +113,11 @@ fn told(refused: &Refused) -> (StatusCode, &'static str) {
             StatusCode::SERVICE_UNAVAILABLE,
             "The provider has not answered yet. Open the link that your agent showed you in a minute: it says what \
              became of it.",
+        ),
+        Refused::Lost { .. } => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "You agreed, but this gateway lost the provider's answer before it could store it, and nothing is connected by \
+             it. Start again.",
         ),
         Refused::NotStored { .. } => (
             StatusCode::SERVICE_UNAVAILABLE,

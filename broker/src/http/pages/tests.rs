@@ -178,6 +178,7 @@ impl Site {
             principal: principal.clone(),
             signed_in_at: "https://id.example.com".to_owned(),
             teams: vec![],
+            external_identities: vec![],
             created_at: START,
             expires_at: START.after(std::time::Duration::from_secs(8 * 3600)),
         };

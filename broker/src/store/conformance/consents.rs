@@ -22,7 +22,7 @@ pub(super) async fn consent(store: &dyn Store, id: &str) -> StoredConsent {
         expires_at: NOW.after(LIFE),
         attempt: None,
         attempts: 0,
-        code_taken: false,
+        code_taken: None,
         held: None,
         outcome: None,
     }
@@ -104,11 +104,11 @@ pub(super) async fn o1_a_new_attempt_destroys_the_one_before(store: &dyn Store) 
         assert!(is_conflict(store.begin_consent("c1", &attempt(wrong)).await), "{wrong}");
     }
     store.begin_consent("c1", &attempt(1)).await.unwrap();
-    store.take_code("c1", 1).await.unwrap();
+    store.take_code("c1", 1, NOW).await.unwrap();
     store.begin_consent("c1", &attempt(2)).await.unwrap();
     let now = found(store, "c1").await;
-    assert_eq!((now.attempt, now.code_taken), (Some(attempt(2)), false));
-    assert!(is_conflict(store.take_code("c1", 1).await));
+    assert_eq!((now.attempt, now.code_taken), (Some(attempt(2)), None));
+    assert!(is_conflict(store.take_code("c1", 1, NOW).await));
     assert!(is_conflict(store.finish_consent("c1", 1, "done").await));
     assert!(is_conflict(store.hold_tokens("c1", 1, &sealed("tokens")).await));
     assert!(is_conflict(store.begin_consent("c9", &attempt(1)).await));
@@ -117,12 +117,12 @@ pub(super) async fn o1_a_new_attempt_destroys_the_one_before(store: &dyn Store) 
 pub(super) async fn o6_an_end_destroys_every_secret_and_stays(store: &dyn Store) {
     store.ensure_consent(&consent(store, "c1").await).await.unwrap();
     store.begin_consent("c1", &attempt(1)).await.unwrap();
-    store.take_code("c1", 1).await.unwrap();
+    store.take_code("c1", 1, NOW).await.unwrap();
     store.finish_consent("c1", 1, "done").await.unwrap();
     let ended = found(store, "c1").await;
     assert_eq!((&ended.attempt, &ended.held, ended.outcome.as_deref()), (&None, &None, Some("done")));
     assert!(is_conflict(store.finish_consent("c1", 1, "provider").await));
-    assert!(is_conflict(store.take_code("c1", 1).await));
+    assert!(is_conflict(store.take_code("c1", 1, NOW).await));
     assert!(is_conflict(store.begin_consent("c1", &attempt(2)).await));
     assert_eq!(found(store, "c1").await, ended);
 }
@@ -131,7 +131,7 @@ pub(super) async fn o12_held_tokens_wait_for_the_end_and_for_nothing_else(store:
     store.ensure_consent(&consent(store, "c1").await).await.unwrap();
     store.begin_consent("c1", &attempt(1)).await.unwrap();
     assert!(is_conflict(store.hold_tokens("c1", 1, &sealed("tokens")).await), "nobody took the code");
-    store.take_code("c1", 1).await.unwrap();
+    store.take_code("c1", 1, NOW).await.unwrap();
     store.hold_tokens("c1", 1, &sealed("tokens")).await.unwrap();
     assert!(is_conflict(store.hold_tokens("c1", 1, &sealed("others")).await));
     assert!(is_conflict(store.begin_consent("c1", &attempt(2)).await), "tokens would be lost");
@@ -143,7 +143,7 @@ pub(super) async fn o12_held_tokens_wait_for_the_end_and_for_nothing_else(store:
 async fn holding(store: &dyn Store) {
     store.ensure_consent(&consent(store, "c1").await).await.unwrap();
     store.begin_consent("c1", &attempt(1)).await.unwrap();
-    store.take_code("c1", 1).await.unwrap();
+    store.take_code("c1", 1, NOW).await.unwrap();
     assert!(is_conflict(store.choose_held("c1", 1, true).await), "there is nothing to choose");
     store.hold_tokens("c1", 1, &sealed("tokens")).await.unwrap();
 }
@@ -171,7 +171,7 @@ pub(super) async fn those_that_expired_while_they_held_tokens_are_found(store: &
             .await
             .unwrap();
         store.begin_consent(id, &attempt(1)).await.unwrap();
-        store.take_code(id, 1).await.unwrap();
+        store.take_code(id, 1, NOW).await.unwrap();
         if holds {
             store.hold_tokens(id, 1, &sealed("tokens")).await.unwrap();
         }
@@ -200,8 +200,8 @@ pub(super) async fn two_brokers_make_one(first: &dyn Store, second: &dyn Store) 
 pub(super) async fn o6_of_two_brokers_one_takes_the_code(first: &dyn Store, second: &dyn Store) {
     first.ensure_consent(&consent(first, "c1").await).await.unwrap();
     first.begin_consent("c1", &attempt(1)).await.unwrap();
-    let (one, other) = tokio::join!(first.take_code("c1", 1), second.take_code("c1", 1));
+    let (one, other) = tokio::join!(first.take_code("c1", 1, NOW), second.take_code("c1", 1, NOW));
     assert_eq!([one.is_ok(), other.is_ok()].iter().filter(|taken| **taken).count(), 1);
     assert!(is_conflict(one.and(other)));
-    assert!(found(second, "c1").await.code_taken);
+    assert_eq!(found(second, "c1").await.code_taken, Some(NOW));
 }

@@ -23,7 +23,7 @@ async fn every_field(store: &dyn Store) {
     let attempt = consents::attempt(1);
     let attempt = crate::store::ConsentAttempt { state: old("state"), verifier: old("verifier"), ..attempt };
     store.begin_consent("c1", &attempt).await.unwrap();
-    store.take_code("c1", 1).await.unwrap();
+    store.take_code("c1", 1, NOW).await.unwrap();
     store.hold_tokens("c1", 1, &old("held")).await.unwrap();
     let sign_in = sign_ins::sign_in("s1", SignInKind::Oidc);
     store.add_sign_in(&crate::store::StoredSignIn { secrets: Some(old("secrets")), ..sign_in }).await.unwrap();

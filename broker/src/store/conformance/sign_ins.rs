@@ -37,6 +37,7 @@ pub(super) fn session(hash: u8, principal: &PrincipalId) -> StoredSession {
         principal: principal.clone(),
         signed_in_at: "https://id.example.com".to_owned(),
         teams: vec!["platform".to_owned(), "a \"team\"".to_owned()],
+        external_identities: vec!["shop".to_owned()],
         created_at: NOW,
         expires_at: later(60),
     }
@@ -46,6 +47,31 @@ pub(super) async fn begun(store: &dyn Store, id: &str, kind: SignInKind) -> Stor
     let given = sign_in(id, kind);
     store.add_sign_in(&given).await.unwrap();
     given
+}
+
+pub(super) async fn o1_a_sign_in_is_used_up_with_the_session_it_makes_or_not_at_all(store: &dyn Store) {
+    let principal = somebody(store).await;
+    let (before, new) = (session(1, &principal), session(2, &principal));
+    store.add_session(&before).await.unwrap();
+    begun(store, "s1", SignInKind::Link).await;
+    let nobodys = session(3, &PrincipalId("nobody".to_owned()));
+    for refused in [
+        store.finish_sign_in(&nobodys, Some("s1"), Some(&before.hash), NOW).await,
+        store.finish_sign_in(&new, Some("s1"), Some(&before.hash), later(60)).await,
+        store.finish_sign_in(&new, Some("s2"), Some(&before.hash), NOW).await,
+    ] {
+        assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
+        assert_eq!(store.sign_in("s1", NOW).await.unwrap().unwrap().used_at, None);
+        assert!(store.session(&before.hash, NOW).await.unwrap().is_some());
+        assert_eq!(store.session(&new.hash, NOW).await.unwrap(), None);
+    }
+    store.finish_sign_in(&new, Some("s1"), Some(&before.hash), NOW).await.unwrap();
+    assert_eq!(store.sign_in("s1", NOW).await.unwrap().unwrap().used_at, Some(NOW));
+    assert_eq!(store.session(&before.hash, NOW).await.unwrap(), None);
+    assert_eq!(store.session(&new.hash, NOW).await.unwrap(), Some(new));
+    let again = store.finish_sign_in(&session(4, &principal), Some("s1"), None, NOW).await;
+    assert!(matches!(again, Err(StoreError::Conflict)), "once");
+    store.finish_sign_in(&session(4, &principal), None, None, NOW).await.unwrap();
 }
 
 pub(super) async fn a_session_is_read_as_written_until_it_expires_or_ends(store: &dyn Store) {

@@ -38,7 +38,7 @@ pub(super) async fn ensure(db: &mut Connection, consent: &StoredConsent) -> Resu
     .bind(signed(consent.expires_at.0))
     .execute(db)
     .await?;
-    Ok(StoredConsent { attempt: None, attempts: 0, code_taken: false, held: None, outcome: None, ..consent.clone() })
+    Ok(StoredConsent { attempt: None, attempts: 0, code_taken: None, held: None, outcome: None, ..consent.clone() })
 }
 
 pub(super) async fn find(db: &mut Connection, id: &str) -> Result<Option<StoredConsent>, StoreError> {
@@ -59,7 +59,7 @@ pub(super) async fn begin(db: &mut Connection, id: &str, attempt: &ConsentAttemp
     let Some(before) = attempt.number.checked_sub(1) else { return Err(StoreError::Conflict) };
     let begun = query(
         "UPDATE consents SET attempt = $1, session = $2, state = $3, verifier = $4, scopes = $5, auth_revisions = $6, begun_at = $7,
-                code_taken = 0
+                code_taken = 0, code_taken_at = NULL
          WHERE id = $8 AND attempt = $9 AND outcome IS NULL AND held IS NULL",
     )
     .bind(i64::from(attempt.number))
@@ -76,12 +76,14 @@ pub(super) async fn begin(db: &mut Connection, id: &str, attempt: &ConsentAttemp
     one(begun.rows_affected())
 }
 
-pub(super) async fn take_code(db: &mut Connection, id: &str, attempt: u32) -> Result<(), StoreError> {
+pub(super) async fn take_code(db: &mut Connection, id: &str, attempt: u32, now: UnixTime) -> Result<(), StoreError> {
     let taken = query(
-        "UPDATE consents SET code_taken = 1 WHERE id = $1 AND attempt = $2 AND code_taken = 0 AND outcome IS NULL",
+        "UPDATE consents SET code_taken = 1, code_taken_at = $3
+         WHERE id = $1 AND attempt = $2 AND code_taken = 0 AND outcome IS NULL",
     )
     .bind(id)
     .bind(i64::from(attempt))
+    .bind(signed(now.0))
     .execute(db)
     .await?;
     one(taken.rows_affected())
@@ -146,6 +148,12 @@ fn read(row: &Row) -> Result<StoredConsent, StoreError> {
         }),
         (Some(_) | None, _) => None,
     };
+    let code_taken = match (row.try_get::<i64, _>("code_taken")?, row.try_get::<Option<i64>, _>("code_taken_at")?) {
+        (0, _) => None,
+        (_, Some(at)) => Some(UnixTime(unsigned(at, "consents", &id)?)),
+        // By a broker that did not say when: long ago.
+        (_, None) => Some(UnixTime::default()),
+    };
     Ok(StoredConsent {
         key: GrantKey { provider_client: row.try_get("provider_client")?, holder: row.try_get("holder")? },
         server: ServerName(row.try_get("server")?),
@@ -155,7 +163,7 @@ fn read(row: &Row) -> Result<StoredConsent, StoreError> {
         expires_at: UnixTime(number("expires_at")?),
         attempt,
         attempts,
-        code_taken: row.try_get::<i64, _>("code_taken")? == 1,
+        code_taken,
         held: row.try_get::<Option<Vec<u8>>, _>("held")?.map(Sealed),
         outcome: row.try_get("outcome")?,
         id,

@@ -262,8 +262,8 @@ impl Store for Handle {
         writing!(self, |db| consents::begin(db, id, attempt))
     }
 
-    async fn take_code(&self, id: &str, attempt: u32) -> Result<(), StoreError> {
-        writing!(self, |db| consents::take_code(db, id, attempt))
+    async fn take_code(&self, id: &str, attempt: u32, now: UnixTime) -> Result<(), StoreError> {
+        writing!(self, |db| consents::take_code(db, id, attempt, now))
     }
 
     async fn hold_tokens(&self, id: &str, attempt: u32, held: &Sealed) -> Result<(), StoreError> {
@@ -284,6 +284,16 @@ impl Store for Handle {
 
     async fn add_session(&self, session: &StoredSession) -> Result<(), StoreError> {
         writing!(self, |db| sign_ins::add_session(db, session))
+    }
+
+    async fn finish_sign_in(
+        &self,
+        session: &StoredSession,
+        using: Option<&str>,
+        instead_of: Option<&[u8; 32]>,
+        now: UnixTime,
+    ) -> Result<(), StoreError> {
+        writing!(self, |db| sign_ins::finish(db, session, using, instead_of, now))
     }
 
     async fn session(&self, hash: &[u8; 32], now: UnixTime) -> Result<Option<StoredSession>, StoreError> {

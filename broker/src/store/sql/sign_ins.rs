@@ -9,13 +9,14 @@ use crate::store::{Sealed, SignInKind, StoreError, StoredSession, StoredSignIn};
 
 pub(super) async fn add_session(db: &mut Connection, session: &StoredSession) -> Result<(), StoreError> {
     query(
-        "INSERT INTO sessions (hash, principal, signed_in_at, teams, created_at, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO sessions (hash, principal, signed_in_at, teams, external_identities, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(session.hash.as_slice())
     .bind(&session.principal.0)
     .bind(&session.signed_in_at)
     .bind(to_json(&session.teams))
+    .bind(to_json(&session.external_identities))
     .bind(signed(session.created_at.0))
     .bind(signed(session.expires_at.0))
     .execute(db)
@@ -29,7 +30,8 @@ pub(super) async fn session(
     now: UnixTime,
 ) -> Result<Option<StoredSession>, StoreError> {
     let row = query(
-        "SELECT principal, signed_in_at, teams, created_at, expires_at FROM sessions WHERE hash = $1 AND expires_at > $2",
+        "SELECT principal, signed_in_at, teams, external_identities, created_at, expires_at FROM sessions
+         WHERE hash = $1 AND expires_at > $2",
     )
     .bind(of.as_slice())
     .bind(signed(now.0))
@@ -37,14 +39,32 @@ pub(super) async fn session(
     .await?;
     let Some(row) = row else { return Ok(None) };
     let number = |column| unsigned(row.try_get(column)?, "sessions", "one of them");
+    let list = |column| texts(row.try_get(column)?, "sessions", "one of them");
     Ok(Some(StoredSession {
         hash: *of,
         principal: PrincipalId(row.try_get("principal")?),
         signed_in_at: row.try_get("signed_in_at")?,
-        teams: texts(row.try_get("teams")?, "sessions", "one of them")?,
+        teams: list("teams")?,
+        external_identities: list("external_identities")?,
         created_at: UnixTime(number("created_at")?),
         expires_at: UnixTime(number("expires_at")?),
     }))
+}
+
+pub(super) async fn finish(
+    db: &mut Connection,
+    new: &StoredSession,
+    using: Option<&str>,
+    instead_of: Option<&[u8; 32]>,
+    now: UnixTime,
+) -> Result<(), StoreError> {
+    if let Some(id) = using {
+        take(db, id, now).await?;
+    }
+    if let Some(before) = instead_of {
+        end_session(db, before).await?;
+    }
+    add_session(db, new).await
 }
 
 pub(super) async fn end_session(db: &mut Connection, of: &[u8; 32]) -> Result<(), StoreError> {

@@ -76,3 +76,54 @@ async fn i5_tokens_that_the_store_does_not_take_are_given_back_and_the_page_says
         assert!(site.get(&alice, reply.location()).await.says("is connected"));
     }
 }
+
+#[tokio::test]
+async fn i5_whoever_loads_an_answer_again_that_could_not_be_stored_is_told_so_and_waits_for_nothing() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    let consent = site.link(&alice, "notes").await;
+    site.fixture.provider.answers(200, &TOKENS.replace("NUMBER", &format!("NUMBER-{}", "t".repeat(12_000))));
+    let underway = site.set_out(&alice, &consent, &[]).await;
+    let gate = &site.fixture.provider.gate;
+    gate.send_replace(false);
+    let mut requests = site.fixture.provider.requests.subscribe();
+    let full = async {
+        requests.wait_for(|count| *count == 1).await.unwrap();
+        site.fixture.store.fill().await;
+        gate.send_replace(true);
+        while site.token_requests() == 0 {
+            tokio::task::yield_now().await;
+        }
+        gate.send_replace(false);
+        // The store is back while the provider is told.
+        requests.wait_for(|count| *count == 2).await.unwrap();
+        site.fixture.store.make_room().await;
+        gate.send_replace(true);
+    };
+    let path = underway.callback("c1");
+    let (page, ()) = tokio::join!(site.get(&alice, &path), full);
+    assert!(page.says("could not store it"), "{}", page.body);
+    let again = site.get(&alice, &path).await;
+    assert_eq!(again.location(), format!("/connect/{consent}"), "{}", again.body);
+    let page = site.get(&alice, again.location()).await;
+    assert!(page.says("could not store it") && page.says("Start again"), "{}", page.body);
+    assert_eq!((site.grant(&alice, CLIENT).await, site.token_requests()), (None, 1));
+}
+
+#[tokio::test]
+async fn o6_an_answer_whose_broker_died_while_it_exchanged_the_code_is_started_again() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    let consent = site.link(&alice, "notes").await;
+    let underway = site.set_out(&alice, &consent, &[]).await;
+    let now = site.fixture.clock.now();
+    site.fixture.store.take_code(&consent, 1, now).await.unwrap();
+    site.fixture.clock.advance(std::time::Duration::from_secs(60));
+    let page = site.get(&alice, &underway.callback("c1")).await;
+    assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(page.says("lost the provider") && page.says(&format!("href=\"/connect/{consent}\"")), "{}", page.body);
+    assert!(site.fixture.rows("consent.refused").await.concat().contains(r#""reason":"lost""#));
+    let underway = site.set_out(&alice, &consent, &[]).await;
+    let reply = site.get(&alice, &underway.callback("c2")).await;
+    assert!(site.get(&alice, reply.location()).await.says("is connected"));
+}

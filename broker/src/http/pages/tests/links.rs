@@ -152,3 +152,18 @@ async fn o7_no_page_of_a_sign_in_can_be_framed_or_kept() {
     let page = site.send(Method::GET, "/signin?to=connections", &[], "").await;
     assert!(page.says("Ask the operator") && !page.says("<form"), "no way leads nowhere");
 }
+
+#[tokio::test]
+async fn i7_a_link_that_signed_nobody_in_since_that_could_not_be_recorded_is_good_still() {
+    let mut site = Site::new().await;
+    let path = site.link_path("alice@example.com").await;
+    let broken = Site::new().await;
+    broken.fixture.store.close().await;
+    let audit = std::mem::replace(&mut site.fixture.audit, broken.fixture.audit.clone());
+    site.pages.sign_ins = site.fixture.sign_ins(None);
+    let refused = site.press(&path, "", "").await;
+    assert_eq!((refused.status, refused.cookie(COOKIE)), (StatusCode::SERVICE_UNAVAILABLE, None));
+    site.fixture.audit = audit;
+    site.pages.sign_ins = site.fixture.sign_ins(None);
+    assert_eq!(site.press(&path, "", "").await.status, StatusCode::SEE_OTHER, "it was not used up");
+}
