@@ -173,15 +173,26 @@ impl Service {
     ///
     /// # Errors
     /// As [`Service::acquire`] refuses.
-    pub async fn consent_status(&self, token: &str, server: &str) -> Result<Status, Refused> {
+    pub async fn consent_status(&self, token: &str, server: &str, request_id: &str) -> Result<Status, Refused> {
         let inner = &self.0;
         let published = inner.publisher.current();
-        let verified = inner.callers.verify(token, &published).await?;
-        let name = ServerName(server.to_owned());
-        let server = published.servers.by_name.get(&name).ok_or(Refused::Server)?;
-        inner.let_through(server, &published, &verified.caller)?;
-        let status = inner.consents.status(&verified.principal, verified.caller.subjects(), server).await;
-        status.map_err(Refused::NoConsent)
+        let (server, request_id) = (server.to_owned(), request_id.to_owned());
+        let method = "connections/status".to_owned();
+        let asked = AcquireCredentialRequest { server, request_id, method, ..AcquireCredentialRequest::default() };
+        let verified = match inner.callers.verify(token, &published).await {
+            Ok(verified) => verified,
+            Err(refused) => {
+                if let Refused::Contested(contested) = &refused {
+                    inner.record_contest(&asked, contested).await;
+                }
+                return Err(refused);
+            }
+        };
+        let status = inner.status(&asked.server, &published, &verified).await;
+        if let Err(refused) = &status {
+            inner.record_refusal(&asked, &published, &verified.caller, refused).await;
+        }
+        status
     }
 
     /// Whose token this is, if it would be let through to this server. For what an application says of its user.
@@ -278,6 +289,13 @@ impl Inner {
     }
 
     /// Audience, scopes and policy of a verified caller at one server.
+    async fn status(&self, server: &str, published: &Published, verified: &Verified) -> Result<Status, Refused> {
+        let server = published.servers.by_name.get(&ServerName(server.to_owned())).ok_or(Refused::Server)?;
+        self.let_through(server, published, &verified.caller)?;
+        let status = self.consents.status(&verified.principal, verified.caller.subjects(), server).await;
+        status.map_err(Refused::NoConsent)
+    }
+
     fn let_through(&self, server: &Server, published: &Published, caller: &Caller) -> Result<PolicyDecision, Refused> {
         let issuer = published.issuers.get(caller.issuer()).ok_or(TokenError::Issuer)?;
         let resource = snapshot::resource(&published.snapshot.public_url, server);

@@ -499,7 +499,7 @@ impl Event {
         }
     }
 
-    /// A form was not taken; `reason` is a code.
+    /// A form was not taken, or a request led to no page; `reason` is a code.
     pub fn form_refused(actor: Option<Actor>, request_id: &str, reason: &str) -> Self {
         Self {
             reason: Some(reason.to_owned()),

@@ -1,19 +1,20 @@
 //! The page behind a link, and its buttons.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
 
 use super::Pages;
 use super::form::{Posted, Visitor, csrf, see_other};
 use super::layout::{onward, page, problem};
+use super::nowhere::Segment;
 use super::present::present;
 use super::refused::recorded;
 use crate::consent::{Asked, Begun, Choice, Page, Stage};
 use crate::signin::Session;
 
 /// GET: changes nothing, since chats and mail programs look behind links as well.
-pub(super) async fn show(State(pages): State<Pages>, Path(id): Path<String>, visitor: Visitor) -> Response {
+pub(super) async fn show(State(pages): State<Pages>, Segment(id): Segment, visitor: Visitor) -> Response {
     let shown = match pages.consents.page(&id, visitor.visit()).await {
         Ok(shown) => shown,
         Err(why) => return recorded(&pages, &why, visitor.source, visitor.visit()).await,
@@ -38,7 +39,7 @@ pub(super) async fn show(State(pages): State<Pages>, Path(id): Path<String>, vis
 }
 
 /// POST: on to the provider.
-pub(super) async fn begin(State(pages): State<Pages>, Path(id): Path<String>, form: Posted) -> Response {
+pub(super) async fn begin(State(pages): State<Pages>, Segment(id): Segment, form: Posted) -> Response {
     let is_confirmed = form.field("act-as-me") == "yes";
     match pages.consents.begin(&id, form.field("asked"), is_confirmed, form.visit()).await {
         Ok(Begun::Onward { provider, url }) => onward(&form.request_id, &provider, &url),
@@ -48,7 +49,7 @@ pub(super) async fn begin(State(pages): State<Pages>, Path(id): Path<String>, fo
 }
 
 /// POST: which of two accounts.
-pub(super) async fn choose(State(pages): State<Pages>, Path(id): Path<String>, form: Posted) -> Response {
+pub(super) async fn choose(State(pages): State<Pages>, Segment(id): Segment, form: Posted) -> Response {
     let choice = match form.field("account") {
         "keep" => Choice::Keep,
         "replace" => Choice::Replace,

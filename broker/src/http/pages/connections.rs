@@ -1,12 +1,13 @@
 //! What a person has connected, and could.
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use maud::{Markup, html};
 
 use super::Pages;
 use super::form::{Posted, Visitor, csrf, see_other};
 use super::layout::page;
+use super::nowhere::Segment;
 use super::present::present;
 use super::refused::{recorded, refused};
 use crate::consent::{Connection, Connections};
@@ -35,7 +36,7 @@ pub(super) async fn connect(State(pages): State<Pages>, form: Posted) -> Respons
 }
 
 /// POST: ends a grant.
-pub(super) async fn disconnect(State(pages): State<Pages>, Path(grant): Path<String>, form: Posted) -> Response {
+pub(super) async fn disconnect(State(pages): State<Pages>, Segment(grant): Segment, form: Posted) -> Response {
     match pages.consents.disconnect(&grant, form.visit()).await {
         Ok(ended) => page(&form.request_id, "Disconnected", farewell(&ended)),
         Err(why) => recorded(&pages, &why, form.source, form.visit()).await,

@@ -51,6 +51,22 @@ impl FromRequestParts<Pages> for Visitor {
     }
 }
 
+/// A browser that brings what leaves a record, whatever comes of it. Whoever is signed in is named there; a stranger pays for
+/// it.
+pub(super) struct Arrival(pub(super) Visitor);
+
+impl FromRequestParts<Pages> for Arrival {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, pages: &Pages) -> Result<Self, Response> {
+        let visitor = Visitor::from_request_parts(parts, pages).await?;
+        if visitor.session.is_none() {
+            Paid::from_request_parts(parts, pages).await?;
+        }
+        Ok(Self(visitor))
+    }
+}
+
 /// A form of ours, sent by anybody: so it is paid for, and does no more than begin a sign-in, or end one that needs a
 /// secret.
 pub struct Pressed {

@@ -9,6 +9,7 @@ mod connect;
 mod connections;
 pub mod form;
 pub mod layout;
+mod nowhere;
 mod present;
 mod refused;
 mod sign_in_refused;
@@ -59,6 +60,8 @@ pub fn router(pages: Pages) -> Router {
         .route("/signin/oidc", post(signin::oidc))
         .route("/signin/return/{id}", get(signin::application_return))
         .route("/signout", post(signin::sign_out))
+        .fallback(nowhere::nowhere)
+        .method_not_allowed_fallback(nowhere::wrong_method)
         .layer(middleware::map_response(layout::secure))
         .with_state(pages)
 }

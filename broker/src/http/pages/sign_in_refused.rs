@@ -4,6 +4,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::layout::{RequestId, problem};
+use super::status::status_of;
 use crate::causes;
 use crate::signin::Refused;
 
@@ -48,7 +49,20 @@ pub(super) fn told(refused: &Refused) -> (StatusCode, &'static str) {
             "Another account of the place where you signed in has your e-mail address here, and you are not signed in. The \
              operator of this gateway must say whether that is you: ask them, and name the request below.",
         ),
-        Refused::Caller(_) => (StatusCode::UNAUTHORIZED, "The token that was sent is not accepted for this server."),
+        Refused::Caller(caller) => match status_of(caller) {
+            StatusCode::UNAUTHORIZED => {
+                (StatusCode::UNAUTHORIZED, "The token that was sent is not accepted for this server.")
+            }
+            StatusCode::FORBIDDEN => (
+                StatusCode::FORBIDDEN,
+                "The token is good, but whoever it is may not use this server, or must be known to the operator of this \
+                 gateway first.",
+            ),
+            _ => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "This gateway cannot look at the token at the moment. Try again in a minute.",
+            ),
+        },
         Refused::Denied(denial) => (StatusCode::OK, denial.reason.sentence()),
         Refused::Tokens(_) | Refused::Discovery(_) => (
             StatusCode::BAD_GATEWAY,

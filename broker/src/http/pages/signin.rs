@@ -1,6 +1,6 @@
 //! The ways to sign in, and out.
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{RawQuery, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use maud::{Markup, html};
@@ -9,8 +9,10 @@ use super::Pages;
 use super::budget::Paid;
 use super::form::{Posted, Pressed, Visitor, see_other};
 use super::layout::{RequestId, onward, page, problem};
+use super::nowhere::Segment;
 use super::present::present;
 use super::sign_in_refused::refused;
+use crate::consent::Visit;
 use crate::secret::Secret;
 use crate::signin::{
     BEGUN_COOKIE, Begun, Browser, COOKIE, Destination, LIFE, Refused, SESSION_LIFE, SignedIn, Ways, drop_cookie,
@@ -73,15 +75,13 @@ pub(super) async fn oidc(State(pages): State<Pages>, form: Pressed) -> Response 
     let Some(to) = destination(&form.fields.get("flow").cloned(), &form.fields.get("to").cloned()) else {
         return problem(StatusCode::BAD_REQUEST, NOWHERE, &form.request_id);
     };
-    leave(pages.sign_ins.begin_oidc(&to).await, &form.request_id)
+    leave(pages.sign_ins.begin_oidc(&to).await, form).await
 }
 
 /// POST: to the application.
 pub(super) async fn application(State(pages): State<Pages>, form: Pressed) -> Response {
     match destination(&form.fields.get("flow").cloned(), &None) {
-        Some(Destination::Consent(consent)) => {
-            leave(pages.sign_ins.begin_application(&consent).await, &form.request_id)
-        }
+        Some(Destination::Consent(consent)) => leave(pages.sign_ins.begin_application(&consent).await, form).await,
         Some(Destination::Connections) | None => problem(StatusCode::BAD_REQUEST, NOWHERE, &form.request_id),
     }
 }
@@ -101,7 +101,7 @@ pub(super) async fn callback(
 pub(super) async fn application_return(
     State(pages): State<Pages>,
     paid: Paid,
-    Path(id): Path<String>,
+    Segment(id): Segment,
     RawQuery(query): RawQuery,
     visitor: Visitor,
 ) -> Response {
@@ -111,7 +111,7 @@ pub(super) async fn application_return(
 }
 
 /// GET: whom an operator's link signs in, and a button. Chats and mail programs look as well: nothing is used up.
-pub(super) async fn link(State(pages): State<Pages>, Path(secret): Path<String>, visitor: Visitor) -> Response {
+pub(super) async fn link(State(pages): State<Pages>, Segment(secret): Segment, visitor: Visitor) -> Response {
     let name = async { pages.sign_ins.name_of(&pages.sign_ins.link(&secret).await?).await };
     match name.await {
         Ok(name) => page(
@@ -130,7 +130,7 @@ pub(super) async fn link(State(pages): State<Pages>, Path(secret): Path<String>,
 }
 
 /// POST: uses it up.
-pub(super) async fn use_link(State(pages): State<Pages>, Path(secret): Path<String>, form: Pressed) -> Response {
+pub(super) async fn use_link(State(pages): State<Pages>, Segment(secret): Segment, form: Pressed) -> Response {
     let signed_in = pages.sign_ins.use_link(&secret, form.browser()).await;
     arrive(signed_in, form.paid, 1, &form.request_id)
 }
@@ -144,12 +144,17 @@ pub(super) async fn sign_out(State(pages): State<Pages>, form: Posted) -> Respon
 }
 
 /// On to another site, with what this browser must bring back.
-fn leave(begun: Result<Begun, Refused>, request_id: &RequestId) -> Response {
+async fn leave(begun: Result<Begun, Refused>, form: Pressed) -> Response {
+    let request_id = &form.request_id;
     match begun {
         Ok(Begun { cookie, url, host }) => {
             with_cookies(onward(request_id, &host, &url), [set_cookie(BEGUN_COOKIE, &cookie, LIFE)])
         }
-        Err(why) => refused(&why, request_id),
+        Err(why) => {
+            let visit = Visit { session: form.session.as_ref(), request_id: &request_id.0 };
+            form.paid.record(why.event(visit.actor(), &request_id.0)).await;
+            refused(&why, request_id)
+        }
     }
 }
 
@@ -177,7 +182,7 @@ fn destination(flow: &Option<String>, to: &Option<String>) -> Option<Destination
 }
 
 /// A parameter; one that comes twice is as good as wrong.
-fn once(query: &str, name: &str) -> Option<String> {
+pub(super) fn once(query: &str, name: &str) -> Option<String> {
     let mut values = url::form_urlencoded::parse(query.as_bytes()).filter(|(key, _)| key == name);
     match (values.next(), values.next()) {
         (Some((_, value)), None) => Some(value.into_owned()),

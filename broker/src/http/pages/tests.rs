@@ -6,6 +6,7 @@ mod applications;
 mod given_back;
 mod issuer;
 mod links;
+mod nowhere;
 mod people;
 mod status;
 mod strangers;

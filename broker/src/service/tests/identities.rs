@@ -73,7 +73,7 @@ async fn i8_who_was_given_somebodys_address_is_refused_until_an_operator_decides
     assert!(row.contains(r#""reason":"identity_contested""#) && row.contains(r#""subject":"alice-2""#), "{row}");
     assert!(row.contains(&format!(r#""on_behalf_of":"{}""#, key.holder)) && row.contains(r#""server":"demo/header""#));
     assert!(!row.contains(&second("own").token), "i9");
-    let status = fixture.service.consent_status(&second("own").token, "demo/own").await.unwrap_err();
+    let status = fixture.service.consent_status(&second("own").token, "demo/own", "q1").await.unwrap_err();
     assert!(matches!(status, Refused::Contested(_)) && status.to_string().contains("an operator must decide"));
 
     let new = Identity { issuer: ISSUER.into(), subject: "alice-2".into() };

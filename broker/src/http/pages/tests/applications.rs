@@ -138,6 +138,7 @@ async fn o1_an_application_confirms_with_its_users_own_good_token_once_and_in_ti
     for token in ["", "x", &elsewhere, &format!("{}x", shop.token("alice"))] {
         assert_eq!(shop.confirm(&waiting, token).await.status, StatusCode::UNAUTHORIZED, "{token}");
     }
+    assert_eq!(shop.site.refusals().await.len(), 4, "each is on record");
     for body in ["", "{}", "[]", r#"{"flow":7}"#, r#"{"flow":"x","to":"https://evil.example"}"#] {
         let authorization = format!("Bearer {}", shop.token("alice"));
         let sent = shop.site.send(Method::POST, "/signin/confirm", &[("authorization", &authorization)], body).await;
@@ -161,4 +162,65 @@ async fn nobody_else_is_sent_to_the_application() {
         assert!(matches!(reply.status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST), "{flow}");
         assert_eq!(reply.cookie(BEGUN_COOKIE), None, "{flow}");
     }
+}
+
+#[tokio::test]
+async fn the_user_of_an_application_connects_what_is_for_its_users_on_the_page_of_connections() {
+    let shop = Shop::new().await;
+    shop.site.fixture.servers.send_modify(|servers| {
+        let board = Arc::make_mut(servers).by_name.get_mut(&ServerName("demo/board".into())).unwrap();
+        Arc::make_mut(board).subjects = vec!["external-identity:other".to_owned()];
+    });
+    let waiting = shop.begin().await;
+    let reply = shop.come_back(&waiting.cookie, &shop.confirmed(&waiting).await).await;
+    let cookie = format!("{COOKIE}={}", reply.cookie(COOKIE).unwrap());
+    let page = shop.come_back(&cookie, "/connections").await;
+    assert!(page.says("Connect demo/notes") && !page.says("demo/board"), "{}", page.body);
+    let csrf = page.between(r#"name="csrf" value=""#, "\"").to_owned();
+    let connect = async |server: &str| {
+        let form = format!("csrf={csrf}&server=demo%2F{server}");
+        shop.site.press("/connections/connect", &cookie, &form).await
+    };
+    assert_eq!(connect("board").await.status, StatusCode::NOT_FOUND, "of another application");
+    let page = shop.come_back(&cookie, connect("notes").await.location()).await;
+    assert!(page.says("on your behalf") && page.says("demo/notes"), "{}", page.body);
+
+    // What was vouched for is not registered any more.
+    shop.site.fixture.servers.send_modify(|servers| {
+        Arc::make_mut(servers).external_identities.remove("shop");
+    });
+    assert!(!shop.come_back(&cookie, "/connections").await.says("demo/notes"));
+}
+
+#[tokio::test]
+async fn an_application_is_told_whether_its_token_its_user_or_the_gateway_is_the_reason() {
+    use super::super::sign_in_refused::told;
+    use crate::model::Identity;
+    use crate::principals::Contested;
+    use crate::service::Refused;
+    let contested = Contested {
+        identity: Identity { issuer: "https://id.example.com".into(), subject: "2".into() },
+        email: "alice@example.com".into(),
+        owner: PrincipalId("1".into()),
+    };
+    let down = crate::store::StoreError::Unavailable("down".into());
+    for (refused, status) in [
+        (Refused::Revoked, StatusCode::UNAUTHORIZED),
+        (Refused::UnknownToken, StatusCode::UNAUTHORIZED),
+        (Refused::Server, StatusCode::FORBIDDEN),
+        (Refused::Contested(contested), StatusCode::FORBIDDEN),
+        (Refused::Store(down), StatusCode::SERVICE_UNAVAILABLE),
+    ] {
+        assert_eq!(told(&crate::signin::Refused::Caller(Box::new(refused))).0, status);
+    }
+    let shop = Shop::new().await;
+    let waiting = shop.begin().await;
+    shop.site.fixture.servers.send_modify(|servers| {
+        let notes = Arc::make_mut(servers).by_name.get_mut(&ServerName("demo/notes".into())).unwrap();
+        Arc::make_mut(notes).subjects = vec!["external-identity:other".to_owned()];
+    });
+    shop.site.fixture.publisher.publish().await;
+    let reply = shop.confirm(&waiting, &shop.token("alice")).await;
+    assert!(reply.status == StatusCode::FORBIDDEN && reply.says(r#""error":"policy""#), "{}", reply.body);
+    assert_eq!(reply.headers.get(header::WWW_AUTHENTICATE), None, "another token would not help");
 }

@@ -103,6 +103,15 @@ impl Login {
         *self.says.lock().unwrap() = (200, json!({"access_token": "a", "token_type": "Bearer", "id_token": id_token}));
     }
 
+    /// Nobody answers where the issuer was.
+    pub(super) fn is_gone(&mut self) {
+        let issuer = "http://127.0.0.1:1".to_owned();
+        let rules = sallyport_caller::Issuer { issuer: issuer.clone(), ..self.rules.clone() };
+        let oidc =
+            Oidc { issuer, client_id: Secret::new("gate"), client_secret: None, scopes: vec!["openid".to_owned()] };
+        self.site.pages.sign_ins = self.site.fixture.sign_ins(Some((oidc, rules)));
+    }
+
     fn signed(&self, claims: &Value) -> String {
         let part = |json: &Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let signed = format!("{}.{}", part(&json!({"alg": "EdDSA", "kid": "k1"})), part(claims));

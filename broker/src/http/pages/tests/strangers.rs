@@ -168,3 +168,18 @@ async fn what_leads_nowhere_for_somebody_who_is_signed_in_is_on_record_as_theirs
         assert!(rows.len() == sent + 1 && rows[sent].contains(&alice.principal.0), "{path}: {rows:?}");
     }
 }
+
+#[tokio::test]
+async fn strangers_do_not_keep_from_finishing_who_is_signed_in() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    let consent = site.link(&alice, "notes").await;
+    let underway = site.set_out(&alice, &consent, &[]).await;
+    // From where she is, too.
+    for _ in 0..601 {
+        site.press("/signin/oidc", "", "to=nowhere").await;
+    }
+    assert_eq!(site.press("/signin/oidc", "", "to=nowhere").await.status, StatusCode::TOO_MANY_REQUESTS);
+    let reply = site.get(&alice, &underway.callback("c1")).await;
+    assert_eq!(reply.location(), format!("/connect/{consent}"), "{}", reply.body);
+}
