@@ -17,6 +17,7 @@ use sallyport_proto::broker::{
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 use tonic::{Request, Response, Status};
@@ -35,6 +36,7 @@ use tls::TlsListener;
 use crate::config::Config;
 use crate::peer::Peer;
 use crate::service::{ReportError, Service};
+use crate::xds::Ads;
 
 /// Largest message taken; the largest that is sent by a well-behaved filter is a batch of reports.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
@@ -111,19 +113,23 @@ pub(crate) fn peer<T>(request: &Request<T>) -> Result<Arc<Peer>, Status> {
     peer.cloned().ok_or_else(|| Status::permission_denied("nobody has proven who asks"))
 }
 
-/// A router with the filter's API on it, to which Envoy's own may be added. Its streams end with `stop`.
-pub fn router(service: Service, stop: CancellationToken) -> Router {
+/// All that proxies reach, and nobody else: the filter's API, Envoy's own, and the pages that they pass on to people, whose
+/// addresses only a proxy may tell. Its streams end with `stop`.
+pub fn router(service: Service, ads: Ads, pages: axum::Router, stop: CancellationToken) -> Router {
     let grpc = Grpc {
         service,
         calls: Arc::new(Semaphore::new(MAX_CALLS)),
         watchers: Arc::new(Semaphore::new(MAX_WATCHERS)),
         stop,
     };
+    let broker = BrokerServer::new(grpc).max_decoding_message_size(MAX_MESSAGE);
+    // Whatever else is asked for gets the pages' answer to it, if they have one.
+    let apis = Routes::new(broker).add_service(ads.service()).into_axum_router().reset_fallback();
     Server::builder()
         .max_concurrent_streams(MAX_STREAMS)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
-        .add_service(BrokerServer::new(grpc).max_decoding_message_size(MAX_MESSAGE))
+        .add_routes(Routes::from(apis.merge(pages)))
 }
 
 impl Grpc {

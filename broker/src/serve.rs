@@ -306,18 +306,17 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         keys: Arc::new(ready::OwnKeys(Arc::clone(&own))),
         metrics: recorded,
     };
-    let routes = http::router(endpoints).merge(http::pages::router(pages));
-    let web = axum::serve(web, routes).with_graceful_shutdown(stop.clone().cancelled_owned());
+    let web = axum::serve(web, http::router(endpoints)).with_graceful_shutdown(stop.clone().cancelled_owned());
     background.spawn(async move {
         if let Err(error) = web.await {
             tracing::error!(%error, "the HTTP listener failed");
         }
     });
 
-    let upstream = xds::Upstream::new(config.upstream.ca_file.clone(), address);
+    let upstream = xds::Upstream::new(config.upstream.ca_file.clone());
     let resources = xds::follow(registry.subscribe(), upstream, config.grpc.scopes());
-    let gate = grpc::router(service, stop.clone())
-        .add_service(xds::Ads::new(resources, stop.clone()).service())
+    let ads = xds::Ads::new(resources, stop.clone());
+    let gate = grpc::router(service, ads, http::pages::router(pages), stop.clone())
         .serve_with_incoming_shutdown(proxies.incoming(), stop.clone().cancelled_owned());
     let revoked = grants.clone();
     let admin = Admin {

@@ -52,6 +52,8 @@ const ttl = {
   client_credentials: Number(options['client-credentials-ttl']),
 }
 let faults = {}
+/** Of each code that was redeemed: what came with it, and what it was answered with. */
+let exchanges = []
 let counters
 function reset() {
   counters = { grants_revoked: 0, token_requests: 0, token_requests_by_client: {}, tokens_issued: 0, tokens_issued_by_client: {}, jwks_requests: 0, discovery_requests: 0 }
@@ -176,6 +178,9 @@ function provider(issuer, jwks, adapter) {
     const id = ctx.oidc?.client?.clientId
     if (ctx.path !== '/token' || !id) return
     counters.token_requests_by_client[id] = (counters.token_requests_by_client[id] ?? 0) + 1
+    if (ctx.status === 200 && ctx.oidc.params.code) {
+      exchanges.push({ code: ctx.oidc.params.code, code_verifier: ctx.oidc.params.code_verifier, ...ctx.body })
+    }
     if (ctx.status === 200) {
       counters.tokens_issued += 1
       counters.tokens_issued_by_client[id] = (counters.tokens_issued_by_client[id] ?? 0) + 1
@@ -196,7 +201,8 @@ async function body(request) {
  */
 const control = {
   'GET counters': () => counters,
-  'POST reset': () => { reset(); faults = {}; return counters },
+  'GET exchanges': () => exchanges,
+  'POST reset': () => { reset(); faults = {}; exchanges = []; return counters },
   'POST ttl': (asked) => Object.assign(ttl, asked),
   'POST faults': (asked) => { faults = asked; return faults },
   'POST clients': async (metadata) => {

@@ -210,6 +210,12 @@ impl Idp {
         self.counters().await["grants_revoked"].as_u64().expect("it counts them")
     }
 
+    /// Of each code that was redeemed: `code`, `code_verifier`, and the tokens it was answered with.
+    pub async fn exchanges(&self) -> Vec<Value> {
+        let url = format!("{}/control/exchanges", self.issuer);
+        reqwest::get(&url).await.expect("it listens").json().await.expect("a list")
+    }
+
     async fn counters(&self) -> Value {
         let url = format!("{}/control/counters", self.issuer);
         reqwest::get(&url).await.expect("it listens").json().await.expect("JSON")

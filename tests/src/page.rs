@@ -40,6 +40,11 @@ impl Page {
     }
 
     /// The form of the button with this text, filled in as it is shown, with every box ticked.
+    /// The values that go with a button and are not seen, its own included.
+    pub fn hidden(&self, button: &str) -> Vec<String> {
+        self.form(button).into_iter().flat_map(|form| form.fields).map(|(_, value)| value).collect()
+    }
+
     pub(crate) fn form(&self, button: &str) -> Option<Form> {
         let end = format!(">{button}</button>");
         let (before, _) = self.text.split_once(&end)?;

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, path::Path};
 
-use e2e::{Auth, Authority, Envoy, World, eventually, free_ports, run, set_broker_over_tls};
+use e2e::{Auth, Authority, Browser, Envoy, World, eventually, free_ports, run, set_broker_over_tls};
 use serde_json::json;
 
 const BROKER: &str = "broker.example.com";
@@ -74,6 +74,22 @@ fn i3_a_proxy_elsewhere_serves_the_groups_of_its_certificate_and_no_others() {
             assert_eq!(dump.contains("payroll"), serves_all, "{name} is told of a server it may not serve");
             proxies.push((envoy, files));
         }
+    });
+}
+
+#[test]
+fn people_reach_the_pages_of_a_broker_elsewhere_by_the_same_way() {
+    run(async {
+        let fleet = Fleet::start().await;
+        let (mut envoy, _files) = fleet.proxy(&fleet.proxies, "spiffe://example.org/every", &fleet.brokers);
+        envoy.until_ready().await;
+        let url: url::Url = format!("http://{}/connections", envoy.gateway).parse().expect("a URL");
+        let page = eventually("the page is there", async || {
+            let page = Browser::of("alice").follow(Browser::of("alice").get(&url).await).await;
+            (page.status == 200).then_some(page)
+        })
+        .await;
+        assert!(page.text.contains("Sign in"), "{page:?}");
     });
 }
 

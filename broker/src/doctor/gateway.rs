@@ -99,7 +99,7 @@ async fn with_token(client: &Client, endpoint: &str, token: &Secret) -> Finding 
         Err(error) => return Finding::warning(CHECK, format!("a call was not answered: {error}"), "see Envoy's log"),
     };
     let (status, body) = answered;
-    let reason = body["error"]["data"].as_str().unwrap_or_default();
+    let reason = body["error"]["data"]["reason"].as_str().unwrap_or_default();
     match (status, body["id"].as_u64(), body["error"]["code"].as_i64()) {
         (StatusCode::OK, Some(ID), Some(-31_002)) => {
             Finding::good(CHECK, "verifies tokens, reads bodies, and refuses what nobody may")

@@ -2,7 +2,10 @@ use sallyport_proto::broker::acquire_credential_response::Answer;
 use sallyport_proto::broker::broker_client::BrokerClient;
 use sallyport_proto::broker::update;
 use tonic::Code;
+use tonic::body::Body;
+use tonic::codegen::http::Request;
 use tonic::transport::{Channel, Endpoint, Uri};
+use tower::ServiceExt as _;
 
 use super::*;
 use crate::harden::effective_uid;
@@ -11,10 +14,16 @@ use crate::service::tests::Fixture;
 
 struct Served {
     fixture: Fixture,
+    channel: Channel,
     client: BrokerClient<Channel>,
     stop: CancellationToken,
     serving: tokio::task::JoinHandle<Result<(), tonic::transport::Error>>,
     _dir: tempfile::TempDir,
+}
+
+/// Envoy's own API, with nothing to say.
+pub(super) fn no_resources() -> Ads {
+    Ads::new(tokio::sync::watch::channel(Arc::default()).1, CancellationToken::new())
 }
 
 async fn serve() -> Served {
@@ -23,7 +32,8 @@ async fn serve() -> Served {
     let listener = socket::bind(&path, &[(effective_uid(), Scope::Every)]).unwrap();
     let fixture = Fixture::new().await;
     let stop = CancellationToken::new();
-    let router = router(fixture.service.clone(), stop.clone());
+    let pages = axum::Router::new().route("/page", axum::routing::get(async || "a page"));
+    let router = router(fixture.service.clone(), no_resources(), pages, stop.clone());
     let serving =
         tokio::spawn(router.serve_with_incoming_shutdown(listener.incoming(), stop.clone().cancelled_owned()));
     let connect = tower::service_fn(move |_: Uri| {
@@ -31,7 +41,17 @@ async fn serve() -> Served {
         async move { tokio::net::UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
     });
     let channel = Endpoint::from_static("http://broker").connect_with_connector(connect).await.unwrap();
-    Served { fixture, client: BrokerClient::new(channel), stop, serving, _dir: dir }
+    Served { fixture, client: BrokerClient::new(channel.clone()), channel, stop, serving, _dir: dir }
+}
+
+#[tokio::test]
+async fn pages_are_served_where_proxies_come_in_beside_their_apis() {
+    let served = serve().await;
+    for (path, status) in [("/page", 200), ("/metrics", 404), ("/sallyport.broker.v1.Broker/Nothing", 200)] {
+        let request = Request::get(format!("http://broker{path}")).body(Body::empty()).unwrap();
+        let answer = served.channel.clone().oneshot(request).await.unwrap();
+        assert_eq!(answer.status(), status, "{path}: {answer:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! One server's Envoy cluster: the only one that may receive its credential, to the origin of its URL and no other (I12).
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -56,14 +55,12 @@ const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptio
 pub struct Upstream {
     /// CA bundle that upstream certificates are verified with: an absolute path, read by Envoy.
     pub ca_file: PathBuf,
-    /// The broker's own HTTP listener, where the pages are.
-    pub pages: SocketAddr,
 }
 
 impl Upstream {
     /// Verifies with `ca_file`, or the system's bundle.
-    pub fn new(ca_file: Option<PathBuf>, pages: SocketAddr) -> Self {
-        Self { ca_file: ca_file.unwrap_or_else(|| PathBuf::from(SYSTEM_CA_FILE)), pages }
+    pub fn new(ca_file: Option<PathBuf>) -> Self {
+        Self { ca_file: ca_file.unwrap_or_else(|| PathBuf::from(SYSTEM_CA_FILE)) }
     }
 }
 
@@ -93,11 +90,6 @@ pub(super) fn cluster(server: &Server, upstream: &Upstream) -> Result<Cluster, U
     };
     let connected = connected(&server.cluster(), &host, port, tls);
     Ok(Cluster { transport_socket: tls.then(|| transport_socket(&host, upstream)), ..connected })
-}
-
-/// A cluster without TLS, which is for this machine only.
-pub(super) fn plaintext(name: &str, host: &Host<&str>, port: u16) -> Cluster {
-    connected(name, host, port, false)
 }
 
 fn connected(name: &str, host: &Host<&str>, port: u16, tls: bool) -> Cluster {

@@ -1,13 +1,11 @@
-//! The broker's own pages behind the gateway: exactly their paths, to a cluster of their own, without the filter.
+//! The broker's own pages behind the gateway: exactly their paths, to the brokers, without the filter.
 //!
-//! People reach them with a browser and no token, so the filter has nothing to judge there; what else the broker answers
-//! on the same listener (metrics, readiness) has no route.
+//! People reach them with a browser and no token, so the filter has nothing to judge there. They come by the way that the
+//! proxy itself reaches a broker: by whichever broker is there, and with mutual TLS where that is on another machine.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use envoy_types::pb::envoy::config::route::v3::route::Action;
@@ -15,14 +13,15 @@ use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
 use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
 use envoy_types::pb::envoy::config::route::v3::{FilterConfig, Route, RouteAction, RouteMatch};
 use envoy_types::util::pack_any;
-use url::Host;
 
-use super::cluster::plaintext;
 use super::duration;
 use crate::http::pages::SOURCE;
 
-/// Cluster and routes are called so. No server is: its cluster is `mcp:<group>/<name>`.
+/// The routes are called so. No server is: its route is `<group>/<name>`.
 const PAGES: &str = "sallyport-pages";
+
+/// The bootstrap's cluster, by which everything of a proxy reaches a broker.
+const BROKERS: &str = "sallyport_broker";
 
 /// The filter's name in the bootstrap's `http_filters`.
 const FILTER: &str = "sallyport";
@@ -59,7 +58,7 @@ pub(super) fn routes() -> impl Iterator<Item = Route> {
         name: PAGES.to_owned(),
         r#match: Some(RouteMatch { path_specifier: Some(path), ..RouteMatch::default() }),
         action: Some(Action::Route(RouteAction {
-            cluster_specifier: Some(ClusterSpecifier::Cluster(PAGES.to_owned())),
+            cluster_specifier: Some(ClusterSpecifier::Cluster(BROKERS.to_owned())),
             timeout: Some(duration(TIMEOUT)),
             ..RouteAction::default()
         })),
@@ -76,16 +75,4 @@ pub(super) fn routes() -> impl Iterator<Item = Route> {
         )]),
         ..Route::default()
     })
-}
-
-/// Their cluster: the broker's own HTTP listener.
-pub(super) fn cluster(listener: SocketAddr) -> Cluster {
-    let host = match listener.ip() {
-        // An address to listen on is no address to connect to; Envoy is on the same machine then.
-        IpAddr::V4(address) if address.is_unspecified() => Host::Ipv4(Ipv4Addr::LOCALHOST),
-        IpAddr::V6(address) if address.is_unspecified() => Host::Ipv6(Ipv6Addr::LOCALHOST),
-        IpAddr::V4(address) => Host::Ipv4(address),
-        IpAddr::V6(address) => Host::Ipv6(address),
-    };
-    plaintext(PAGES, &host, listener.port())
 }

@@ -6,7 +6,6 @@ use prost::Name;
 use sha2::{Digest, Sha256};
 
 use super::cluster::{Upstream, cluster};
-use super::pages;
 use super::route::{ROUTES, routes};
 use crate::keys;
 use crate::model::Servers;
@@ -92,7 +91,7 @@ impl Resources {
     /// Renders the servers, in order of name. One that may not be routed to is left out, and so answers 404; the log
     /// says why.
     pub fn new(servers: &Servers, upstream: &Upstream, scope: &Scope) -> Self {
-        let (routable, mut clusters): (Vec<_>, Vec<_>) = servers
+        let (routable, clusters): (Vec<_>, Vec<_>) = servers
             .by_name
             .values()
             .filter(|server| scope.serves(&server.name))
@@ -104,7 +103,6 @@ impl Resources {
                 }
             })
             .unzip();
-        clusters.push(pack_any(pages::cluster(upstream.pages)));
         let routes = pack_any(routes(routable.into_iter()));
         Self { clusters: Set::new(servers.revision, clusters), routes: Set::new(servers.revision, vec![routes]) }
     }

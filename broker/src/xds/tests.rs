@@ -28,7 +28,7 @@ fn server(name: &str, url: &str) -> Server {
 }
 
 fn upstream() -> Upstream {
-    Upstream::new(None, ([127, 0, 0, 1], 10001).into())
+    Upstream::new(None)
 }
 
 fn servers(revision: u64, servers: &[Server]) -> Arc<Servers> {
@@ -133,7 +133,7 @@ fn refuses_other_schemes() {
 fn i12_an_unroutable_server_has_neither_cluster_nor_route() {
     let resources =
         resources(1, &[server("demo/bad", "http://mcp.example.com/"), server("demo/echo", "http://127.0.0.1:1/")]);
-    assert_eq!(names_of_clusters(&resources), ["mcp:demo/echo", "sallyport-pages"]);
+    assert_eq!(names_of_clusters(&resources), ["mcp:demo/echo"]);
     let routes = routes_of(&resources);
     let names: Vec<_> =
         routes.iter().map(|route| route.name.as_str()).filter(|name| *name != "sallyport-pages").collect();
@@ -176,7 +176,7 @@ fn the_filter_is_off_for_the_pages_and_for_nothing_else() {
         let expected = FilterConfig { disabled: true, ..FilterConfig::default() };
         assert_eq!(FilterConfig::decode(config.value.as_slice()).unwrap(), expected);
         let Some(Action::Route(action)) = route.action else { panic!("not a route") };
-        assert_eq!(action.cluster_specifier, Some(ClusterSpecifier::Cluster("sallyport-pages".to_owned())));
+        assert_eq!(action.cluster_specifier, Some(ClusterSpecifier::Cluster("sallyport_broker".to_owned())));
         // Host and path go on as they came.
         assert_eq!((action.host_rewrite_specifier, action.prefix_rewrite.as_str()), (None, ""));
         match route.r#match.unwrap().path_specifier.unwrap() {
@@ -187,16 +187,6 @@ fn the_filter_is_off_for_the_pages_and_for_nothing_else() {
     }
     assert_eq!(exact, ["/connections", "/signin", "/signout"]);
     assert_eq!(below, ["/connect/", "/connections/", "/oauth/callback/", "/signin/"]);
-}
-
-#[test]
-fn the_pages_are_found_where_the_broker_listens() {
-    for (listener, connected) in [("127.0.0.1:7", "127.0.0.1"), ("0.0.0.0:7", "127.0.0.1"), ("[::]:7", "::1")] {
-        let cluster = super::pages::cluster(listener.parse().unwrap());
-        let endpoints = format!("{:?}", cluster.load_assignment.unwrap());
-        assert!(endpoints.contains(&format!("address: \"{connected}\"")), "{listener}: {endpoints}");
-        assert_eq!(cluster.transport_socket, None);
-    }
 }
 
 #[test]
@@ -309,14 +299,12 @@ async fn a_new_server_is_sent_at_once_and_shutdown_ends_the_stream() {
     let mut responses = client.stream_aggregated_resources(ReceiverStream::new(receiver)).await.unwrap().into_inner();
     for kind in Kind::ALL {
         let response = responses.message().await.unwrap().unwrap();
-        // The server's cluster and the pages'; one configuration of routes.
-        let count = if kind == Kind::Clusters { 2 } else { 1 };
-        assert_eq!((response.type_url.clone(), response.resources.len()), (kind.type_url(), count));
+        assert_eq!((response.type_url.clone(), response.resources.len()), (kind.type_url(), 1));
         requests.send(accept(kind, if kind == Kind::Routes { &["sallyport"] } else { &[] }, &response)).await.unwrap();
     }
     registry.send_replace(servers(2, &[one, server("demo/new", "http://127.0.0.1:2/")]));
     let clusters = responses.message().await.unwrap().unwrap();
-    assert_eq!((clusters.type_url.clone(), clusters.resources.len()), (Kind::Clusters.type_url(), 3));
+    assert_eq!((clusters.type_url.clone(), clusters.resources.len()), (Kind::Clusters.type_url(), 2));
     assert_eq!(responses.message().await.unwrap().unwrap().type_url, Kind::Routes.type_url());
     shutdown.cancel();
     assert_eq!(responses.message().await.unwrap(), None);

@@ -21,6 +21,10 @@ async fn everything_said(world: &World) -> Vec<(String, Vec<u8>)> {
         let answer = reqwest::get(&url).await.unwrap_or_else(|error| panic!("{url}: {error}"));
         said.push((url, answer.bytes().await.expect("a body").to_vec()));
     }
+    for shown in ["audit query", "grants list", "identities list", "key list", "secret list", "servers", "token list"] {
+        let words: Vec<&str> = shown.split(' ').chain(["--json"]).collect();
+        said.push((format!("sallyport {shown}"), world.broker.command(&words).await.ok().into_bytes()));
+    }
     said
 }
 

@@ -99,6 +99,63 @@ fn v1_h18_nothing_that_people_and_providers_exchange_with_the_gate_is_found_anyw
     });
 }
 
+/// Alice signs in at the identity provider, and consents; answers what was hers, the gate's or its issuer's alone.
+async fn signs_in_and_consents(world: &World, server: &Server) -> Vec<Canary> {
+    let (alice, idp) = (Browser::of("alice"), world.idp.as_ref().expect("people can sign in"));
+    let link = world.consent_link(&alice, server).await;
+    let ways = alice.go_on(alice.press(&alice.get(&link).await, "Sign in").await).await;
+    let button = format!("Sign in at {}", idp.issuer.trim_start_matches("http://"));
+    let there = alice.press(&ways, &button).await.location().expect("a way to the issuer");
+    let mut canaries: Vec<_> =
+        alice.cookies(&link).into_iter().map(|cookie| Canary::new("the cookie of a sign-in", cookie)).collect();
+    let back = idp.consent(&alice, &there, "alice").await;
+    let consenting = alice.go_on(alice.get(&back).await).await;
+    assert!(consenting.text.contains("You are signed in as alice@example.com."), "{consenting:?}");
+    let hidden = consenting.hidden("Connect").into_iter().max_by_key(String::len).expect("a form's token");
+    canaries.push(Canary::new("a form's token", hidden));
+    canaries.extend(alice.cookies(&link).into_iter().map(|cookie| Canary::new("a session cookie", cookie)));
+    let connected = alice.go_on(alice.press(&consenting, "Connect").await).await;
+    assert!(connected.text.contains("Return to your agent"), "{connected:?}");
+    for (name, what) in [("state", "a sign-in's state"), ("nonce", "a sign-in's nonce")] {
+        let value = there.query_pairs().find(|(key, _)| key == name).expect("it is sent").1.into_owned();
+        canaries.push(Canary::new(what, value.rsplit('.').next().unwrap_or_default()));
+    }
+    for exchange in idp.exchanges().await {
+        for (name, what) in [("code", "a code"), ("code_verifier", "a verifier"), ("id_token", "an ID token")] {
+            let value = exchange[name].as_str().expect("each exchange has it");
+            canaries.push(Canary::new(what, value.rsplit('.').next().unwrap_or_default()));
+        }
+    }
+    canaries
+}
+
+#[test]
+fn v1_h18_nothing_that_a_sign_in_exchanges_with_the_gate_is_found_anywhere() {
+    run(async {
+        let mut world = World::build().sign_in().trace(Levels::TraceButPinned).start().await;
+        let provider = Arc::new(Provider::start().await);
+        let server = world.server().auth(Auth::authorization_code(&provider)).register().await;
+        let mut canaries = signs_in_and_consents(&world, &server).await;
+        for what in [
+            "the cookie of a sign-in",
+            "a session cookie",
+            "a sign-in's state",
+            "a sign-in's nonce",
+            "a code",
+            "a verifier",
+            "an ID token",
+            "a form's token",
+        ] {
+            assert!(
+                canaries.iter().any(|canary| canary.what == what && canary.value.len() > 20),
+                "no {what}: {canaries:?}"
+            );
+        }
+        canaries.extend(exchanged(&provider));
+        nowhere(&mut world, Said::new(), &canaries).await;
+    });
+}
+
 #[test]
 fn i5_v1_a_pair_that_the_store_does_not_take_waits_in_the_spool_sealed_and_is_not_lost() {
     run(async {

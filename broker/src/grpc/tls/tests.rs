@@ -84,7 +84,8 @@ async fn serve() -> Served {
     };
     let listener = TlsListener::bind(&config).await.unwrap();
     let (fixture, address) = (Fixture::new().await, listener.tcp.local_addr().unwrap());
-    let router = router(fixture.service.clone(), CancellationToken::new());
+    let ads = crate::grpc::tests::no_resources();
+    let router = router(fixture.service.clone(), ads, axum::Router::new(), CancellationToken::new());
     tokio::spawn(router.serve_with_incoming(listener.incoming()));
     Served { fixture, address, brokers, proxies, dir }
 }
