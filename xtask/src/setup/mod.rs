@@ -3,6 +3,7 @@
 mod apt;
 mod cargo_deny;
 mod chromium;
+mod compose;
 mod envoy;
 mod node;
 mod postgres;
@@ -62,6 +63,8 @@ pub(crate) struct Installed {
     pub(crate) pgbouncer: Option<PathBuf>,
     /// `redis-server`, likewise; `redis-cli` lies beside it.
     pub(crate) redis: Option<PathBuf>,
+    /// `docker-compose`, likewise.
+    pub(crate) compose: Option<PathBuf>,
     /// Where the wasm standard library comes from.
     pub(crate) wasm_source: wasm::Source,
 }
@@ -71,7 +74,14 @@ pub(crate) struct Installed {
 /// # Errors
 /// What is missing and how to get it.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<Installed> {
-    let found = || Ok(Packages { chromium: chromium::find(), postgres: postgres::find(), redis: redis::find() });
+    let found = || {
+        Ok(Packages {
+            chromium: chromium::find(),
+            postgres: postgres::find(),
+            redis: redis::find(),
+            compose: compose::find(),
+        })
+    };
     install(workspace, options, python::install, found)
 }
 
@@ -85,6 +95,7 @@ pub(crate) fn for_tests(workspace: &Workspace, options: &Options) -> Result<Inst
             chromium: Some(chromium::install(workspace)?),
             postgres: Some(postgres::install(workspace)?),
             redis: Some(redis::install(workspace)?),
+            compose: Some(compose::install(workspace)?),
         })
     })
 }
@@ -94,6 +105,7 @@ struct Packages {
     chromium: Option<PathBuf>,
     postgres: Option<Postgres>,
     redis: Option<PathBuf>,
+    compose: Option<PathBuf>,
 }
 
 fn install(
@@ -112,7 +124,7 @@ fn install(
         let packages = scope.spawn(packages);
         let (wasm_source, envoy) = (wasm::install(workspace, options.wasm)?, envoy::install(workspace)?);
         let (python, node_modules) = (python(workspace)?, node::install(workspace)?);
-        let Packages { chromium, postgres, redis } =
+        let Packages { chromium, postgres, redis, compose } =
             packages.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let (postgres, pgbouncer) = postgres.map(|found| (found.programs, found.pgbouncer)).unzip();
         Ok(Installed {
@@ -125,6 +137,7 @@ fn install(
             postgres,
             pgbouncer,
             redis,
+            compose,
             wasm: workspace.wasm(),
             wasm_failpoints: workspace.wasm_failpoints(),
             broker: workspace.broker(),

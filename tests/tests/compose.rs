@@ -1,0 +1,121 @@
+//! `docker-compose.yml` and what belongs to it: valid by the tool itself, and run as it is written, without an engine.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+#[path = "compose/machine.rs"]
+mod machine;
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use e2e::{Upstream, eventually, run};
+use machine::Machine;
+use serde_json::{Value, json};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// The file as the tool reads it: checked against its schema, anchors resolved, paths absolute.
+fn composition() -> Value {
+    let output =
+        Command::new("docker-compose").args(["-f", "docker-compose.yml", "config"]).current_dir(root()).output();
+    let output = output.unwrap_or_else(|error| panic!("docker-compose: {error}; run `cargo xtask build` first"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_saphyr::from_str(&String::from_utf8(output.stdout).unwrap()).unwrap()
+}
+
+fn texts(value: &Value) -> Vec<&str> {
+    value.as_array().into_iter().flatten().map(|text| text.as_str().unwrap()).collect()
+}
+
+/// Of the last stage of this name in the Dockerfile.
+fn stage(target: &str) -> String {
+    let dockerfile = std::fs::read_to_string(root().join("docker/Dockerfile")).unwrap();
+    let stages =
+        dockerfile.split("\nFROM ").filter(|stage| stage.lines().next().unwrap().ends_with(&format!(" AS {target}")));
+    stages.last().unwrap_or_else(|| panic!("no stage {target}")).to_owned()
+}
+
+#[test]
+fn every_service_has_what_it_names_and_a_user_and_a_health_check_of_its_own() {
+    let (composition, root) = (composition(), root());
+    let services = composition["services"].as_object().unwrap();
+    let names: BTreeSet<_> = services.keys().map(String::as_str).collect();
+    assert_eq!(names, ["broker-1", "broker-2", "envoy", "postgres", "prepare", "redis"].into());
+    let mut users = BTreeSet::new();
+    for (name, service) in services {
+        if let Some(target) = service["build"]["target"].as_str() {
+            let sources = stage(target);
+            let copied = sources
+                .lines()
+                .filter_map(|line| line.strip_prefix("COPY "))
+                .filter(|line| !line.starts_with("--from"));
+            for source in copied.filter_map(|line| line.split(' ').next()) {
+                assert!(root.join(source).exists(), "{name}: {source}");
+            }
+        }
+        for mount in texts(&service["volumes"]) {
+            let source = mount.split(':').next().unwrap();
+            assert!(composition["volumes"].get(source).is_some() || Path::new(source).is_file(), "{name}: {mount}");
+        }
+        if name == "prepare" {
+            // It hands files to every other user, and reaches nobody.
+            assert_eq!(service["network_mode"], "none");
+            continue;
+        }
+        let user = service["user"].as_str().unwrap_or_else(|| panic!("{name} runs as root"));
+        users.insert(user.to_owned());
+        assert!(service["healthcheck"]["test"].is_array(), "{name} has no health check");
+        assert_eq!(service["cap_drop"], json!(["ALL"]), "{name}");
+        assert_eq!(service["security_opt"], json!(["no-new-privileges:true"]), "{name}");
+    }
+    // Brokers share one, and so do the two stores, which share nothing else.
+    assert_eq!(users.len(), 3, "{users:?}");
+    assert_eq!(composition["networks"]["stores"]["internal"], true);
+    assert_eq!(services["envoy"]["networks"], json!({"brokers": null}), "Envoy reaches no store");
+}
+
+#[test]
+fn the_filter_is_built_with_the_flags_of_the_set_up() {
+    let set_up = std::fs::read_to_string(root().join("xtask/src/setup/wasm.rs")).unwrap();
+    let flags = "-C target-feature=+simd128";
+    assert!(set_up.contains(&format!("Source::Rustup => \"{flags}\"")) && stage("build").contains(flags));
+    let version = std::fs::read_to_string(root().join("envoy/.envoy-version")).unwrap();
+    assert!(stage("envoy").starts_with(&format!("envoyproxy/envoy:v{} ", version.trim())), "{}", stage("envoy"));
+}
+
+#[test]
+#[ignore = "needs root, to run every part as a user of its own"]
+fn the_fleet_serves_as_it_is_composed_and_goes_on_when_one_broker_ends() {
+    run(async {
+        let (upstream, mut machine) = (Upstream::start().await, Machine::new(&composition()));
+        machine.prepare();
+        for service in ["postgres", "redis", "broker-1", "broker-2", "envoy"] {
+            machine.start(service);
+            eventually(&format!("{service} is healthy"), async || machine.is_healthy(service).then_some(())).await;
+        }
+        let manifest = json!({
+            "type": "provider-account/mcp-server-group", "name": "tools",
+            "integrations": [{
+                "type": "integration/mcp-server/remote", "name": "search", "url": upstream.url,
+                "transport": "streamable-http", "authorized_subjects": ["user:alice@example.com"],
+            }],
+        });
+        let file = machine.file("tools.yaml", &manifest.to_string());
+        machine.sallyport("broker-1", &["apply", "-f", &file.display().to_string()]);
+        let issue = ["token", "issue", "--user", "alice@example.com", "--ttl", "8h"];
+        // The other broker knows the server, and its token is as good.
+        let issued = machine.sallyport("broker-2", &issue);
+        let token = issued.split_whitespace().find(|word| word.starts_with("ey")).expect("a token").to_owned();
+        let answers = async |who: &str| {
+            eventually(who, async || machine.call(&token).contains(r#""result""#).then_some(())).await;
+        };
+        answers("both brokers are there").await;
+        machine.terminate("broker-1");
+        eventually("it has ended", async || machine.has_ended("broker-1").then_some(())).await;
+        answers("one broker is left").await;
+        assert!(machine.call(&format!("{token}x")).contains("-31007"));
+    });
+}
