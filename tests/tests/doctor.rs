@@ -3,11 +3,7 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 
-use e2e::{
-    Auth, Provider, World,
-    provider::{Endpoint, Fault, Moment},
-    run, set_plugin,
-};
+use e2e::{Auth, Provider, World, free_ports, run, set_plugin};
 use serde_json::{Value, json};
 
 /// What was found, by verdict.
@@ -62,7 +58,7 @@ fn finds_nothing_bad_where_all_is_well_and_looks_at_everything() {
             ("clock", "within 10 s"),
             ("gateway", "is ready"),
             ("gateway", "refuses who shows no token"),
-            ("gateway", "verifies tokens, reads bodies"),
+            ("gateway", "verifies tokens and reads bodies"),
         ] {
             examined.tells("good", check, told);
         }
@@ -77,15 +73,15 @@ fn finds_nothing_bad_where_all_is_well_and_looks_at_everything() {
 fn names_what_is_wrong_while_the_broker_runs() {
     run(async {
         let mut world = World::start().await;
-        let provider = Arc::new(Provider::start().await);
-        world.server().auth(Auth::authorization_code(&provider)).register().await;
-        provider.fail(Endpoint::Token, Fault::Hang(Moment::BeforeProcess));
+        let nobody = format!("http://127.0.0.1:{}/token", free_ports(1));
+        let server = world.server().auth(Auth::client_credentials(&Arc::new(Provider::start().await)));
+        server.manifest(move |server| server["auth_data"]["token_url"] = nobody.into()).register().await;
         world.envoy.kill();
         std::fs::set_permissions(&world.broker.data, std::fs::Permissions::from_mode(0o755)).unwrap();
         let examined = Examined::of(&world).await;
         assert!(!examined.success);
         examined.tells("bad", "data_dir", "has mode 0755");
-        examined.tells("bad", "provider of", "there was no complete answer in time");
+        examined.tells("bad", "provider of", "was not reached: there is no connection");
         examined.tells("warning", "gateway", "was not reached from here");
     });
 }
@@ -113,7 +109,7 @@ fn names_what_keeps_a_broker_from_starting() {
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o644)).unwrap();
         Examined::of(&world).await.tells("bad", "key file", "0644");
         std::fs::remove_file(&key).unwrap();
-        Examined::of(&world).await.tells("bad", "key file", "is not there");
+        Examined::of(&world).await.tells("bad", "key file", "does not exist");
         let database = world.broker.data.join("sallyport.db");
         let length = std::fs::metadata(&database).unwrap().len();
         std::fs::OpenOptions::new().write(true).open(&database).unwrap().set_len(length / 2).unwrap();

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::doctor::{Finding, Verdict, gateway, machine};
 use crate::secret::Secret;
 
-/// Whom the gateway's self-test is made as: a virtual account that no manifest should let use anything.
+/// Whom the gateway's self-test is made as: nothing it asks for reaches a server.
 const ACCOUNT: &str = "sallyport-doctor";
 
 /// Life of its token; it is revoked as soon as it was shown.
@@ -107,7 +107,7 @@ fn finding(told: proto::Finding) -> Finding {
     Finding { check: told.check, verdict, told: told.told, remedy: told.remedy }
 }
 
-/// Calls the gateway as an agent that may use nothing.
+/// Calls the gateway as an agent, with a request that it must refuse.
 async fn of_gateway(broker: &mut AdminClient<Channel>, config: &Config) -> Vec<Finding> {
     let servers = broker.list_servers(ListServersRequest {}).await.map(|answer| answer.into_inner().servers);
     let path =

@@ -93,7 +93,7 @@ enum Command {
     /// Find what keeps this broker and its gateway from serving, with what to do about it.
     ///
     /// Looks at the configuration, files, sockets, certificates, the store, master keys, providers, the clock, and calls the
-    /// gateway as an agent that may use nothing. Exit code 1 if anything is bad.
+    /// gateway as an agent would, with a request that it must refuse. Exit code 1 if anything is bad.
     #[command(after_help = "Examples:
   sallyport doctor -c sallyport.yaml
   sallyport doctor --quiet

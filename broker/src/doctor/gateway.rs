@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::{Client, StatusCode};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Finding;
 use crate::causes;
@@ -15,15 +15,12 @@ const CHECK: &str = "gateway";
 /// Longer than the filter waits for a body before it says that it never comes.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What no server offers: it is refused whatever the policy is, and only once the body was read.
-const METHOD: &str = "sallyport/self-test";
+/// No request of MCP: it is refused once it was read, by whomever it was sent, and reaches no server.
+const NO_REQUEST: &str = "[]";
 
-/// Id of the request; the refusal must carry it.
-const ID: u64 = 31_002;
-
-/// Asks for readiness, then without a token, then with a token that may use nothing.
+/// Asks for readiness, then without a token, then with one.
 ///
-/// `token` must name nobody who may use a server; `path` is that of a registered server.
+/// `path` is that of a registered server, which hears nothing of it.
 pub async fn findings(
     public_url: &str,
     ca_file: Option<&Path>,
@@ -100,36 +97,29 @@ async fn with_token(client: &Client, endpoint: &str, token: &Secret) -> Finding 
     };
     let (status, body) = answered;
     let reason = body["error"]["data"]["reason"].as_str().unwrap_or_default();
-    match (status, body["id"].as_u64(), body["error"]["code"].as_i64()) {
-        (StatusCode::OK, Some(ID), Some(-31_002)) => {
-            Finding::good(CHECK, "verifies tokens, reads bodies, and refuses what nobody may")
-        }
-        _ if body.to_string().contains("body_callback_missing") => {
+    match (status, body["error"]["code"].as_i64()) {
+        (StatusCode::BAD_REQUEST, Some(-32_600)) => Finding::good(CHECK, "verifies tokens and reads bodies"),
+        _ if reason == "body_callback_missing" => {
             let told = "Envoy shows the filter no body";
-            Finding::bad(
-                CHECK,
-                told,
-                "set `allow_on_headers_stop_iteration: true` in the filter's configuration, as envoy/envoy.yaml does",
-            )
+            let remedy =
+                "set `allow_on_headers_stop_iteration: true` in the filter's configuration, as envoy/envoy.yaml does";
+            Finding::bad(CHECK, told, remedy)
         }
-        (status, _, code) => {
+        (status, code) => {
             let told = format!(
-                "a call that nobody may make was answered {} {} {reason}",
+                "a request that is none was answered {} {} {reason}",
                 status.as_u16(),
                 code.unwrap_or_default()
             );
-            Finding::bad(
-                CHECK,
-                told,
-                "compare Envoy's configuration with envoy/envoy.yaml, and public_url with what agents type",
-            )
+            let remedy = "compare Envoy's configuration with envoy/envoy.yaml, and public_url with what agents type";
+            Finding::bad(CHECK, told, remedy)
         }
     }
 }
 
 async fn answer(client: &Client, endpoint: &str, token: Option<&Secret>) -> Result<(StatusCode, Value), String> {
-    let body = json!({ "jsonrpc": "2.0", "id": ID, "method": METHOD });
-    let mut request = client.post(endpoint).json(&body).header("accept", "application/json, text/event-stream");
+    let mut request = client.post(endpoint).body(NO_REQUEST).header("content-type", "application/json");
+    request = request.header("accept", "application/json, text/event-stream");
     if let Some(token) = token {
         // Exposed to be shown to the gateway it was issued for.
         request = request.bearer_auth(token.expose_str().unwrap_or_default());
