@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{root, stage, texts};
 
 /// What is there of the fleet.
-pub struct Machine {
+pub(crate) struct Machine {
     dir: PathBuf,
     composition: Value,
     /// What stands for a port of a service.
@@ -36,7 +36,7 @@ const PORTS: [(&str, u16); 8] = [
 const PROGRAMS: [&str; 2] = ["sallyport", "envoy"];
 
 impl Machine {
-    pub fn new(composition: &Value) -> Self {
+    pub(crate) fn new(composition: &Value) -> Self {
         let dir = std::env::temp_dir().join(unique("fleet"));
         directory(&dir, 0, 0o755);
         let ports = PORTS.into_iter().zip(free_ports(8)..).collect();
@@ -108,6 +108,7 @@ impl Machine {
             let (port, here) = (port.to_string(), here.to_string());
             text = text.replace(&format!("{of}, port_value: {port}"), &format!("127.0.0.1, port_value: {here}"));
             text = text.replace(&format!("@{of}:{port}"), &format!("@127.0.0.1:{here}"));
+            text = text.replace(&format!("//localhost:{port}"), &format!("//localhost:{here}"));
             if *of == service {
                 text = text.replace(&port, &here);
             }
@@ -116,7 +117,7 @@ impl Machine {
     }
 
     /// Runs `docker/prepare.sh` as the composition does, and puts addresses of here in what it made.
-    pub fn prepare(&self) {
+    pub(crate) fn prepare(&self) {
         let out = self.dir.join("out");
         for mount in texts(&self.service("prepare")["volumes"]) {
             let name = mount.split(':').next().unwrap();
@@ -136,7 +137,7 @@ impl Machine {
     }
 
     /// Starts a service by its command, as its user.
-    pub fn start(&mut self, name: &str) {
+    pub(crate) fn start(&mut self, name: &str) {
         let uid = self.uid(name);
         for mount in texts(&self.service(name)["volumes"]) {
             let [source, _, ..] = *mount.split(':').collect::<Vec<_>>() else { panic!("{mount}") };
@@ -222,7 +223,7 @@ impl Machine {
     }
 
     /// Runs the health check once.
-    pub fn is_healthy(&mut self, name: &str) -> bool {
+    pub(crate) fn is_healthy(&mut self, name: &str) -> bool {
         let ended = self.running.get_mut(name).and_then(Child::ended);
         assert!(ended.is_none(), "{name} ended: {ended:?}");
         let test = texts(&self.service(name)["healthcheck"]["test"]);
@@ -238,7 +239,7 @@ impl Machine {
     }
 
     /// Runs `sallyport` in the place of this broker.
-    pub fn sallyport(&self, broker: &str, arguments: &[&str]) -> String {
+    pub(crate) fn sallyport(&self, broker: &str, arguments: &[&str]) -> String {
         let config = self.here(broker, "/etc/sallyport/sallyport.yaml");
         let words: Vec<String> =
             ["sallyport", "-c", &config].iter().chain(arguments).map(|word| (*word).to_owned()).collect();
@@ -248,14 +249,14 @@ impl Machine {
     }
 
     /// A file that every user may read.
-    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str, text: &str) -> PathBuf {
         let path = self.dir.join(name);
         fs::write(&path, text).unwrap();
         path
     }
 
     /// What an agent of this token is answered.
-    pub fn call(&self, token: &str) -> String {
+    pub(crate) fn call(&self, token: &str) -> String {
         let port = self.ports[&("envoy", 8443)];
         let mut curl = Command::new("curl");
         curl.args(["-sS", "--http1.1", "--max-time", "10", "--cacert"]).arg(self.volume("envoy-files").join("tls.crt"));
@@ -264,16 +265,6 @@ impl Machine {
         curl.args(["-H", "Accept: application/json, text/event-stream", "-d"]);
         curl.arg(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"search","arguments":{}}}"#);
         String::from_utf8(curl.output().unwrap().stdout).unwrap()
-    }
-
-    /// Asks it to end, as the engine would.
-    pub fn terminate(&mut self, name: &str) {
-        self.running[name].terminate();
-    }
-
-    /// Whether it has.
-    pub fn has_ended(&mut self, name: &str) -> bool {
-        self.running.get_mut(name).is_none_or(|child| child.ended().is_some())
     }
 }
 
