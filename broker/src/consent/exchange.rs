@@ -41,7 +41,14 @@ pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<()
     let (consent, attempt, client) = (&consent, &attempt, &*client);
     // Whatever can fail without the provider comes first: a code can be used once only, and what the provider answers
     // must be kept whatever becomes of the key service (I5).
-    let registered = Registered::resolve(&*inner.secrets, client).await?;
+    let registered = match Registered::resolve(&*inner.secrets, client).await {
+        Ok(registered) => registered,
+        Err(error) => {
+            let (holder, refused) = (PrincipalId(consent.key.holder.clone()), Refused::from(error));
+            inner.remember(Event::consent_refused(Some(actor), Some(holder), call, refused.code())).await;
+            return Err(refused);
+        }
+    };
     let place = Place::of_consent(&consent.id, "verifier", attempt.number);
     let verifier = inner.vault.open(&place, &attempt.verifier).await?;
     let verifier = Verifier::restored(verifier).ok_or(Refused::State)?;
@@ -75,7 +82,7 @@ pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<()
         Ok(Given::Token(token)) => {
             let granted = Granted::of(token, client, &attempt.scopes, &attempt.auth_revisions, issued_at);
             let by = PrincipalId(actor.subject.clone());
-            let stored = match inner.commit(&consent.key, &granted, &by, Over::SameAccount, pair).await {
+            let stored = match inner.commit(consent, &granted, &by, Over::SameAccount, pair).await {
                 Ok(Some(generation)) => {
                     inner.connected(consent, attempt.number, actor, call, generation, granted.account).await;
                     return Ok(());
@@ -153,17 +160,18 @@ impl Inner {
         error: Refused,
     ) -> Refused {
         tracing::error!(%error, "tokens of a consent could not be stored");
+        let is_withdrawn = matches!(error, Refused::NotFound);
         let Granted { access_token, refresh_token, .. } = granted;
         let tokens = Tokens { access_token: Some(access_token), refresh_token };
         let at_provider = self.give_back(client, registered, &tokens).await;
         let holder = PrincipalId(consent.key.holder.clone());
-        self.remember(Event::consent_refused(Some(actor), Some(holder), call, "not_stored")).await;
-        Refused::NotStored {
-            consent: consent.id.clone(),
-            provider: host(client),
-            at_provider,
-            manage_url: client.profile.manage_url,
-        }
+        let (provider, manage_url) = (host(client), client.profile.manage_url);
+        let refused = match is_withdrawn {
+            true => Refused::Withdrawn { provider, at_provider, manage_url },
+            false => Refused::NotStored { consent: consent.id.clone(), provider, at_provider, manage_url },
+        };
+        self.remember(Event::consent_refused(Some(actor), Some(holder), call, refused.code())).await;
+        refused
     }
 
     /// Tells the provider that tokens are not wanted, for as long as there is time for it.

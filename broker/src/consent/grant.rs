@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use super::{Inner, Refused};
 use crate::clock::UnixTime;
 use crate::keys;
-use crate::model::{Generation, GrantKey, PrincipalId, ProviderClient};
+use crate::model::{Generation, PrincipalId, ProviderClient};
 use crate::oauth::Token;
 use crate::refresher::Pair;
 use crate::refresher::due::{self, Chance};
 use crate::secret::Secret;
-use crate::store::{GrantCommit, Material, Standing, StoreError, StoredGrant};
+use crate::store::{GrantCommit, Material, Standing, StoreError, StoredConsent, StoredGrant};
 use crate::vault::Place;
 
 const COMMIT_PAUSE: Duration = Duration::from_millis(50);
@@ -85,9 +85,12 @@ impl Granted {
 impl Inner {
     /// Stores what was granted to `by` as the next generation, whatever anybody else stores meanwhile; answers which that is, or
     /// nothing if another account is connected and its replacement was not agreed to.
+    ///
+    /// # Errors
+    /// [`Refused::NotFound`] if the consent is nobody's any more; or if the store has not taken it in time.
     pub(super) async fn commit(
         &self,
-        key: &GrantKey,
+        consent: &StoredConsent,
         granted: &Granted,
         by: &PrincipalId,
         over: Over,
@@ -96,8 +99,9 @@ impl Inner {
         let deadline = Instant::now() + self.commit_limit;
         let (mut pair, mut tried) = (Some(pair), None);
         loop {
-            let error = match self.try_commit(key, granted, by, over, &mut pair, &mut tried).await {
+            let error = match self.try_commit(consent, granted, by, over, &mut pair, &mut tried).await {
                 Ok(committed) => return Ok(committed),
+                Err(Refused::NotFound) => return Err(Refused::NotFound),
                 Err(error) => error,
             };
             if Instant::now() + COMMIT_PAUSE > deadline {
@@ -112,18 +116,23 @@ impl Inner {
 
     async fn try_commit(
         &self,
-        key: &GrantKey,
+        consent: &StoredConsent,
         granted: &Granted,
         by: &PrincipalId,
         over: Over,
         pair: &mut Option<Pair>,
         tried: &mut Option<Material>,
     ) -> Result<Option<Generation>, Refused> {
+        let key = &consent.key;
         let stored = self.store.grant(key).await?;
         let id = keys::grant_id(&self.tenant, key);
         // An earlier try arrived without our learning it.
         if let Some(stored) = stored.as_ref().filter(|stored| tried.is_some() && stored.material == *tried) {
             return Ok(Some(stored.generation));
+        }
+        // An operator has given the holder's name to somebody else: nobody would be there for what is stored now.
+        if self.consent(&consent.id).await?.subjects.is_empty() {
+            return Err(Refused::NotFound);
         }
         match over {
             // Another broker was told of the same choice.
@@ -169,7 +178,7 @@ impl Inner {
             id,
         };
         *tried = Some(record.material.clone());
-        self.store.commit_grant(&record).await?;
+        self.store.commit_consented(&record, &consent.id).await?;
         Ok(Some(generation))
     }
 

@@ -234,7 +234,7 @@ impl Inner {
         let replaced = self.store.grant(&consent.key).await?.filter(|grant| granted.is_of_another_account(grant));
         let pair = Pair::new(&self.vault, &keys::grant_id(&self.tenant, &consent.key)).await?;
         let person = PrincipalId(by.subject.clone());
-        if let Some(generation) = self.commit(&consent.key, &granted, &person, Over::AnyAccount, pair).await? {
+        if let Some(generation) = self.commit(consent, &granted, &person, Over::AnyAccount, pair).await? {
             self.connected(consent, attempt, by, call, generation, granted.account).await;
         }
         if let Some(replaced) = &replaced {

@@ -76,6 +76,16 @@ pub enum Refused {
         /// Where people can see to it themselves.
         manage_url: Option<&'static str>,
     },
+    /// The provider gave tokens, and meanwhile an operator had given the person's address to somebody else.
+    #[error("the holder's address was released while the provider was asked")]
+    Withdrawn {
+        /// Host of the provider.
+        provider: String,
+        /// What became of the tokens there.
+        at_provider: AtProvider,
+        /// Where people can see to it themselves.
+        manage_url: Option<&'static str>,
+    },
     /// A secret of the configuration cannot be read.
     #[error("a secret of the server's configuration cannot be read")]
     Secret(#[source] ResolveError),
@@ -117,6 +127,7 @@ impl Refused {
             Self::Pending => "pending",
             Self::Lost { .. } => "lost",
             Self::NotStored { .. } => "not_stored",
+            Self::Withdrawn { .. } => "withdrawn",
             Self::Secret(_) => "secret",
             Self::Store(_) => "store",
             Self::Vault(_) => "vault",

@@ -191,8 +191,10 @@ macro_rules! suite {
                     o12_the_first_choice_counts,
                     those_that_expired_while_they_held_tokens_are_found,
                     only_what_expired_is_dropped,
+                    what_comes_of_one_is_stored_only_while_it_is_somebodys,
                 ]
                 two: [
+                    a_release_and_a_commit_at_once_leave_no_grant_that_the_release_could_not_see,
                     two_brokers_make_one,
                     o6_of_two_brokers_one_takes_the_code,
                     o12_two_brokers_settle_one_choice,

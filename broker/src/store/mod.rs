@@ -259,6 +259,9 @@ pub trait Store: Send + Sync + 'static {
     /// the provider was asked stays ended; where only its refreshes were ([`Store::end_refreshes`]), the answer that was
     /// believed lost has come after all.
     async fn commit_refresh(&self, grant: &GrantCommit) -> Result<(), StoreError>;
+    /// As [`Store::commit_grant`], for what a person agreed to: `Conflict` also if the consent of this id is nobody's any more
+    /// ([`Store::release_user`]).
+    async fn commit_consented(&self, grant: &GrantCommit, consent: &str) -> Result<(), StoreError>;
     /// Takes the right to refresh a live grant at this generation. `Conflict` unless the intent there is exactly
     /// `instead_of`: none, or one whose deadline has passed or whose owner is dead; and unless the pause there is exactly
     /// `paused`: whoever read before another one's request failed would otherwise ask at once again.

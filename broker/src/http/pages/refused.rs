@@ -14,8 +14,29 @@ use crate::oauth::callback::CallbackError;
 
 /// The page for it, and a record of what is refused before there is anything that it could be about: anybody can send that.
 pub(super) async fn recorded(pages: &Pages, why: &Refused, source: Source, visit: Visit<'_>) -> Response {
-    if matches!(why, Refused::NotFound | Refused::Gone | Refused::SignedOut) {
-        pages.budget.record(source, visit.refused(None, why)).await;
+    match why {
+        Refused::NotFound
+        | Refused::Gone
+        | Refused::NoOwner
+        | Refused::SignedOut
+        | Refused::AuthorizationUrl(_)
+        | Refused::Secret(_) => pages.budget.record(source, visit.refused(None, why)).await,
+        // On record with what they are about.
+        Refused::WrongPerson
+        | Refused::NotConfirmed
+        | Refused::State
+        | Refused::Client
+        | Refused::Answer(_)
+        | Refused::Late
+        | Refused::Denied { .. }
+        | Refused::NotStored { .. }
+        | Refused::Withdrawn { .. }
+        // The fault of nobody who sent anything, and in the log.
+        | Refused::Pending
+        | Refused::Store(_)
+        | Refused::Vault(_)
+        | Refused::Audit(_)
+        | Refused::Draining => {}
     }
     refused(why, &RequestId(visit.request_id.to_owned()))
 }
@@ -49,6 +70,13 @@ pub(super) fn refused(refused: &Refused, request_id: &RequestId) -> Response {
             let body = html! {
                 p role="alert" { (sentence) }
                 p { a.button href={ "/connect/" (consent) } { "Start again" } }
+            };
+            (status, layout::page(request_id, "Not connected", body)).into_response()
+        }
+        Refused::Withdrawn { provider, at_provider, manage_url } => {
+            let body = html! {
+                p role="alert" { (sentence) }
+                (told_at_provider(provider, *at_provider, *manage_url))
             };
             (status, layout::page(request_id, "Not connected", body)).into_response()
         }
@@ -122,6 +150,11 @@ fn told(refused: &Refused) -> (StatusCode, &'static str) {
         Refused::NotStored { .. } => (
             StatusCode::SERVICE_UNAVAILABLE,
             "You agreed, but this gateway could not store it. Start again in a few minutes.",
+        ),
+        Refused::Withdrawn { .. } => (
+            StatusCode::FORBIDDEN,
+            "While you were at the provider, your address was given to somebody else here, and nothing was stored. Ask your \
+             administrator.",
         ),
         Refused::Store(_) | Refused::Vault(_) | Refused::Audit(_) | Refused::Draining => (
             StatusCode::SERVICE_UNAVAILABLE,

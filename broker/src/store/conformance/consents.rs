@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::grants::grant;
 use super::{NOW, sealed};
 use crate::model::{GrantKey, Identity, PrincipalKind, ServerName};
 use crate::store::{ConsentAttempt, Store, StoreError, StoredConsent};
@@ -195,6 +196,49 @@ pub(super) async fn two_brokers_make_one(first: &dyn Store, second: &dyn Store) 
     let (ours, theirs) = (consent(first, "c1").await, consent(second, "c2").await);
     let (one, other) = tokio::join!(first.ensure_consent(&ours), second.ensure_consent(&theirs));
     assert_eq!(one.unwrap(), other.unwrap());
+}
+
+pub(super) async fn what_comes_of_one_is_stored_only_while_it_is_somebodys(store: &dyn Store) {
+    let user = PrincipalKind::User { email: "alice@example.com".into() };
+    let holder = store.ensure_principal(&user, None, NOW).await.unwrap().id;
+    for id in ["c1", "c2"] {
+        let key = GrantKey { provider_client: id.into(), holder: holder.0.clone() };
+        store.ensure_consent(&StoredConsent { key, ..consent(store, id).await }).await.unwrap();
+        store.begin_consent(id, &attempt(1)).await.unwrap();
+        store.take_code(id, 1).await.unwrap();
+    }
+    // The tokens of the second wait for an answer.
+    store.hold_tokens("c2", 1, &sealed("held")).await.unwrap();
+    let key = |id: &str| GrantKey { provider_client: id.into(), holder: holder.0.clone() };
+    for id in ["c1", "c2"] {
+        store.commit_consented(&grant(id, &key(id), 1, "agreed"), id).await.unwrap();
+        assert!(is_conflict(store.commit_consented(&grant(id, &key(id), 1, "again"), id).await), "{id}");
+        assert!(is_conflict(store.commit_consented(&grant(id, &key(id), 2, "of none"), "none").await), "{id}");
+    }
+    store.release_user("alice@example.com", NOW).await.unwrap().unwrap();
+    for id in ["c1", "c2"] {
+        assert!(is_conflict(store.commit_consented(&grant(id, &key(id), 2, "late"), id).await), "{id}");
+        assert_eq!(store.grant(&key(id)).await.unwrap().unwrap().generation.0, 1, "{id}");
+    }
+    assert_eq!(found(store, "c2").await.held, Some(sealed("held")), "to be given back");
+}
+
+pub(super) async fn a_release_and_a_commit_at_once_leave_no_grant_that_the_release_could_not_see(
+    first: &dyn Store,
+    second: &dyn Store,
+) {
+    for round in 0..20 {
+        let (id, email) = (format!("c{round}"), format!("user{round}@example.com"));
+        let holder = first.ensure_principal(&PrincipalKind::User { email: email.clone() }, None, NOW).await.unwrap().id;
+        let key = GrantKey { provider_client: "client".into(), holder: holder.0.clone() };
+        first.ensure_consent(&StoredConsent { key: key.clone(), ..consent(first, &id).await }).await.unwrap();
+        let agreed = grant(&id, &key, 1, "agreed");
+        let (stored, seen) = tokio::join!(first.commit_consented(&agreed, &id), async {
+            second.release_user(&email, NOW).await.unwrap().unwrap();
+            second.grants(Some(&holder)).await.unwrap().readable().len()
+        });
+        assert_eq!(usize::from(stored.is_ok()), seen, "{stored:?}");
+    }
 }
 
 pub(super) async fn o6_of_two_brokers_one_takes_the_code(first: &dyn Store, second: &dyn Store) {

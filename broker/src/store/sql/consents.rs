@@ -89,6 +89,12 @@ pub(super) async fn take_code(db: &mut Connection, id: &str, attempt: u32, now: 
     one(taken.rows_affected())
 }
 
+/// Held to the end of the transaction: whoever takes the consent away then, by a release, finds what came of it.
+pub(super) async fn claim(db: &mut Connection, id: &str) -> Result<(), StoreError> {
+    let claimed = query("UPDATE consents SET subjects = subjects WHERE id = $1 AND subjects <> '[]'");
+    one(claimed.bind(id).execute(db).await?.rows_affected())
+}
+
 pub(super) async fn hold(db: &mut Connection, id: &str, attempt: u32, held: &Sealed) -> Result<(), StoreError> {
     let sql = "UPDATE consents SET held = $1
          WHERE id = $2 AND attempt = $3 AND code_taken = 1 AND held IS NULL AND outcome IS NULL";

@@ -92,8 +92,9 @@ pub(super) async fn release(db: &mut Connection, email: &str, now: UnixTime) -> 
     for sql in [
         "DELETE FROM sessions WHERE principal = $1",
         "DELETE FROM sign_ins WHERE principal = $1",
-        // What one holds is revoked at the provider once nobody has said what becomes of it.
+        // What one holds is revoked at the provider once nobody has said what becomes of it, and nobody can say it any more.
         "DELETE FROM consents WHERE holder = $1 AND held IS NULL",
+        "UPDATE consents SET subjects = '[]' WHERE holder = $1",
     ] {
         query(sql).bind(&principal.0).execute(&mut *db).await?;
     }

@@ -158,6 +158,10 @@ impl Store for Handle {
         writing!(self, |db| grants::commit(db, grant, grants::Replacing::Live))
     }
 
+    async fn commit_consented(&self, grant: &GrantCommit, consent: &str) -> Result<(), StoreError> {
+        writing!(self, |db| commit_consented(db, grant, consent))
+    }
+
     async fn take_intent(
         &self,
         id: &str,
@@ -484,6 +488,11 @@ async fn probe(db: &mut Connection) -> Result<(), StoreError> {
 async fn is_new(db: &mut Connection) -> Result<bool, StoreError> {
     let sql = "SELECT 1 AS sealed FROM keys UNION ALL SELECT 1 FROM secrets UNION ALL SELECT 1 FROM grants LIMIT 1";
     Ok(query(sql).fetch_optional(db).await?.is_none())
+}
+
+async fn commit_consented(db: &mut Connection, grant: &GrantCommit, consent: &str) -> Result<(), StoreError> {
+    consents::claim(db, consent).await?;
+    grants::commit(db, grant, grants::Replacing::Any).await
 }
 
 async fn drop_expired(db: &mut Connection, now: UnixTime, before: UnixTime) -> Result<(), StoreError> {

@@ -127,3 +127,24 @@ async fn o6_an_answer_whose_broker_died_while_it_exchanged_the_code_is_started_a
     let reply = site.get(&alice, &underway.callback("c2")).await;
     assert!(site.get(&alice, reply.location()).await.says("is connected"));
 }
+
+#[tokio::test]
+async fn o2_a_consent_whose_holder_lost_their_name_while_the_provider_was_asked_leaves_no_grant_and_no_token() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    let underway = site.set_out(&alice, &site.link(&alice, "notes").await, &[]).await;
+    site.fixture.provider.gate.send_replace(false);
+    let mut requests = site.fixture.provider.requests.subscribe();
+    let released = async {
+        requests.wait_for(|count| *count == 1).await.unwrap();
+        site.fixture.store.release_user("alice@example.com", START).await.unwrap().unwrap();
+        site.fixture.provider.gate.send_replace(true);
+    };
+    let path = underway.callback("c1");
+    let (page, ()) = tokio::join!(site.get(&alice, &path), released);
+    assert_eq!(page.status, StatusCode::FORBIDDEN, "{}", page.body);
+    assert!(page.says("nothing was stored") && page.says("has ended the access") && !page.says("Start again"));
+    assert_eq!((site.grant(&alice, CLIENT).await, site.revoked()), (None, vec!["canary-refresh-1".to_owned()]));
+    let rows = site.fixture.rows("consent.refused").await;
+    assert!(rows.len() == 1 && rows[0].contains(r#""reason":"withdrawn""#), "{rows:?}");
+}
