@@ -43,8 +43,8 @@ impl Asked {
             scopes.extend(code.scopes.iter().cloned());
             auth_revisions.push(code.auth_revision.clone());
         }
-        // A step up must not cost what was agreed to before (O12).
-        if let Some(grant) = grant.filter(|grant| grant.standing == Standing::Live) {
+        // A step up must not cost what was agreed to before, nor must an end that its holder did not want (O12).
+        if let Some(grant) = grant.filter(|grant| !matches!(grant.standing, Standing::Revoked(_))) {
             scopes.extend(grant.scopes.iter().cloned());
         }
         for list in [&mut scopes, &mut auth_revisions] {

@@ -75,6 +75,26 @@ async fn o12_tokens_of_an_account_that_nobody_chose_for_an_hour_are_revoked() {
     assert_eq!(site.pages.consents.abandon().await.unwrap(), 0, "once");
 }
 
+#[tokio::test]
+async fn o12_who_lost_their_name_chooses_nothing_any_more_and_what_was_held_is_revoked() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    let mut headers = HeaderMap::new();
+    headers.insert(header::COOKIE, alice.cookie.parse().unwrap());
+    let consent = come_back_as_another(&site, &alice).await;
+    // Her form had been read when the operator came.
+    let session = site.pages.sign_ins.sessions().of(&headers).await.unwrap();
+    site.fixture.store.release_user("alice@example.com", START).await.unwrap().unwrap();
+    let visit = crate::consent::Visit { session: session.as_ref(), request_id: "r-1" };
+    let chosen = site.pages.consents.choose(&consent, crate::consent::Choice::Replace, visit).await;
+    assert!(chosen.is_err(), "{chosen:?}");
+    let grant = site.grant(&alice, WITH_ACCOUNTS).await.unwrap();
+    assert_eq!((grant.generation.0, grant.account.as_deref()), (1, Some("one")));
+    site.fixture.clock.advance(std::time::Duration::from_secs(71 * 60));
+    site.pages.consents.abandon().await.unwrap();
+    assert_eq!(site.revoked(), ["canary-refresh-2"]);
+}
+
 /// She has chosen account `two`, and the broker ended between the commit and the end of the consent.
 async fn choose_another_and_lose_the_end(site: &Site, alice: &Browser) -> String {
     let consent = come_back_as_another(site, alice).await;
@@ -153,6 +173,31 @@ async fn o12_a_step_up_loses_no_scope_and_revokes_nothing() {
     let grant = site.grant(&alice, CLIENT).await.unwrap();
     assert_eq!((grant.generation.0, grant.scopes.join(" ").as_str()), (2, "board more read write"));
     assert!(site.revoked().is_empty());
+}
+
+#[tokio::test]
+async fn o12_what_was_stepped_up_to_is_asked_for_again_after_the_provider_ended_it_and_not_after_she_did() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    site.connect(&alice, "notes").await;
+    let server = Arc::clone(&site.fixture.servers.borrow().by_name[&ServerName("demo/notes".into())]);
+    let wider = async || {
+        let more = ["more".to_owned()];
+        site.pages.consents.widened(&alice.principal, &alice.subjects, &server, &more).await.unwrap()
+    };
+    let underway = site.set_out(&alice, &wider().await.unwrap().id, &[]).await;
+    assert_eq!(underway.asked("scope").as_deref(), Some("board more read write"));
+    site.get(&alice, &underway.callback("c2")).await;
+    assert_eq!(wider().await, None, "she has agreed to it");
+    let grant = site.grant(&alice, CLIENT).await.unwrap();
+    site.fixture.store.end_refreshes(&grant.id, grant.generation, "invalid_grant").await.unwrap();
+    let underway = site.set_out(&alice, &site.link(&alice, "notes").await, &[]).await;
+    assert_eq!(underway.asked("scope").as_deref(), Some("board more read write"));
+    site.get(&alice, &underway.callback("c3")).await;
+    assert_eq!(wider().await, None, "nothing is lost");
+    site.post(&alice, &format!("/connections/{}/disconnect", grant.id), &[]).await;
+    let underway = site.set_out(&alice, &site.link(&alice, "notes").await, &[]).await;
+    assert_eq!(underway.asked("scope").as_deref(), Some("board read write"), "what she ended begins anew");
 }
 
 #[tokio::test]
