@@ -103,7 +103,8 @@ pub(super) async fn hold(db: &mut Connection, id: &str, attempt: u32, held: &Sea
 }
 
 pub(super) async fn choose(db: &mut Connection, id: &str, attempt: u32, takes: bool) -> Result<bool, StoreError> {
-    let sql = "UPDATE consents SET takes_held = coalesce(takes_held, $1)
+    // Of one that is nobody's any more nothing is taken, whatever was chosen before.
+    let sql = "UPDATE consents SET takes_held = CASE WHEN subjects = '[]' THEN 0 ELSE coalesce(takes_held, $1) END
          WHERE id = $2 AND attempt = $3 AND held IS NOT NULL AND outcome IS NULL RETURNING takes_held";
     let chosen = query(sql).bind(i64::from(takes)).bind(id).bind(i64::from(attempt)).fetch_optional(db).await?;
     Ok(chosen.ok_or(StoreError::Conflict)?.try_get::<i64, _>("takes_held")? == 1)

@@ -77,22 +77,29 @@ async fn o12_tokens_of_an_account_that_nobody_chose_for_an_hour_are_revoked() {
 
 #[tokio::test]
 async fn o12_who_lost_their_name_chooses_nothing_any_more_and_what_was_held_is_revoked() {
-    let site = Site::new().await;
-    let alice = site.browser("alice").await;
-    let mut headers = HeaderMap::new();
-    headers.insert(header::COOKIE, alice.cookie.parse().unwrap());
-    let consent = come_back_as_another(&site, &alice).await;
-    // Her form had been read when the operator came.
-    let session = site.pages.sign_ins.sessions().of(&headers).await.unwrap();
-    site.fixture.store.release_user("alice@example.com", START).await.unwrap().unwrap();
-    let visit = crate::consent::Visit { session: session.as_ref(), request_id: "r-1" };
-    let chosen = site.pages.consents.choose(&consent, crate::consent::Choice::Replace, visit).await;
-    assert!(chosen.is_err(), "{chosen:?}");
-    let grant = site.grant(&alice, WITH_ACCOUNTS).await.unwrap();
-    assert_eq!((grant.generation.0, grant.account.as_deref()), (1, Some("one")));
-    site.fixture.clock.advance(std::time::Duration::from_secs(71 * 60));
-    site.pages.consents.abandon().await.unwrap();
-    assert_eq!(site.revoked(), ["canary-refresh-2"]);
+    for has_chosen in [false, true] {
+        let site = Site::new().await;
+        let alice = site.browser("alice").await;
+        let mut headers = HeaderMap::new();
+        headers.insert(header::COOKIE, alice.cookie.parse().unwrap());
+        let consent = come_back_as_another(&site, &alice).await;
+        // Her form had been read when the operator came; or the broker had ended between her choice and its end.
+        let session = site.pages.sign_ins.sessions().of(&headers).await.unwrap();
+        if has_chosen {
+            assert!(site.fixture.store.choose_held(&consent, 1, true).await.unwrap());
+        }
+        site.fixture.store.release_user("alice@example.com", START).await.unwrap().unwrap();
+        if has_chosen {
+            site.fixture.clock.advance(std::time::Duration::from_secs(71 * 60));
+            site.pages.consents.abandon().await.unwrap();
+        } else {
+            let visit = crate::consent::Visit { session: session.as_ref(), request_id: "r-1" };
+            site.pages.consents.choose(&consent, crate::consent::Choice::Replace, visit).await.unwrap();
+        }
+        let grant = site.grant(&alice, WITH_ACCOUNTS).await.unwrap();
+        assert_eq!((grant.generation.0, grant.account.as_deref()), (1, Some("one")), "{has_chosen}");
+        assert_eq!((site.revoked(), site.consent(&consent).await.held), (vec!["canary-refresh-2".to_owned()], None));
+    }
 }
 
 /// She has chosen account `two`, and the broker ended between the commit and the end of the consent.
