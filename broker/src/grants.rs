@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::audit::{Actor, Audit, Call, Event};
 use crate::clock::Clock;
+use crate::coordination::{Coordination, News};
 use crate::model::{Auth, Generation, GrantKey, PrincipalId, ProviderClient, Server, ServerName, Servers, Tenant};
 use crate::oauth::TokenEndpoint;
 use crate::refresher::{Hold, Refresher, ResolveTemplate};
@@ -52,6 +53,8 @@ pub struct Parts {
     pub refresher: Refresher,
     /// Tells proxies to let go of the credential.
     pub holds: Arc<dyn Hold>,
+    /// Tells other brokers to look.
+    pub coordination: Coordination,
 }
 
 /// The use cases. Cheap to clone.
@@ -148,8 +151,14 @@ impl Grants {
         }
     }
 
-    /// Nobody uses the tokens that this grant had up to this generation any more, neither here nor at a proxy.
+    /// Nobody uses the tokens that this grant had up to this generation any more, neither here nor at a proxy; the store
+    /// says so to other brokers, who are told to look.
     pub fn let_go_of(&self, key: &GrantKey, id: &str, generation: Generation) {
+        self.let_go_here(key, id, generation);
+        self.0.coordination.tell(News::Ended);
+    }
+
+    fn let_go_here(&self, key: &GrantKey, id: &str, generation: Generation) {
         self.0.refresher.forget(key, generation);
         self.0.holds.ended(id, generation);
     }

@@ -5,6 +5,7 @@
 mod clients;
 mod diff;
 mod effects;
+mod follow;
 mod issuers;
 
 pub(crate) use effects::kind as auth_kind;

@@ -25,7 +25,7 @@ use crate::config::{
     self, AddressError, Config, CoordinationError, Log, LogFormat, Mode, SecretError, SecretSource, SignIn,
 };
 use crate::consent::{self, Consents};
-use crate::coordination::Coordination;
+use crate::coordination::{Coordination, Looks, News};
 use crate::doctor::{self, Running};
 use crate::fetch::{self, Fetcher};
 use crate::fingerprints::{FingerprintError, Fingerprints};
@@ -64,6 +64,12 @@ const _: () =
 /// says until then that it has expired, and starts again.
 const TIDY: Duration = Duration::from_secs(60);
 const KEPT_EXPIRED_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// How often manifests and secrets are looked for that another broker was given.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// The publisher reads what is revoked each second by itself.
+const REVOKED: Duration = Duration::from_secs(60);
 
 /// Why a broker did not start, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -228,6 +234,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         servers: registry.subscribe(),
         refresher: refresher.clone(),
         holds: Arc::new(publisher.clone()),
+        coordination: coordination.clone(),
     });
     let ended = Follower::start(grants.clone()).await.map_err(ServeError::Ended)?;
     let consents = Consents::new(consent::Parts {
@@ -299,6 +306,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     background.spawn(secrets.clone().forget_old(stop.clone()));
     background.spawn(budget.run(stop.clone()));
     background.spawn(drop_expired(Arc::clone(&store), consents.clone(), Arc::clone(&clock), stop.clone()));
+    background.spawn(Arc::clone(&registry).follow(coordination.looks(News::Policy, LOOK), stop.clone()));
+    background.spawn(tell_of_policy(coordination.clone(), registry.subscribe(), stop.clone()));
+    background.spawn(hear_of_revocations(coordination.looks(News::Revoked, REVOKED), publisher.clone(), stop.clone()));
     background.spawn(reconsider(refresher.clone(), registry.subscribe(), stop.clone()));
 
     let endpoints = http::Endpoints {
@@ -335,7 +345,13 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
             let refresher = refresher.clone();
             move || refresher.reconsider()
         }),
-        revoked: Box::new(move || publisher.wake()),
+        revoked: Box::new({
+            let coordination = coordination.clone();
+            move || {
+                publisher.wake();
+                coordination.tell(News::Revoked);
+            }
+        }),
         running,
     };
     tracing::info!(
@@ -444,6 +460,25 @@ async fn reconsider(
 ) {
     while let Some(Ok(())) = stop.run_until_cancelled(servers.changed()).await {
         refresher.reconsider();
+    }
+}
+
+/// Whatever changes here is news to other brokers; where it came from one of them, they look once more and find nothing.
+async fn tell_of_policy(
+    coordination: Coordination,
+    mut servers: tokio::sync::watch::Receiver<Arc<crate::model::Servers>>,
+    stop: CancellationToken,
+) {
+    while let Some(Ok(())) = stop.run_until_cancelled(servers.changed()).await {
+        servers.mark_unchanged();
+        coordination.tell(News::Policy);
+    }
+}
+
+/// A token was revoked at another broker.
+async fn hear_of_revocations(mut looks: Looks, publisher: Publisher, stop: CancellationToken) {
+    while stop.run_until_cancelled(looks.next()).await.is_some() {
+        publisher.wake();
     }
 }
 

@@ -13,6 +13,9 @@ use crate::secret::Secret;
 /// What coordination takes of a server, as docs/coordination.md says it.
 pub(crate) const RIGHTS: &str = "~sallyport:* &sallyport:* -@all +set +get +del +pexpire +eval +publish +subscribe";
 
+/// What a cluster takes besides.
+const OF_CLUSTER: &str = "+cluster|slots +asking +ping";
+
 /// How long anything may take to be noticed.
 const NOTICED: Duration = Duration::from_secs(20);
 
@@ -106,8 +109,14 @@ async fn two_brokers_agree_through_one_server_with_tls_and_no_more_rights_than_d
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_brokers_agree_through_a_cluster() {
+async fn two_brokers_agree_through_a_cluster_with_no_more_rights_than_documented() {
     let cluster = Cluster::start();
+    for node in &cluster.nodes {
+        let rights = RIGHTS.split(' ').chain(OF_CLUSTER.split(' '));
+        let everybody: Vec<_> =
+            ["acl", "setuser", "default", "reset", "on", "nopass"].into_iter().chain(rights).collect();
+        assert_eq!(node.cli(&everybody), "OK");
+    }
     let join = || Joined::through(address(&cluster.url(), Nodes::Cluster, None));
     two_brokers_agree(&join().await, &join().await).await;
 }

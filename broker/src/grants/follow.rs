@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::Grants;
+use crate::coordination::News;
 use crate::store::{Invalidation, StoreError};
 
 /// How often the store is asked for what is new.
@@ -36,11 +37,10 @@ impl Follower {
         Ok(follower)
     }
 
-    /// Reads on until `stop`.
+    /// Reads on until `stop`: whenever another broker says so, and every so often.
     pub async fn run(mut self, stop: CancellationToken) {
-        let mut ticks = tokio::time::interval(EVERY);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let mut looks = self.grants.0.coordination.looks(News::Ended, EVERY);
+        while stop.run_until_cancelled(looks.next()).await.is_some() {
             // By its number alone: another broker's clock may say anything.
             if let Err(error) = self.read_on(|_| true).await {
                 tracing::warn!(%error, "what other brokers have ended cannot be read");
@@ -53,7 +53,7 @@ impl Follower {
             let page = self.grants.0.store.invalidations(self.last, PAGE).await?;
             for invalidation in &page {
                 if matters(invalidation) {
-                    self.grants.let_go_of(&invalidation.key, &invalidation.grant, invalidation.generation);
+                    self.grants.let_go_here(&invalidation.key, &invalidation.grant, invalidation.generation);
                 }
                 self.last = invalidation.number;
             }

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 use crate::clock::{FixedClock, UnixTime};
+use crate::coordination::tests::{Joined, address_of};
 use crate::model::AuthorizationCode;
 use crate::oauth::profile::GENERIC;
 use crate::refresher::tests::people::{agreed, provider_client};
@@ -46,6 +47,10 @@ impl Site {
 
     /// A broker that starts now.
     async fn broker(&self, name: &str) -> Broker {
+        self.broker_with(name, Coordination::in_process(tenant())).await
+    }
+
+    async fn broker_with(&self, name: &str, coordination: Coordination) -> Broker {
         let (store, clock) = (Arc::clone(&self.store) as Arc<dyn Store>, Arc::clone(&self.clock) as Arc<dyn Clock>);
         let servers = watch::Sender::new(Arc::new(Servers::default())).subscribe();
         let publisher = Publisher::start(snapshot::Parts {
@@ -78,7 +83,7 @@ impl Site {
             audit: audit.clone(),
             clock: Arc::clone(&clock),
             limits: Limits::default(),
-            coordination: crate::coordination::Coordination::in_process(tenant()),
+            coordination: coordination.clone(),
         });
         let grants = Grants::new(Parts {
             tenant: tenant(),
@@ -91,6 +96,7 @@ impl Site {
             servers,
             refresher: refresher.clone(),
             holds: Arc::new(publisher.clone()),
+            coordination: coordination.clone(),
         });
         let stop = CancellationToken::new();
         tokio::spawn(grants.clone().revoke_unwanted(too_late, stop.clone()));
@@ -253,4 +259,25 @@ async fn a_start_reads_everything_however_much_that_is() {
     told.sort_unstable();
     told.dedup();
     assert_eq!(told.len(), 5001);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i11_other_brokers_are_told_of_an_end_and_not_of_what_they_were_told() {
+    let redis = redis_counterpart::Redis::start();
+    let join = || Joined::through(address_of(&redis.url()));
+    let (one, other) = (join().await, join().await);
+    let site = Site::new().await;
+    let first = site.broker_with("first", one.coordination.clone()).await;
+    let second = site.broker_with("second", other.coordination.clone()).await;
+    let grant = site.alice_agrees("canary-1").await;
+    assert_eq!(second.token().await.unwrap(), "canary-1");
+    let (mut hears, mut heard_back) =
+        (other.coordination.looks(News::Ended, FELT * 1000), one.coordination.looks(News::Ended, FELT * 1000));
+    hears.next().await;
+    heard_back.next().await;
+    first.ends(grant).await;
+    tokio::time::timeout(FELT, hears.next()).await.expect("it is told");
+    tokio::time::timeout(FELT, async { while second.token().await.is_ok() {} }).await.expect("it lets go");
+    let again = tokio::time::timeout(Duration::from_millis(700), heard_back.next()).await;
+    assert!(again.is_err(), "what was heard is not said again");
 }

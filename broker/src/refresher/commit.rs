@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Inner, RefreshError};
+use crate::coordination::News;
 use crate::keys::SERVICE_HOLDER;
 use crate::store::{GrantCommit, Standing, StoreError, StoredGrant};
 
@@ -44,7 +45,13 @@ impl Inner {
             false => self.store.commit_refresh(record).await,
         };
         match done {
-            Ok(()) => Ok(Committed::Ours),
+            Ok(()) => {
+                if record.invalidates.is_some() {
+                    // The old token is dead, and proxies of other brokers use it still.
+                    self.coordination.tell(News::Ended);
+                }
+                Ok(Committed::Ours)
+            }
             // Somebody else was first, or an earlier attempt of ours arrived without our learning it.
             Err(StoreError::Conflict) => match self.store.grant(&record.key).await? {
                 Some(winner) if winner.material.as_ref() == Some(&record.material) => Ok(Committed::Ours),

@@ -7,6 +7,7 @@ use super::refresh::{Ready, Refresh, Turn};
 use super::source::host;
 use super::{ConsentReason, Inner, RefreshError};
 use crate::audit::Event;
+use crate::coordination::News;
 use crate::keys::Key;
 use crate::model::{Generation, GrantKey};
 use crate::oauth::profile::Rotation;
@@ -195,6 +196,7 @@ impl Refresh {
         let ended = self.inner.store.end_grant(&stored.id, stored.generation, &reason.as_standing(), now).await;
         if ended.is_ok() {
             self.inner.holds.ended(&stored.id, stored.generation);
+            self.inner.coordination.tell(News::Ended);
         }
         self.ended(ended, stored, reason).await
     }
@@ -241,7 +243,10 @@ impl Inner {
             return Ok(());
         }
         match self.store.end_grant(&stored.id, refused, &stored.standing, self.clock.now()).await {
-            Ok(()) => self.holds.ended(&stored.id, refused),
+            Ok(()) => {
+                self.holds.ended(&stored.id, refused);
+                self.coordination.tell(News::Ended);
+            }
             Err(StoreError::Conflict) => {}
             Err(error) => return Err(RefreshError::store(error)),
         }

@@ -1,3 +1,5 @@
+mod follow;
+
 use super::*;
 use crate::clock::{SystemClock, UnixTime};
 use crate::keys;

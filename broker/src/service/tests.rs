@@ -207,6 +207,7 @@ impl Fixture {
             servers: servers.subscribe(),
             refresher: refresher.clone(),
             holds: Arc::new(publisher.clone()),
+            coordination: crate::coordination::Coordination::in_process(tenant.clone()),
         });
         tokio::spawn(grants.clone().revoke_unwanted(too_late, tokio_util::sync::CancellationToken::new()));
         let consents = Consents::new(consent::Parts {

@@ -97,6 +97,7 @@ macro_rules! suite {
                     are_listed_in_order_and_replaced_by_type_and_name,
                     refuses_a_revision_that_has_passed_and_changes_nothing,
                     refuses_a_revision_yet_to_come,
+                    their_revision_and_that_of_secrets_are_told_without_them,
                 ]
                 two: [
                     of_two_writers_one_wins_and_the_other_changes_nothing,

@@ -104,6 +104,15 @@ pub struct StoredManifest {
     pub body: String,
 }
 
+/// What differs once a manifest or the value of a secret does: both only grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyRevision {
+    /// The revision of the manifests.
+    pub manifests: u64,
+    /// The generations of all secrets, added up.
+    pub secrets: u64,
+}
+
 /// A token that the broker issued; the token itself is not kept.
 #[derive(Clone, Debug)]
 pub struct StoredToken {
@@ -225,6 +234,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Every manifest, in order of type and name, and the revision they are at (0 for a new store).
     async fn manifests(&self) -> Result<(u64, Vec<StoredManifest>), StoreError>;
+    /// Where manifests and secrets are at. Read twice a second, so it must not cost more the more manifests there are.
+    async fn policy_revision(&self) -> Result<PolicyRevision, StoreError>;
     /// Replaces or adds all of `manifests` and keeps what they replace as history; answers the new revision.
     /// `Conflict` if the revision is not `expected` any more.
     async fn put_manifests(

@@ -1,5 +1,7 @@
 //! Several brokers on one store, with Redis between them, whatever becomes of it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use redis_counterpart::{Link, Mode, Redis};
 
 use super::people::{DUE, People};
@@ -169,4 +171,59 @@ async fn l5_a_token_that_lives_is_served_at_once_while_redis_hangs() {
         assert!(started.elapsed() < crate::coordination::PATIENCE, "{:?}", started.elapsed());
     }
     fleet.people.fixture.provider.until_asked(1).await;
+}
+
+/// The bytes as they stand, reversed, as hexadecimal, and as base64 whatever stands before and after.
+fn spellings(secret: &str) -> Vec<Vec<u8>> {
+    let hex = crate::keys::hex(secret.as_bytes());
+    let mut all = vec![secret.into(), secret.bytes().rev().collect(), hex.to_uppercase().into(), hex.into()];
+    for offset in 0..3 {
+        let shifted = [vec![0; offset], secret.into()].concat();
+        for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
+            all.push(engine.encode(&shifted).as_bytes()[(offset * 8).div_ceil(6)..shifted.len() * 8 / 6].to_vec());
+        }
+    }
+    all
+}
+
+/// Every file below a directory.
+fn files(dir: &std::path::Path) -> Vec<(String, Vec<u8>)> {
+    let entries = std::fs::read_dir(dir).unwrap().flatten().map(|entry| entry.path());
+    let of = |path: std::path::PathBuf| match path.is_dir() {
+        true => files(&path),
+        false => vec![(path.display().to_string(), std::fs::read(&path).unwrap())],
+    };
+    entries.flat_map(of).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn v1_no_planted_secret_is_in_redis_its_files_or_a_transcript_of_every_command() {
+    let fleet = Fleet::start(patient()).await;
+    let monitor = fleet.redis.monitor();
+    for number in 1..=10 {
+        fleet.round(number, 5, async || drop(fleet.redis.cli(&["save"]))).await;
+    }
+    let transcript = String::from_utf8_lossy(&monitor.transcript()).into_owned();
+    for what in ["\"SET\" \"sallyport:lease:", "released sallyport:lease:", "\"EVAL\""] {
+        assert!(transcript.contains(what), "no {what} to look through");
+    }
+    let written = files(fleet.redis.dir());
+    for (part, least) in [("dump.rdb", 50), (".aof", 500), ("monitor.txt", 5_000)] {
+        assert!(written.iter().any(|(name, bytes)| name.ends_with(part) && bytes.len() > least), "{part} is empty");
+    }
+    let mut planted = vec!["canary-agreed".to_owned(), "canary-secret".to_owned(), "canary".to_owned()];
+    planted.extend((0..=10).flat_map(|n| [format!("canary-token-{n}"), format!("canary-refresh-{n}")]));
+    // Nor whose it is, and where.
+    planted.extend(["alice".to_owned(), fleet.people.fixture.client.token_url.to_string()]);
+    for (name, bytes) in &written {
+        for secret in &planted {
+            for spelling in spellings(secret) {
+                let is_there = bytes.windows(spelling.len()).any(|window| window == spelling);
+                assert!(!is_there, "{secret} is in {name}, as {}", String::from_utf8_lossy(&spelling));
+            }
+        }
+    }
+    let sealed = fleet.people.stored().await.material.unwrap();
+    let contains = |needle: &[u8]| written.iter().any(|(_, bytes)| bytes.windows(needle.len()).any(|at| at == needle));
+    assert!(!contains(&sealed.access_token.0[..32]), "not even sealed");
 }

@@ -1,7 +1,8 @@
 //! Manifests.
 
-use super::NOW;
-use crate::store::{Store, StoreError, StoredManifest};
+use super::{NOW, sealed};
+use crate::model::Generation;
+use crate::store::{PolicyRevision, Store, StoreError, StoredManifest, StoredSecret};
 
 fn manifest(kind: &str, name: &str, body: &str) -> StoredManifest {
     StoredManifest { name: name.to_owned(), kind: kind.to_owned(), body: body.to_owned() }
@@ -33,6 +34,23 @@ pub(super) async fn refuses_a_revision_yet_to_come(store: &dyn Store) {
         assert!(matches!(early, Err(StoreError::Conflict)));
     }
     assert_eq!(store.manifests().await.unwrap(), (0, Vec::new()));
+}
+
+pub(super) async fn their_revision_and_that_of_secrets_are_told_without_them(store: &dyn Store) {
+    let at = |manifests, secrets| PolicyRevision { manifests, secrets };
+    assert_eq!(store.policy_revision().await.unwrap(), at(0, 0));
+    store.put_manifests(0, &[manifest("group", "a", "1")], "op", NOW).await.unwrap();
+    assert_eq!(store.policy_revision().await.unwrap(), at(1, 0));
+    for (group, key, generation, sum) in [("g", "k", 1, 1), ("g", "l", 1, 2), ("h", "k", 1, 3), ("g", "k", 2, 4)] {
+        let secret = StoredSecret {
+            group: group.to_owned(),
+            key: key.to_owned(),
+            generation: Generation(generation),
+            value: sealed("value"),
+        };
+        store.put_secret(&secret, &[], NOW).await.unwrap();
+        assert_eq!(store.policy_revision().await.unwrap(), at(1, sum));
+    }
 }
 
 pub(super) async fn of_two_writers_one_wins_and_the_other_changes_nothing(first: &dyn Store, second: &dyn Store) {

@@ -4,7 +4,7 @@ use sqlx::Row as _;
 
 use super::{Connection, Row, query, signed, unsigned};
 use crate::clock::UnixTime;
-use crate::store::{StoreError, StoredManifest};
+use crate::store::{PolicyRevision, StoreError, StoredManifest};
 
 pub(super) async fn all(db: &mut Connection) -> Result<(u64, Vec<StoredManifest>), StoreError> {
     let row = query("SELECT revision FROM manifest_revision WHERE id = 1").fetch_one(&mut *db).await?;
@@ -14,6 +14,14 @@ pub(super) async fn all(db: &mut Connection) -> Result<(u64, Vec<StoredManifest>
         Ok(StoredManifest { kind: row.try_get("kind")?, name: row.try_get("name")?, body: row.try_get("body")? })
     };
     Ok((revision, rows.iter().map(read).collect::<Result<_, StoreError>>()?))
+}
+
+pub(super) async fn policy_revision(db: &mut Connection) -> Result<PolicyRevision, StoreError> {
+    let sql = "SELECT revision, (SELECT CAST(COALESCE(SUM(generation), 0) AS BIGINT) FROM secrets) AS secrets
+               FROM manifest_revision WHERE id = 1";
+    let row = query(sql).fetch_one(db).await?;
+    let number = |column| unsigned(row.try_get(column)?, "manifest_revision", "1");
+    Ok(PolicyRevision { manifests: number("revision")?, secrets: number("secrets")? })
 }
 
 pub(super) async fn put(

@@ -34,10 +34,10 @@ use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, Princ
 use crate::store::copy::{Record, Table, Value};
 use crate::store::value::{hash, one, signed, texts, to_json, unsigned};
 use crate::store::{
-    AuditEntry, ConsentAttempt, Found, GrantCommit, Held, Intent, Invalidation, Lock, Pause, Recorded, Released,
-    ReportNumber, Sealed, SealedColumn, SealedField, Shredded, Standing, Store, StoreError, StoredAudit, StoredConsent,
-    StoredGrant, StoredIdentity, StoredKey, StoredManifest, StoredMasterKey, StoredSecret, StoredSession, StoredSignIn,
-    StoredToken, Swap,
+    AuditEntry, ConsentAttempt, Found, GrantCommit, Held, Intent, Invalidation, Lock, Pause, PolicyRevision, Recorded,
+    Released, ReportNumber, Sealed, SealedColumn, SealedField, Shredded, Standing, Store, StoreError, StoredAudit,
+    StoredConsent, StoredGrant, StoredIdentity, StoredKey, StoredManifest, StoredMasterKey, StoredSecret,
+    StoredSession, StoredSignIn, StoredToken, Swap,
 };
 
 /// One transaction that reads: all of it sees one moment.
@@ -110,6 +110,10 @@ impl Store for Handle {
 
     async fn manifests(&self) -> Result<(u64, Vec<StoredManifest>), StoreError> {
         reading!(self, |db| manifests::all(db))
+    }
+
+    async fn policy_revision(&self) -> Result<PolicyRevision, StoreError> {
+        reading!(self, |db| manifests::policy_revision(db))
     }
 
     async fn put_manifests(
