@@ -11,7 +11,7 @@ use crate::{Kms, dir::Dir, world::Change};
 pub(crate) enum Size {
     /// SQLite and a key file.
     Embedded,
-    /// Postgres and AWS KMS.
+    /// Postgres, Redis and AWS KMS.
     Fleet,
 }
 

@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use postgres_counterpart::Server as Postgres;
+use redis_counterpart::Redis;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -25,6 +26,8 @@ pub struct World {
     pub broker: Broker,
     /// Those beside it, over the same store.
     pub others: Vec<Broker>,
+    /// What they spare each other work by, where there may be several.
+    pub redis: Option<Redis>,
     /// The proxy with the filter.
     pub envoy: Envoy,
     /// The authority that upstreams' certificates are checked against.
@@ -243,6 +246,14 @@ impl WorldBuilder {
             (None, Some(_)) => Store::new(Size::Fleet).await,
             (None, None) => Store::new(size).await,
         };
+        let redis = matches!(store, Store::Postgres(_)).then(Redis::start);
+        let coordination: Option<Change> = redis.as_ref().map(|redis| {
+            let url = redis.url();
+            let change: Change =
+                Box::new(move |config| config["coordination"] = serde_json::json!({"redis": {"url": url}}));
+            change
+        });
+        let changes = coordination.into_iter().chain(changes).collect();
         let mut broker = Broker::new(dir.path(), &public_url, &issuer.url, store, changes);
         // Alone at first: it makes the tables, and the master key.
         broker.spawn();
@@ -262,6 +273,6 @@ impl WorldBuilder {
             change: self.envoy,
         };
         let envoy = Envoy::spawned(dir.path(), options);
-        World { issuer, idp, broker, others, envoy, authority, public_url, dir }
+        World { issuer, idp, broker, others, redis, envoy, authority, public_url, dir }
     }
 }

@@ -11,8 +11,8 @@ use crate::{build, run, setup};
 /// What `chaos` can be told.
 #[derive(Args)]
 #[command(
-    after_help = "Three brokers over one Postgres serve people of five kinds of providers through Envoy, while brokers, Postgres
-and providers are killed, paused and restarted. Then the history is checked: every token that was used was issued for
+    after_help = "Three brokers over one Postgres and Redis serve people of five kinds of providers through Envoy, while all of these
+but Envoy are killed, paused or restarted, or lose an answer. Then the history is checked: every token that was used was issued for
 that caller and server, and is on record; no generation went back; nobody is stranded who need not be; no refresh
 token was used a third time; the audit's chains hold. It fails with what it found.
 

@@ -25,7 +25,7 @@ pub(crate) struct Options {
     /// Also the long figures, more rounds and calls (sets `SALLYPORT_FULL=1`), and every end-to-end test on the fleet.
     #[arg(long)]
     full: bool,
-    /// The end-to-end tests alone, all of them on a fleet: Postgres and AWS KMS (sets `SALLYPORT_SIZE=fleet`).
+    /// The end-to-end tests alone, all of them on a fleet: Postgres, Redis and AWS KMS (sets `SALLYPORT_SIZE=fleet`).
     #[arg(long, conflicts_with = "full")]
     fleet: bool,
     /// Tests only, without formatting, lints and licences.

@@ -272,7 +272,8 @@ async fn releases(world: &World) -> Vec<Release> {
 /// When an answer may have been lost: a store that is away, or a broker that is paused or told to end, loses none.
 fn lossy(Plan(all): &Plan) -> Vec<Fault> {
     let lossy = all.iter().filter(|misfortune| {
-        matches!(misfortune.deed, Deed::Kill | Deed::LoseAnswer) && misfortune.part != Part::Postgres
+        matches!(misfortune.deed, Deed::Kill | Deed::LoseAnswer)
+            && !matches!(misfortune.part, Part::Postgres | Part::Redis)
     });
     // An answer is lost when the next request comes, and a call may be late on a busy machine.
     lossy.map(|misfortune| Fault { from: millis(misfortune.at), to: millis(misfortune.at) + 3_000 }).collect()

@@ -6,6 +6,7 @@ use std::{
 };
 
 use postgres_counterpart::Server as Postgres;
+use redis_counterpart::Redis;
 
 use super::plan::{Deed, Misfortune, Part, Plan};
 use crate::{
@@ -84,11 +85,13 @@ impl<'w> Keeper<'w> {
             }
             (Part::Postgres, Deed::Kill) => self.postgres.kill(),
             (Part::Postgres, Deed::Pause) => self.postgres.freeze(),
+            (Part::Redis, Deed::Kill) => self.redis().kill(),
+            (Part::Redis, Deed::Pause) => self.redis().pause(),
             (Part::Provider(number), Deed::LoseAnswer) => {
                 let cut = Fault::Cut(Moment::AfterProcessBeforeReply);
                 self.providers[number].fail_next(Endpoint::Token, 1, &cut);
             }
-            (Part::Postgres | Part::Provider(_), _) | (Part::Broker(_), Deed::LoseAnswer) => {
+            (Part::Postgres | Part::Redis | Part::Provider(_), _) | (Part::Broker(_), Deed::LoseAnswer) => {
                 unreachable!("no plan has that")
             }
         }
@@ -104,7 +107,9 @@ impl<'w> Keeper<'w> {
             }
             (Part::Postgres, Deed::Kill) => self.postgres.revive(),
             (Part::Postgres, Deed::Pause) => self.postgres.thaw(),
-            (Part::Provider(_) | Part::Broker(_) | Part::Postgres, _) => {}
+            (Part::Redis, Deed::Kill) => self.redis().restart_empty(),
+            (Part::Redis, Deed::Pause) => self.redis().resume(),
+            (Part::Provider(_) | Part::Broker(_) | Part::Postgres | Part::Redis, _) => {}
         }
     }
 
@@ -115,6 +120,10 @@ impl<'w> Keeper<'w> {
                 self.broker(number).spawn();
             }
         }
+    }
+
+    fn redis(&mut self) -> &mut Redis {
+        self.world.redis.as_mut().expect("brokers over Postgres have one")
     }
 
     fn broker(&mut self, number: usize) -> &mut Broker {

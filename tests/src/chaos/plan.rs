@@ -9,6 +9,8 @@ pub enum Part {
     Broker(usize),
     /// The database that they share.
     Postgres,
+    /// What they spare each other work by; a killed one comes back empty.
+    Redis,
     /// A provider, by the number of its mode.
     Provider(usize),
 }
@@ -82,13 +84,15 @@ impl Plan {
         };
         let postgres =
             Lot { part: Part::Postgres, deeds: &[Deed::Kill, Deed::Pause], lasts: 200..2_500, peace: 7_000..15_000 };
+        let redis =
+            Lot { part: Part::Redis, deeds: &[Deed::Kill, Deed::Pause], lasts: 200..4_000, peace: 4_000..9_000 };
         let provider = |number| Lot {
             part: Part::Provider(number),
             deeds: &[Deed::LoseAnswer],
             lasts: 1_000..1_001,
             peace: 9_000..20_000,
         };
-        let lots = (0..brokers).map(broker).chain([postgres]).chain((0..providers).map(provider));
+        let lots = (0..brokers).map(broker).chain([postgres, redis]).chain((0..providers).map(provider));
         let mut dice = Dice(seed);
         let mut all = Vec::new();
         for Lot { part, deeds, lasts, peace } in lots {
@@ -109,6 +113,7 @@ impl fmt::Display for Part {
         match self {
             Self::Broker(number) => write!(f, "broker {}", number + 1),
             Self::Postgres => f.write_str("Postgres"),
+            Self::Redis => f.write_str("Redis"),
             Self::Provider(number) => write!(f, "provider {}", number + 1),
         }
     }
@@ -141,15 +146,14 @@ mod tests {
     #[test]
     fn every_part_meets_everything_and_nothing_twice_at_once() {
         let Plan(all) = Plan::of_seed(1, 3, 2, MINUTE * 10);
-        for part in
-            [Part::Broker(0), Part::Broker(1), Part::Broker(2), Part::Postgres, Part::Provider(0), Part::Provider(1)]
-        {
+        let brokers = (0..3).map(Part::Broker);
+        for part in brokers.chain([Part::Postgres, Part::Redis, Part::Provider(0), Part::Provider(1)]) {
             let own: Vec<_> = all.iter().filter(|misfortune| misfortune.part == part).collect();
             assert!(own.windows(2).all(|pair| pair[0].at + pair[0].lasts < pair[1].at), "{part}");
             let has = |deed| own.iter().any(|misfortune| misfortune.deed == deed);
             match part {
                 Part::Broker(_) => assert!(has(Deed::Kill) && has(Deed::Pause) && has(Deed::Restart), "{part}"),
-                Part::Postgres => assert!(has(Deed::Kill) && has(Deed::Pause)),
+                Part::Postgres | Part::Redis => assert!(has(Deed::Kill) && has(Deed::Pause)),
                 Part::Provider(_) => assert!(has(Deed::LoseAnswer)),
             }
         }

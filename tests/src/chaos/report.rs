@@ -62,6 +62,7 @@ pub(crate) fn deeds(Plan(all): &Plan) -> BTreeMap<String, usize> {
         let part = match misfortune.part {
             Part::Broker(_) => "a broker".to_owned(),
             Part::Postgres => "Postgres".to_owned(),
+            Part::Redis => "Redis".to_owned(),
             Part::Provider(_) => "a provider".to_owned(),
         };
         *deeds.entry(format!("{part} {}", misfortune.deed.name())).or_default() += 1;

@@ -38,6 +38,10 @@ impl Fleet {
         join_all(callers).await.into_iter().collect()
     }
 
+    fn redis(&mut self) -> &mut redis_counterpart::Redis {
+        self.world.redis.as_mut().expect("brokers over Postgres have one")
+    }
+
     /// So many people, whose tokens are over.
     async fn people(&self, count: usize) -> Vec<String> {
         let people: Vec<String> = (0..count).map(|_| e2e::unique("caller")).collect();
@@ -69,6 +73,30 @@ fn l1_fifty_callers_at_each_of_three_brokers_make_one_request() {
     run(async {
         let fleet = Fleet::start(World::build()).await;
         fleet.one_request_each(&fleet.people(rounds()).await).await;
+    });
+}
+
+#[test]
+fn l1_l5_fifty_callers_at_each_of_three_brokers_make_one_request_whatever_becomes_of_redis() {
+    run(async {
+        let mut fleet = Fleet::start(World::build()).await;
+        let people = fleet.people(rounds()).await;
+        for (number, five) in people.chunks(5).enumerate() {
+            let (fifth, others) = five.split_last().expect("no chunk is empty");
+            fleet.one_request_each(others).await;
+            match number % 4 {
+                0 => fleet.redis().kill(),
+                1 => drop(fleet.redis().cli(&["flushall"])),
+                2 => fleet.redis().pause(),
+                _ => fleet.redis().restart_empty(),
+            }
+            fleet.one_request_each(std::slice::from_ref(fifth)).await;
+            match number % 4 {
+                0 => fleet.redis().restart_empty(),
+                2 => fleet.redis().resume(),
+                _ => {}
+            }
+        }
     });
 }
 
