@@ -62,7 +62,7 @@ impl Gate {
         server.accepts_token("a new caller", &self.world.issuer.token(&e2e::unique("caller"), server).mint()).await;
         let request = server.upstream.only_request();
         for header in 0..HEADERS {
-            let expected: String = numbers(number, header).map(|n| format!("{n:05}")).collect();
+            let expected = numbers(number, header).map(|n| format!("{n:05}")).collect::<Vec<_>>().join(",");
             assert_eq!(request.all(&name_of(header)), [expected], "server {number}, header {header}");
         }
     }
