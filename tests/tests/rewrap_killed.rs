@@ -83,6 +83,8 @@ fn v6_a_rewrap_of_ten_thousand_killed_twenty_times_loses_nothing_and_requests_ar
         let mut gate = Gate::start().await;
         let steady = gate.world.server().auth(Auth::header()).register().await;
         let caller = steady.call_as(&gate.world.issuer.token("steady", &steady).mint());
+        // What the gate holds for a caller serves them while the broker is away; before, there is nothing to hold.
+        assert!(caller.send().await.json().get("result").is_some());
         let old: Value =
             serde_json::from_str(&gate.world.broker.command(&["key", "rotate", "--json"]).await.ok()).unwrap();
         let killed = async move {
