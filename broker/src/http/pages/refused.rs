@@ -28,6 +28,7 @@ pub(super) async fn recorded(pages: &Pages, why: &Refused, source: Source, visit
         | Refused::Client
         | Refused::Answer(_)
         | Refused::Late
+        | Refused::Lost { .. }
         | Refused::Denied { .. }
         | Refused::NotStored { .. }
         | Refused::Withdrawn { .. }

@@ -205,7 +205,7 @@ pub(super) async fn what_comes_of_one_is_stored_only_while_it_is_somebodys(store
         let key = GrantKey { provider_client: id.into(), holder: holder.0.clone() };
         store.ensure_consent(&StoredConsent { key, ..consent(store, id).await }).await.unwrap();
         store.begin_consent(id, &attempt(1)).await.unwrap();
-        store.take_code(id, 1).await.unwrap();
+        store.take_code(id, 1, NOW).await.unwrap();
     }
     // The tokens of the second wait for an answer.
     store.hold_tokens("c2", 1, &sealed("held")).await.unwrap();
