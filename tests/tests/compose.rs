@@ -88,7 +88,7 @@ fn the_filter_is_built_with_the_flags_of_the_set_up() {
 
 #[test]
 #[ignore = "needs root, to run every part as a user of its own"]
-fn the_fleet_serves_as_it_is_composed() {
+fn the_fleet_serves_as_it_is_composed_and_goes_on_when_one_broker_ends() {
     run(async {
         let (upstream, mut machine) = (Upstream::start().await, Machine::new(&composition()));
         machine.prepare();
@@ -111,6 +111,9 @@ fn the_fleet_serves_as_it_is_composed() {
         let token = issued.split_whitespace().find(|word| word.starts_with("ey")).expect("a token").to_owned();
         let is_answered = |machine: &Machine| machine.call(&token).contains(r#""result""#).then_some(());
         eventually("both brokers are there", async || is_answered(&machine)).await;
+        machine.terminate("broker-1");
+        eventually("one has ended", async || machine.has_ended("broker-1").then_some(())).await;
+        eventually("the other is left", async || is_answered(&machine)).await;
         assert!(machine.call(&format!("{token}x")).contains("-31007"));
     });
 }

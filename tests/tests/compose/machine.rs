@@ -266,6 +266,16 @@ impl Machine {
         curl.arg(r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"search","arguments":{}}}"#);
         String::from_utf8(curl.output().unwrap().stdout).unwrap()
     }
+
+    /// Asks it to end, as the engine would.
+    pub(crate) fn terminate(&mut self, name: &str) {
+        self.running[name].terminate();
+    }
+
+    /// Whether it has.
+    pub(crate) fn has_ended(&mut self, name: &str) -> bool {
+        self.running.get_mut(name).is_none_or(|child| child.ended().is_some())
+    }
 }
 
 impl Drop for Machine {
