@@ -142,6 +142,8 @@ impl Consents {
         }
         let asked = Asked::of(&inner.tenant, &inner.servers(), &consent, grant.as_ref()).ok_or(Refused::Gone)?;
         if asked.digest != digest {
+            let (holder, call) = (PrincipalId(consent.key.holder.clone()), visit.call(Some(&consent.server)));
+            inner.remember(Event::consent_refused(visit.actor(), Some(holder), call, "outdated")).await;
             return Ok(Begun::Look(consent.id));
         }
         if account.is_some() && !is_confirmed {

@@ -35,7 +35,9 @@ pub(super) async fn confirm(
     let body = body.unwrap_or_default();
     let Ok(Confirmation { flow }) = serde_json::from_slice(&body) else {
         pages.budget.record(source, Event::sign_in_refused(None, &request_id.0, "body")).await;
-        return (StatusCode::BAD_REQUEST, Json(json!({"error": "send {\"flow\": \"<id>\"}"}))).into_response();
+        let message = "send {\"flow\": \"<id>\"}";
+        let body = json!({"error": "body", "message": message, "request": request_id.0});
+        return (StatusCode::BAD_REQUEST, Json(body)).into_response();
     };
     match confirmed(&pages, &flow, token(&headers), &request_id.0, source).await {
         // Exposed to the application alone, which sends its user's browser there.

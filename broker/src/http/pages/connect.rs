@@ -10,6 +10,7 @@ use super::layout::{onward, page, problem};
 use super::nowhere::Segment;
 use super::present::present;
 use super::refused::recorded;
+use crate::audit::Event;
 use crate::consent::{Asked, Begun, Choice, Page, Stage};
 use crate::signin::Session;
 
@@ -55,6 +56,8 @@ pub(super) async fn choose(State(pages): State<Pages>, Segment(id): Segment, for
         "replace" => Choice::Replace,
         "decline" => Choice::Decline,
         _ => {
+            let event = Event::form_refused(form.visit().actor(), &form.request_id.0, "choice");
+            pages.budget.record(form.source, event).await;
             let sentence = "Go back and choose one of the two accounts.";
             return problem(axum::http::StatusCode::BAD_REQUEST, sentence, &form.request_id);
         }

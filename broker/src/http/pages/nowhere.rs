@@ -15,7 +15,8 @@ use crate::audit::Event;
 /// Asked by programs, which read no page.
 const FOR_PROGRAMS: [&str; 2] = ["/connections/status", "/signin/confirm"];
 
-const NOWHERE: &str = "This address leads nowhere. Open the link that your agent showed you once more, as a whole.";
+pub(super) const NOWHERE: &str =
+    "This address leads nowhere. Open the link that your agent showed you once more, as a whole.";
 
 /// No such path.
 pub(super) async fn nowhere(State(pages): State<Pages>, visitor: Visitor) -> Response {
@@ -52,7 +53,13 @@ impl FromRequestParts<Pages> for Segment {
     }
 }
 
-async fn refused(pages: &Pages, visitor: &Visitor, code: &str, status: StatusCode, sentence: &str) -> Response {
+pub(super) async fn refused(
+    pages: &Pages,
+    visitor: &Visitor,
+    code: &str,
+    status: StatusCode,
+    sentence: &str,
+) -> Response {
     record(pages, visitor, code).await;
     problem(status, sentence, &visitor.request_id)
 }

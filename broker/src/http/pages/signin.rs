@@ -9,9 +9,10 @@ use super::Pages;
 use super::budget::Paid;
 use super::form::{Posted, Pressed, Visitor, see_other};
 use super::layout::{RequestId, onward, page, problem};
-use super::nowhere::Segment;
+use super::nowhere::{self, NOWHERE, Segment};
 use super::present::present;
 use super::sign_in_refused::refused;
+use crate::audit::Event;
 use crate::consent::Visit;
 use crate::secret::Secret;
 use crate::signin::{
@@ -22,14 +23,12 @@ use crate::signin::{
 /// Requests of one sign-in elsewhere: the button, and the way back.
 const BEGUN_AND_BACK: u32 = 2;
 
-const NOWHERE: &str = "This address leads nowhere. Open the link that your agent showed you.";
-
 /// GET: the ways that are open.
 pub(super) async fn show(State(pages): State<Pages>, RawQuery(query): RawQuery, visitor: Visitor) -> Response {
     let request_id = &visitor.request_id;
     let query = query.unwrap_or_default();
     let Some(to) = destination(&once(&query, "flow"), &once(&query, "to")) else {
-        return problem(StatusCode::BAD_REQUEST, NOWHERE, request_id);
+        return nowhere::refused(&pages, &visitor, "destination", StatusCode::BAD_REQUEST, NOWHERE).await;
     };
     let ways = match pages.sign_ins.ways(&to).await {
         Ok(ways) => ways,
@@ -73,7 +72,7 @@ fn choices(to: &Destination, ways: &Ways) -> Markup {
 /// POST: to the login issuer.
 pub(super) async fn oidc(State(pages): State<Pages>, form: Pressed) -> Response {
     let Some(to) = destination(&form.fields.get("flow").cloned(), &form.fields.get("to").cloned()) else {
-        return problem(StatusCode::BAD_REQUEST, NOWHERE, &form.request_id);
+        return form.leads_nowhere().await;
     };
     leave(pages.sign_ins.begin_oidc(&to).await, form).await
 }
@@ -82,7 +81,7 @@ pub(super) async fn oidc(State(pages): State<Pages>, form: Pressed) -> Response 
 pub(super) async fn application(State(pages): State<Pages>, form: Pressed) -> Response {
     match destination(&form.fields.get("flow").cloned(), &None) {
         Some(Destination::Consent(consent)) => leave(pages.sign_ins.begin_application(&consent).await, form).await,
-        Some(Destination::Connections) | None => problem(StatusCode::BAD_REQUEST, NOWHERE, &form.request_id),
+        Some(Destination::Connections) | None => form.leads_nowhere().await,
     }
 }
 
@@ -125,7 +124,11 @@ pub(super) async fn link(State(pages): State<Pages>, Segment(secret): Segment, v
                 p { "That is not you? Then close this page, and do not go on: what you connect would be theirs to use." }
             },
         ),
-        Err(why) => refused(&why, &visitor.request_id),
+        Err(why) => {
+            let actor = visitor.visit().actor();
+            pages.budget.record(visitor.source, why.event(actor, &visitor.request_id.0)).await;
+            refused(&why, &visitor.request_id)
+        }
     }
 }
 
@@ -198,6 +201,12 @@ impl Visitor {
 }
 
 impl Pressed {
+    async fn leads_nowhere(&self) -> Response {
+        let visit = Visit { session: self.session.as_ref(), request_id: &self.request_id.0 };
+        self.paid.record(Event::form_refused(visit.actor(), visit.request_id, "destination")).await;
+        problem(StatusCode::BAD_REQUEST, NOWHERE, &self.request_id)
+    }
+
     fn browser(&self) -> Browser<'_> {
         browser(None, self.session.as_ref(), &self.request_id)
     }

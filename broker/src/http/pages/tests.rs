@@ -3,6 +3,7 @@
 mod accounts;
 mod answers;
 mod applications;
+mod bad_input;
 mod given_back;
 mod issuer;
 mod links;

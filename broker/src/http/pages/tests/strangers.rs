@@ -97,7 +97,8 @@ async fn what_leaves_nothing_behind_costs_nothing() {
     let login = Login::new().await;
     let site = &login.site;
     let consent = format!("/connect/{}", site.link(&site.browser("alice").await, "notes").await);
-    for path in ["/signin?to=connections", "/connections", &consent, "/signin/link/guess"] {
+    let link = site.link_path("alice@example.com").await;
+    for path in ["/signin?to=connections", "/connections", &consent, &link] {
         assert_eq!(site.flooded(700, Method::GET, path, "").await.get(&429), None, "{path}");
     }
     assert_eq!(site.from(STRANGER, Method::POST, "/signin/oidc", "to=connections").await.status, StatusCode::OK);
