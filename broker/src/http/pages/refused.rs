@@ -30,7 +30,6 @@ pub(super) async fn recorded(pages: &Pages, why: &Refused, source: Source, visit
         | Refused::Late
         | Refused::Lost { .. }
         | Refused::Denied { .. }
-        | Refused::Lost { .. }
         | Refused::NotStored { .. }
         | Refused::Withdrawn { .. }
         // The fault of nobody who sent anything, and in the log.
