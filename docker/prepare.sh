@@ -58,7 +58,7 @@ place 999 postgres.key postgres/server.key
 place 999 password postgres/password
 place 999 pg_hba.conf postgres/pg_hba.conf
 
-printf 'user default off\nuser sallyport on #%s resetkeys ~sallyport:* resetchannels &sallyport:* +@all -@dangerous -@admin +info\n' \
+printf 'user default off\nuser sallyport on #%s resetkeys ~sallyport:* resetchannels &sallyport:* -@all +set +get +del +pexpire +eval +publish +subscribe\n' \
   "$(printf %s "$redis_password" | openssl dgst -sha256 -r | cut -d' ' -f1)" > users.acl
 place 999 redis.crt redis/server.crt
 place 999 redis.key redis/server.key

@@ -46,6 +46,8 @@ impl Inner {
             self.coordination.given_back(&mut waiting, LOOK).await;
             match self.store.grant(grant).await {
                 Ok(Some(stored)) if self.is_done(&stored, beyond) => return None,
+                // Its time counts from this look on; once that is over, whoever has the lease waits for nobody.
+                Ok(Some(stored)) if self.is_abandoned(&stored) => return None,
                 Ok(Some(stored)) if stored.intent.is_some() => {}
                 Ok(_) if started.elapsed() < SIGN => {}
                 Ok(_) => return None,
@@ -54,6 +56,12 @@ impl Inner {
             }
         }
         None
+    }
+
+    /// Whether whoever has begun a refresh is at it no more.
+    fn is_abandoned(&self, stored: &StoredGrant) -> bool {
+        let over = |intent| self.left_of_intent(stored, intent, self.clock.now()).is_zero();
+        stored.intent.as_ref().is_some_and(|intent| self.owner.is_of_this_broker(intent) || over(intent))
     }
 
     /// Whether there is nothing left to do but to read it: whoever has the lease has stored its result.
