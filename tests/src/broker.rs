@@ -127,6 +127,14 @@ impl Broker {
         }
     }
 
+    /// Changes its configuration, for its next start.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Value)) {
+        let text = std::fs::read(&self.config).expect("it was written");
+        let mut config: Value = serde_json::from_slice(&text).expect("it is JSON");
+        change(&mut config);
+        std::fs::write(&self.config, format!("{config:#}")).expect("the directory is writable");
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn start(&mut self) {
         self.spawn();

@@ -1,5 +1,6 @@
 //! A whole gate: issuer, broker, Envoy with the filter, all real, all on loopback, all gone when it is dropped.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::LazyLock;
 
 use postgres_counterpart::Server as Postgres;
@@ -125,6 +126,31 @@ impl World {
         for other in &mut self.others {
             other.stop().await;
             other.start().await;
+        }
+    }
+
+    /// Gives every broker a new master key in a file, as is documented for several of them: first to open with, then to seal
+    /// with; each time they start again, one by one.
+    pub async fn hand_over_to_a_new_key(&mut self) {
+        let file = self.dir.path().join("key").join(crate::unique("master"));
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).expect("the system has randomness");
+        std::fs::write(&file, key).expect("the directory is writable");
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("it is there");
+        for is_first in [false, true] {
+            for broker in self.brokers_mut() {
+                broker.change(|config| {
+                    let known = config["vault"]["keys"].as_array().cloned();
+                    let mut keys =
+                        known.unwrap_or_else(|| vec![serde_json::json!({"file": config["key_file"].take()})]);
+                    config.as_object_mut().expect("a map").remove("key_file");
+                    keys.retain(|key| key["file"] != file.to_string_lossy().as_ref());
+                    keys.insert(if is_first { 0 } else { keys.len() }, serde_json::json!({"file": file}));
+                    config["vault"] = serde_json::json!({"keys": keys});
+                });
+                broker.stop().await;
+                broker.start().await;
+            }
         }
     }
 

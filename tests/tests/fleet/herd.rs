@@ -109,9 +109,7 @@ fn l1_v6_fifty_callers_at_each_of_three_brokers_make_one_request_while_their_gra
         fleet.people(rounds()).await;
         while !people.is_empty() {
             let now = people.split_off(people.len().saturating_sub(ROUNDS_OF_A_KEY));
-            fleet.world.broker.command(&["key", "rotate"]).await.ok();
-            // They read key files when they start; those that do not know the new key yet would be refused by it.
-            fleet.world.others_read_manifests().await;
+            fleet.world.hand_over_to_a_new_key().await;
             let rewrap = async { fleet.world.broker.command(&["key", "rewrap"]).await.ok() };
             let (said, ()) = tokio::join!(rewrap, fleet.one_request_each(&now));
             let moved: usize = said.split(' ').next().and_then(|count| count.parse().ok()).expect("a number");
