@@ -217,6 +217,16 @@ mod tests {
     }
 
     #[test]
+    fn o11_a_person_and_a_server_that_read_alike_when_joined_are_two() {
+        let of =
+            |user: &str, server: &str| Key::new(&tenant("t"), Purpose::Grant, &[user.as_bytes(), server.as_bytes()]);
+        assert_ne!(of("a:b", "c"), of("a", "b:c"));
+        let of = |user: &str, server: &str| Key::of_grant(&tenant("t"), Purpose::Grant, &grant(server, user));
+        assert_ne!(of("a:b", "c"), of("a", "b:c"));
+        assert_ne!(of(SERVICE_HOLDER, "c"), of("service:", "c"));
+    }
+
+    #[test]
     fn a_reference_is_not_the_text_that_spells_it() {
         let client = |id: TemplatePart| ClientCredentials {
             token_url: "https://login.example.com/token".parse().expect("a URL"),

@@ -198,6 +198,48 @@ async fn o9_a_name_that_points_inside_is_refused_at_every_look_up() {
     assert_eq!(canary.hits(), 0);
 }
 
+/// Answers each look-up with the next set of addresses, as a name server does whose answers may not be kept.
+struct Turning(Mutex<std::collections::VecDeque<Vec<&'static str>>>);
+
+#[async_trait]
+impl Lookup for Turning {
+    async fn lookup(&self, _: &str) -> std::io::Result<Vec<SocketAddr>> {
+        let set = self.0.lock().unwrap().pop_front().expect("no more look-ups than requests");
+        Ok(set.into_iter().map(|address| SocketAddr::new(address.parse().unwrap(), 0)).collect())
+    }
+}
+
+#[tokio::test]
+async fn o9_a_name_that_turns_inward_is_judged_for_each_request_and_connected_to_as_it_was_judged() {
+    let outside = Canary::start(|_| Some(http(200, "outside"))).await;
+    let port = outside.address.port();
+    // Another address of this machine stands for the inside, at the same port.
+    let inside = TcpListener::bind(("127.0.0.2", port)).await.unwrap();
+    let sets = [
+        (vec!["127.0.0.1"], true),
+        (vec!["127.0.0.2"], false),
+        (vec!["127.0.0.2", "169.254.169.254", "::1"], false),
+        (vec!["127.0.0.2", "127.0.0.1"], true),
+        (vec!["10.0.0.1", "127.0.0.1", "127.0.0.2"], true),
+        (vec![], false),
+        (vec!["127.0.0.1"], true),
+    ];
+    let turning = Arc::new(Turning(Mutex::new(sets.iter().map(|(set, _)| set.clone()).collect())));
+    let allow: Vec<IpNet> = vec!["127.0.0.1/32".parse().unwrap()];
+    let fetcher = Fetcher::with_lookup(&allow, None, Arc::clone(&turning) as _).unwrap();
+    for (set, is_reached) in &sets {
+        let answer = get(&fetcher, &format!("http://turning.example:{port}/")).await;
+        match is_reached {
+            true => assert_eq!(answer.unwrap().body.expose(), b"outside", "{set:?}"),
+            false => assert!(matches!(answer, Err(FetchError::Address)), "{set:?}"),
+        }
+    }
+    assert!(turning.0.lock().unwrap().is_empty(), "each request looked once");
+    assert_eq!(outside.hits(), sets.iter().filter(|(_, is_reached)| *is_reached).count());
+    let nobody = std::future::poll_fn(|context| std::task::Poll::Ready(inside.poll_accept(context).is_pending())).await;
+    assert!(nobody, "something connected to the inside");
+}
+
 #[tokio::test]
 async fn o9_follows_no_redirect() {
     let inside = Canary::start(|_| Some(http(200, "inside"))).await;
