@@ -232,7 +232,9 @@ fn o8_scopes_are_told_or_not_told() {
     let many: Vec<String> = (0..400).map(|n| n.to_string()).collect();
     assert_eq!(scope(&GENERIC, &format!(r#""{}""#, many.join(" "))), None);
     let email = "https://www.googleapis.com/auth/userinfo.email";
-    assert_eq!(scope(&GOOGLE, &format!(r#""openid {email}""#)), of(&["openid", email, "email"]));
+    assert_eq!(scope(&GOOGLE, &format!(r#""openid {email}""#)), of(&["openid", email]));
+    // What it stands for besides is the profile's to say.
+    assert!(GOOGLE.has_granted(&["openid", email].map(str::to_owned), "email"));
     assert_eq!(scope(&MICROSOFT, r#""https://graph.microsoft.com/User.Read""#), None);
 }
 
