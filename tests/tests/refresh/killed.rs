@@ -8,8 +8,16 @@ use e2e::{
     run,
 };
 use futures::future::join_all;
+use serde_json::Value;
 
 use super::*;
+
+/// Id of the one grant that serves this server.
+async fn grant_of(world: &World, server: &Server) -> String {
+    let list = world.broker.command(&["grants", "list", "--server", &server.name, "--json"]).await.ok();
+    let list: Value = serde_json::from_str(&list).expect("a list");
+    list[0]["id"].as_str().unwrap_or_else(|| panic!("{list}")).to_owned()
+}
 
 /// Calls without a pause until there is another token and a while longer; every one must be answered by the upstream.
 async fn calls_on(call: &Call, provider: &Provider) -> usize {
@@ -45,12 +53,14 @@ fn no_call_is_refused_while_a_refresh_kills_the_old_token() {
 fn a_token_that_a_refresh_has_killed_unseen_is_used_by_nobody() {
     run(async {
         let world = World::shared().await;
-        let (provider, server) = connected(world, "github", Duration::from_secs(5)).await;
+        let (provider, server) = connected(world, "github", LONG).await;
         provider.refresh_kills_access_token(true);
         let call = server.call_as(&world.issuer.token("alice", &server).mint());
         call.send().await.result();
         provider.fail_next(Endpoint::Token, 1, &Fault::Cut(Moment::AfterProcessBeforeReply));
-        eventually("the refresh is tried", async || (refreshes(&provider) > 0).then_some(())).await;
+        let id = grant_of(world, &server).await;
+        let refused = world.broker.command(&["grants", "refresh", &id, "--force"]).await;
+        assert!(!refused.success && refreshes(&provider) == 1, "{}", refused.stderr);
         server.upstream.forget();
         let told = eventually("its end is told", async || {
             let reply = call.send().await;
