@@ -2,14 +2,13 @@
 
 mod shred;
 
-use std::io::{IsTerminal as _, Write as _};
-
 use sallyport_proto::admin::{
     KeySummary, ListKeysRequest, RewrapKeysRequest, RewrapProgress, RotateKeyRequest, RotateKeyResponse,
 };
 use serde_json::json;
 
 use super::client::{connect, print_json};
+use super::progress::ProgressLine;
 use super::{Failure, Global};
 
 /// Commands about master keys.
@@ -102,19 +101,13 @@ async fn rotate(global: &Global) -> Result<(), Failure> {
 
 async fn rewrap(global: &Global) -> Result<(), Failure> {
     let mut progress = connect(global).await?.rewrap_keys(RewrapKeysRequest {}).await?.into_inner();
-    let shown = std::io::stderr().is_terminal();
+    let shown = ProgressLine::begin();
     let mut last = RewrapProgress::default();
     while let Some(told) = progress.message().await? {
-        if shown {
-            eprint!("\r{} of {}", told.done, told.total);
-            // Only looks.
-            let _ = std::io::stderr().flush();
-        }
+        shown.tell(format_args!("{} of {}", told.done, told.total));
         last = told;
     }
-    if shown {
-        eprintln!();
-    }
+    drop(shown);
     if global.json {
         let left: Vec<_> = last.left.iter().map(|left| json!({ "what": left.what, "why": left.why })).collect();
         print_json(&json!({ "done": last.done, "left": left }));

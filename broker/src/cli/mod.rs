@@ -11,6 +11,7 @@ mod grants;
 mod identities;
 mod input;
 mod key;
+mod progress;
 mod secret;
 mod serve;
 mod servers;

@@ -1,12 +1,12 @@
 //! `sallyport store`
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::json;
 
 use super::client::print_json;
+use super::progress::ProgressLine;
 use super::{Failure, Global};
 use crate::audit::Actor;
 use crate::clock::SystemClock;
@@ -37,18 +37,10 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<(), Failure
     for config in [&source, &target] {
         config.check_files()?;
     }
-    let shown = std::io::stderr().is_terminal();
-    let tell = |now: &Progress| {
-        if shown {
-            eprint!("\r{}: {} of {}        ", now.table, now.done, now.total);
-            // Only looks.
-            let _ = std::io::stderr().flush();
-        }
-    };
+    let shown = ProgressLine::begin();
+    let tell = |now: &Progress| shown.tell(format_args!("{}: {} of {}", now.table, now.done, now.total));
     let moved = migrate(&source, &target, Actor::operator(effective_uid()), Arc::new(SystemClock), tell).await;
-    if shown {
-        eprintln!();
-    }
+    drop(shown);
     let moved = moved.map_err(|error| Failure::of(&error))?;
     let (total, seconds) = (moved.records.iter().map(|(_, count)| count).sum::<u64>(), moved.took.as_secs_f64());
     if global.json {

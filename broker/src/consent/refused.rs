@@ -116,12 +116,7 @@ impl Refused {
             Self::State => "state",
             Self::Client => "client",
             Self::Late => "late",
-            Self::Answer(CallbackError::Issuer) => "iss",
-            Self::Answer(CallbackError::IssuerMissing) => "iss_missing",
-            Self::Answer(CallbackError::State) => "state",
-            Self::Answer(
-                CallbackError::Duplicate | CallbackError::Shape | CallbackError::Code | CallbackError::TooLarge,
-            ) => "answer",
+            Self::Answer(error) => error.code(),
             Self::Denied { denial, .. } => denial.reason.code(),
             Self::AuthorizationUrl(_) => "authorization_url",
             Self::Pending => "pending",

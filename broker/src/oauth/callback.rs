@@ -76,6 +76,18 @@ pub enum CallbackError {
     TooLarge,
 }
 
+impl CallbackError {
+    /// A code for records.
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Issuer => "iss",
+            Self::IssuerMissing => "iss_missing",
+            Self::State => "state",
+            Self::Duplicate | Self::Shape | Self::Code | Self::TooLarge => "answer",
+        }
+    }
+}
+
 /// Reads the query of a request to the redirect URI.
 ///
 /// # Errors

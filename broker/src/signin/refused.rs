@@ -118,12 +118,7 @@ impl Refused {
             Self::Caller(refused) => refused.code(),
             Self::Contested(_) => "identity_contested",
             Self::NoPerson => "no_person",
-            Self::Answer(CallbackError::Issuer) => "iss",
-            Self::Answer(CallbackError::IssuerMissing) => "iss_missing",
-            Self::Answer(CallbackError::State) => "state",
-            Self::Answer(
-                CallbackError::Duplicate | CallbackError::Shape | CallbackError::Code | CallbackError::TooLarge,
-            ) => "answer",
+            Self::Answer(error) => error.code(),
             Self::Denied(denial) => denial.reason.code(),
             Self::Tokens(error) => error.code(),
             Self::NoIdToken => "no_id_token",

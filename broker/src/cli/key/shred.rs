@@ -7,6 +7,7 @@ use sallyport_proto::admin::{ShredKeysRequest, ShredProgress};
 use serde_json::json;
 
 use crate::cli::client::{connect, print_json};
+use crate::cli::progress::ProgressLine;
 use crate::cli::{Failure, Global};
 
 /// Whose secrets, and whether it is meant.
@@ -76,18 +77,13 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 async fn asked(global: &Global, whose: &Whose, dry_run: bool) -> Result<ShredProgress, Failure> {
     let request = ShredKeysRequest { whose: Some(whose.clone()), dry_run };
     let mut progress = connect(global).await?.shred_keys(request).await?.into_inner();
-    let shown = !dry_run && std::io::stderr().is_terminal();
+    let shown = (!dry_run).then(ProgressLine::begin);
     let mut last = ShredProgress::default();
     while let Some(told) = progress.message().await? {
-        if shown {
-            eprint!("\r{} of {}", told.done, told.total);
-            // Only looks.
-            let _ = std::io::stderr().flush();
+        if let Some(shown) = &shown {
+            shown.tell(format_args!("{} of {}", told.done, told.total));
         }
         last = told;
-    }
-    if shown {
-        eprintln!();
     }
     Ok(last)
 }
