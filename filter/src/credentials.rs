@@ -273,6 +273,14 @@ mod tests {
     }
 
     #[test]
+    fn o11_a_person_and_a_server_that_read_alike_when_joined_are_two() {
+        for (one, other) in [(("a:b", "c"), ("a", "b:c")), (("a/b", "c"), ("a", "b/c"))] {
+            let key = |(subject, server)| key_of("t", "https://i", subject, server, "r");
+            assert_ne!(key(one), key(other), "{one:?}");
+        }
+    }
+
+    #[test]
     fn an_expired_credential_is_never_used() {
         let mut cache = cache();
         cache.insert(key("a"), credential("1", 1, NOW_MS + 1_000), NOW_MS + 800, NOW_MS);

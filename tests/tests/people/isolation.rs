@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use e2e::{Auth, Browser, Connection, OAuth, Provider, Reply, Server, World, run};
+use e2e::{Auth, Browser, Connection, OAuth, Provider, Reply, Server, World, run, unique};
 use futures::{StreamExt, stream};
 use serde_json::json;
 
@@ -77,7 +77,7 @@ fn o11_a_token_of_the_gate_itself_never_serves_where_each_person_has_their_own()
     run(async {
         let world = World::shared().await;
         let provider = Arc::new(Provider::start().await);
-        let scope = e2e::unique("scope");
+        let scope = unique("scope");
         let shared = Auth::ClientCredentials { provider: provider.clone(), scope: scope.clone() };
         let shared = world.server().auth(shared).register().await;
         let personal = Auth::AuthorizationCode { at: OAuth::at(&provider), scopes: vec![scope] };
@@ -91,25 +91,55 @@ fn o11_a_token_of_the_gate_itself_never_serves_where_each_person_has_their_own()
         world.consent(&Browser::of("alice"), &personal).await;
         let own = personal.call_as(&token("alice", &personal)).send().await.called_as();
         assert_eq!(holders(&provider).get(&own[0]).map(String::as_str), Some("alice"));
+        // Of one client, one scope and one person, both kept by the proxy now.
+        for _ in 0..3 {
+            assert_eq!(shared.call_as(&token("alice", &shared)).send().await.called_as(), gate);
+            assert_eq!(personal.call_as(&token("alice", &personal)).send().await.called_as(), own);
+        }
+        assert!(!holders(&provider).contains_key(&gate[0]), "the gate's own token is nobody's");
         assert_eq!(shared.call_as(&token("bob", &shared)).send().await.called_as(), gate);
         personal.consent_link(&token("bob", &personal)).await;
+        assert!(personal.upstream.requests().iter().all(|request| request.all("authorization") == own));
     });
 }
 
 #[test]
-fn o11_names_that_read_alike_when_joined_are_two_people() {
+fn o11_names_that_read_alike_when_joined_are_called_for_each_with_its_own_token() {
     run(async {
         let world = World::shared().await;
         let provider = Arc::new(Provider::start().await);
-        let server = world.server().auth(Auth::authorization_code(&provider)).register().await;
-        let token = |subject: &str| world.issuer.token(subject, &server).claim("email", ()).mint();
-        let alice = Browser::of("alice");
-        world.consent(&alice, &server).await;
-        for subject in ["alice:", "alice\u{0}", "Alice", " alice", "alice@example.com", "alice:tool", "al:ice", ""] {
-            let reply = server.call_as(&token(subject)).send().await;
+        let servers = world.two_servers_at(&provider).await;
+        servers.iter().for_each(|server| server.upstream.guarded_by(&provider));
+        let (name, both) = (unique("a"), json!(servers.iter().map(|server| &server.resource).collect::<Vec<_>>()));
+        // With what stands beside a subject wherever something is kept: separators, a server, a tool.
+        let alike = ["", ":", "/", &format!(":{}", servers[0].name), &format!(":{}", servers[1].name), ":tools/call"];
+        let mut people = Vec::new();
+        for tail in alike {
+            let person = Browser::of(&unique("person"));
+            let token = world.issuer.token(&format!("{name}{tail}"), &servers[0]).claim("aud", both.clone());
+            let token = token.claim("email", format!("{}@example.com", person.login)).mint();
+            let link = servers[0].consent_link(&token).await;
+            world.sign_in(&person).await;
+            assert!(world.connect(&person, &link).await.text.contains("is connected"), "{tail:?}");
+            people.push((person, token));
+        }
+        // The second round is answered from what the proxy has kept.
+        for round in 0..2 {
+            for (server, (person, token)) in
+                servers.iter().flat_map(|server| people.iter().map(move |one| (server, one)))
+            {
+                let holder = server.call_as(token).send().await.result()["holder"].clone();
+                assert_eq!(holder, person.login.as_str(), "round {round} at {}", server.name);
+            }
+        }
+        servers.iter().for_each(|server| server.upstream.forget());
+        let stranger = |subject: &str| world.issuer.token(subject, &servers[0]).claim("email", ()).mint();
+        let (upper, padded, mail) = (name.to_uppercase(), format!(" {name}"), format!("{name}@example.com"));
+        for subject in [upper.as_str(), &padded, &mail, &format!("{name}\0"), &format!("{name}::"), &name[1..], ""] {
+            let reply = servers[0].call_as(&stranger(subject)).send().await;
             assert!(reply.status == 401 || reply.rpc_error().code == -31001, "{subject:?}: {reply}");
         }
-        server.upstream.assert_untouched("somebody else");
+        servers[0].upstream.assert_untouched("somebody else");
     });
 }
 
