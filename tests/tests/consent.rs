@@ -16,6 +16,8 @@ mod path;
 mod people;
 #[path = "consent/redirects.rs"]
 mod redirects;
+#[path = "consent/resource.rs"]
+mod resource;
 #[path = "consent/walk.rs"]
 mod walk;
 #[path = "consent/words.rs"]

@@ -3,7 +3,7 @@
 use hyper::HeaderMap;
 use url::Url;
 
-use super::{Inner, form::Form, ledger::Approval, pkce};
+use super::{Inner, Refusal, form::Form, ledger::Approval, pkce};
 use crate::Answer;
 
 /// What a person, or the provider in their place, decides.
@@ -81,6 +81,9 @@ impl Inner {
         else {
             return self.callback(issuer, redirect_uri, query, &[("error", "invalid_request")]);
         };
+        if !self.is_for_resource(query) {
+            return self.callback(issuer, redirect_uri, query, &[("error", Refusal::InvalidTarget.code())]);
+        }
         let decision = match (&self.decision, pressed) {
             (Decision::Ask, Some("approve")) => Decision::Approve,
             (Decision::Ask, Some(_)) => Decision::deny(),

@@ -73,6 +73,7 @@ struct Inner {
     account: String,
     iss: Iss,
     state_sent: StateSent,
+    resource: Option<String>,
     token_faults: Faults,
     revoke_faults: Faults,
     metadata: Value,
@@ -92,6 +93,7 @@ impl Default for Inner {
             account: "alice".to_owned(),
             iss: Iss::Own,
             state_sent: StateSent::Same,
+            resource: None,
             token_faults: Faults::default(),
             revoke_faults: Faults::default(),
             metadata: json!({}),
@@ -113,6 +115,11 @@ impl State {
 impl Inner {
     fn now(&self) -> Instant {
         Instant::now() + self.ahead
+    }
+
+    /// Whether a request names the resource that is demanded.
+    fn is_for_resource(&self, form: &Form) -> bool {
+        self.resource.as_ref().is_none_or(|resource| form.all("resource") == [resource])
     }
 
     fn faults(&mut self, endpoint: Endpoint) -> &mut Faults {
@@ -181,6 +188,11 @@ impl Provider {
     /// Sends this `state` from now on.
     pub fn send_state(&self, state: StateSent) {
         self.state.lock().state_sent = state;
+    }
+
+    /// From now on gives access to this resource only, to who names it and no other (RFC 8707); to whatever, if there is none.
+    pub fn demand_resource(&self, resource: Option<&str>) {
+        self.state.lock().resource = resource.map(str::to_owned);
     }
 
     /// Overrides members of the metadata; null removes one.

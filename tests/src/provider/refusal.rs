@@ -13,6 +13,8 @@ pub enum Refusal {
     InvalidClient,
     /// Bad code, verifier, redirect URI or refresh token.
     InvalidGrant,
+    /// Not for the resource that there is (RFC 8707 section 2).
+    InvalidTarget,
     /// None of the three grants.
     UnsupportedGrantType,
 }
@@ -24,6 +26,7 @@ impl Refusal {
             Self::InvalidRequest => "invalid_request",
             Self::InvalidClient => "invalid_client",
             Self::InvalidGrant => "invalid_grant",
+            Self::InvalidTarget => "invalid_target",
             Self::UnsupportedGrantType => "unsupported_grant_type",
         }
     }
@@ -31,7 +34,7 @@ impl Refusal {
     pub(super) fn answer(self) -> Answer {
         let status = match self {
             Self::InvalidClient => 401,
-            Self::InvalidRequest | Self::InvalidGrant | Self::UnsupportedGrantType => 400,
+            Self::InvalidRequest | Self::InvalidGrant | Self::InvalidTarget | Self::UnsupportedGrantType => 400,
         };
         let body = json!({"error": self.code(), "error_description": "no"});
         Answer::status(status).header("content-type", "application/json").body(body.to_string())

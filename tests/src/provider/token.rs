@@ -77,6 +77,9 @@ impl Inner {
         if form.has_duplicates() {
             return Err(Refusal::InvalidRequest);
         }
+        if !self.is_for_resource(form) {
+            return Err(Refusal::InvalidTarget);
+        }
         let now = self.now();
         match form.required("grant_type")?.as_str() {
             "authorization_code" => {
