@@ -10,6 +10,7 @@ mod address;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use futures::StreamExt;
 use ipnet::IpNet;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -18,6 +19,7 @@ use reqwest::{Method, StatusCode};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use url::{Host, Url};
+use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 pub use address::Lookup;
@@ -28,6 +30,9 @@ pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// How long one exchange may take, from the look-up to the last byte.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection may take to come about. Shorter than any exchange: it must be known that nothing was sent.
+const CONNECT: Duration = Duration::from_secs(4);
 
 /// Why nothing was fetched. Holds no URL: it may carry what nobody should read.
 #[derive(Debug, thiserror::Error)]
@@ -118,13 +123,15 @@ impl Fetcher {
     /// # Errors
     /// [`SetUpError`].
     pub fn new(allow: &[IpNet], ca_pem: Option<&[u8]>) -> Result<Self, SetUpError> {
-        Self::with_lookup(allow, ca_pem, Arc::new(address::System))
+        Self::with_lookup(allow, ca_pem, Arc::new(address::System), CONNECT)
     }
 
+    /// `connect`: for the look-up, the connection and its handshake.
     pub(crate) fn with_lookup(
         allow: &[IpNet],
         ca_pem: Option<&[u8]>,
         lookup: Arc<dyn Lookup>,
+        connect: Duration,
     ) -> Result<Self, SetUpError> {
         let allow: Arc<[IpNet]> = allow.into();
         let tls = tls(ca_pem)?;
@@ -138,7 +145,7 @@ impl Fetcher {
                 .redirect(reqwest::redirect::Policy::none())
                 .no_proxy()
                 .referer(false)
-                .connect_timeout(TIMEOUT)
+                .connect_timeout(connect)
                 .pool_idle_timeout(Duration::from_secs(30))
                 .user_agent(concat!("sallyport/", env!("CARGO_PKG_VERSION")))
                 .build()
@@ -154,22 +161,21 @@ impl Fetcher {
         let client = self.client_for(&request.url)?;
         let mut builder = client.request(request.method, request.url).headers(request.headers).timeout(request.timeout);
         if let Some(body) = request.body {
-            // Exposed to be sent to the endpoint it is meant for.
-            builder = builder.body(body.expose().to_vec());
+            builder = builder.body(Bytes::from_owner(Sent(body)));
         }
         let response = builder.send().await.map_err(exchange_error)?;
         let (status, headers) = (response.status(), response.headers().clone());
         if response.content_length().is_some_and(|length| length > MAX_BODY_BYTES as u64) {
             return Err(FetchError::TooLarge);
         }
-        let mut body = zeroize::Zeroizing::new(Vec::new());
+        let mut body = Zeroizing::new(Vec::new());
         let mut chunks = response.bytes_stream();
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(exchange_error)?;
             if body.len() + chunk.len() > MAX_BODY_BYTES {
                 return Err(FetchError::TooLarge);
             }
-            body.extend_from_slice(&chunk);
+            append(&mut body, &chunk);
         }
         Ok(Answer { status, headers, body: Secret::new(std::mem::take(&mut *body)) })
     }
@@ -224,8 +230,31 @@ impl Resolve for Guard {
     }
 }
 
+/// A body on its way. Not copied, and zeroized once it was sent.
+struct Sent(Secret);
+
+impl AsRef<[u8]> for Sent {
+    fn as_ref(&self) -> &[u8] {
+        // Exposed to be sent to the endpoint it is meant for.
+        self.0.expose()
+    }
+}
+
+/// Appends without leaving behind what was outgrown: that may be half a token.
+fn append(body: &mut Zeroizing<Vec<u8>>, chunk: &[u8]) {
+    let length = body.len() + chunk.len();
+    if length > body.capacity() {
+        let mut larger = Zeroizing::new(Vec::with_capacity(length.next_power_of_two()));
+        larger.extend_from_slice(body);
+        *body = larger;
+    }
+    body.extend_from_slice(chunk);
+}
+
 fn exchange_error(error: reqwest::Error) -> FetchError {
-    if error.is_timeout() {
+    // First: a connection that did not come in time is one over which nothing was sent, and a time-out as well.
+    let is_connect = error.is_connect();
+    if error.is_timeout() && !is_connect {
         return FetchError::Timeout;
     }
     let mut cause: Option<&dyn std::error::Error> = Some(&error);
@@ -235,7 +264,6 @@ fn exchange_error(error: reqwest::Error) -> FetchError {
         }
         cause = inner.source();
     }
-    let is_connect = error.is_connect();
     // The URL may carry what nobody should read.
     let error = Box::new(error.without_url());
     if is_connect { FetchError::Connection(error) } else { FetchError::Exchange(error) }

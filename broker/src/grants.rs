@@ -5,6 +5,7 @@
 mod at_provider;
 mod by_hand;
 mod follow;
+mod refreshing;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -53,7 +53,7 @@ use crate::coordination::Coordination;
 use crate::keys::{Key, Purpose};
 use crate::model::{Generation, GrantKey, ProviderClient, Tenant};
 use crate::oauth::TokenEndpoint;
-use crate::store::{GrantCommit, Store};
+use crate::store::{GrantCommit, Intent, Store};
 use crate::vault::Vault;
 
 pub use ask::Registered;
@@ -192,6 +192,22 @@ impl Refresher {
         let key = self.0.key(grant);
         self.0.forget_up_to(&key, generation);
         self.0.backoffs.forget_up_to(&key, generation);
+    }
+
+    /// Drops a grant's opened token: another broker may have had it ended.
+    pub fn close(&self, grant: &GrantKey) {
+        self.0.opened.invalidate(&self.0.key(grant));
+    }
+
+    /// Whether a grant's token is open in memory.
+    #[cfg(test)]
+    pub(crate) fn is_open(&self, grant: &GrantKey) -> bool {
+        self.0.opened.contains_key(&self.0.key(grant))
+    }
+
+    /// Whether this broker took the right to refresh that this intent says.
+    pub fn has_begun(&self, intent: &Intent) -> bool {
+        self.0.owner.is_of_this_broker(intent)
     }
 
     /// Asks providers again at once that failed before, but where only one attempt is left: an operator has changed a

@@ -298,6 +298,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     background.spawn(Arc::clone(&issuers).run(stop.clone()));
     background.spawn(publisher.clone().run(stop.clone()));
     background.spawn(ended.run(stop.clone()));
+    background.spawn(grants.clone().follow_refreshes(stop.clone()));
     let no_more = CancellationToken::new();
     let revoking = tokio::spawn(grants.clone().revoke_unwanted(too_late, no_more.clone()));
     background.spawn(recover(refresher.clone(), registry.subscribe(), stop.clone()));

@@ -94,8 +94,7 @@ struct Through<'a> {
     external_identities: &'a [String],
 }
 
-/// A sign-in that was begun: the browser keeps the cookie, and goes on elsewhere.
-#[derive(Debug)]
+/// A sign-in that was begun: the browser keeps the cookie, and goes on elsewhere. Not printable: state and nonce are in it.
 pub struct Begun {
     /// For [`BEGUN_COOKIE`].
     pub cookie: Secret,

@@ -19,11 +19,6 @@ fn rounds_each() -> usize {
     e2e::rounds(5, 25)
 }
 
-/// The same of three brokers: each costs twenty seconds of waiting, which few share.
-fn rounds_of_the_fleet() -> usize {
-    e2e::rounds(2, 25)
-}
-
 /// Where the broker dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Death {

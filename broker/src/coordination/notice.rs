@@ -23,17 +23,20 @@ pub enum News {
     Ended,
     /// Manifests, and values of secrets.
     Policy,
+    /// Refreshes that end the old access token at once: begun, or come to nothing.
+    Refreshing,
     /// Tokens of the broker's own that were revoked.
     Revoked,
 }
 
 impl News {
-    const ALL: [Self; 3] = [Self::Ended, Self::Policy, Self::Revoked];
+    const ALL: [Self; 4] = [Self::Ended, Self::Policy, Self::Refreshing, Self::Revoked];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Ended => "ended",
             Self::Policy => "policy",
+            Self::Refreshing => "refreshing",
             Self::Revoked => "revoked",
         }
     }
@@ -86,6 +89,7 @@ impl Notice {
 pub(super) struct Heard {
     ended: watch::Sender<u64>,
     policy: watch::Sender<u64>,
+    refreshing: watch::Sender<u64>,
     revoked: watch::Sender<u64>,
     released: broadcast::Sender<String>,
 }
@@ -93,8 +97,8 @@ pub(super) struct Heard {
 impl Default for Heard {
     fn default() -> Self {
         let counter = || watch::Sender::new(0);
-        let (ended, policy, revoked) = (counter(), counter(), counter());
-        Self { ended, policy, revoked, released: broadcast::Sender::new(BEHIND) }
+        let (ended, policy, refreshing, revoked) = (counter(), counter(), counter(), counter());
+        Self { ended, policy, refreshing, revoked, released: broadcast::Sender::new(BEHIND) }
     }
 }
 
@@ -126,6 +130,7 @@ impl Heard {
         match news {
             News::Ended => &self.ended,
             News::Policy => &self.policy,
+            News::Refreshing => &self.refreshing,
             News::Revoked => &self.revoked,
         }
     }

@@ -184,7 +184,7 @@ async fn o9_a_name_that_points_inside_is_refused_at_every_look_up() {
         vec!["10.0.0.1", "127.0.0.1"],
     ] {
         let rebinding = Arc::new(Rebinding(Mutex::new(answers)));
-        let fetcher = Fetcher::with_lookup(&[], None, rebinding).unwrap();
+        let fetcher = Fetcher::with_lookup(&[], None, rebinding, CONNECT).unwrap();
         for scheme in ["https", "http"] {
             for _ in 0..3 {
                 let refused = get(&fetcher, &format!("{scheme}://rebind.example:{port}/")).await;
@@ -193,7 +193,8 @@ async fn o9_a_name_that_points_inside_is_refused_at_every_look_up() {
         }
     }
     // A public address does not make http acceptable.
-    let public = Fetcher::with_lookup(&loopback(), None, Arc::new(Rebinding(Mutex::new(vec!["8.8.8.8"])))).unwrap();
+    let public =
+        Fetcher::with_lookup(&loopback(), None, Arc::new(Rebinding(Mutex::new(vec!["8.8.8.8"]))), CONNECT).unwrap();
     assert!(matches!(get(&public, "http://name.example/").await, Err(FetchError::Address)));
     assert_eq!(canary.hits(), 0);
 }
@@ -226,7 +227,7 @@ async fn o9_a_name_that_turns_inward_is_judged_for_each_request_and_connected_to
     ];
     let turning = Arc::new(Turning(Mutex::new(sets.iter().map(|(set, _)| set.clone()).collect())));
     let allow: Vec<IpNet> = vec!["127.0.0.1/32".parse().unwrap()];
-    let fetcher = Fetcher::with_lookup(&allow, None, Arc::clone(&turning) as _).unwrap();
+    let fetcher = Fetcher::with_lookup(&allow, None, Arc::clone(&turning) as _, CONNECT).unwrap();
     for (set, is_reached) in &sets {
         let answer = get(&fetcher, &format!("http://turning.example:{port}/")).await;
         match is_reached {
@@ -341,7 +342,8 @@ async fn secure_server() -> (u16, String) {
 async fn https_trusts_the_named_server_under_the_given_authority_only() {
     let (port, certificate) = secure_server().await;
     let (_, stranger) = secure_server().await;
-    let fetcher = |ca: Option<&str>| Fetcher::with_lookup(&loopback(), ca.map(str::as_bytes), Arc::new(Here)).unwrap();
+    let fetcher =
+        |ca: Option<&str>| Fetcher::with_lookup(&loopback(), ca.map(str::as_bytes), Arc::new(Here), CONNECT).unwrap();
     let trusting = fetcher(Some(&certificate));
     let answer = get(&trusting, &format!("https://idp.example:{port}/")).await.unwrap();
     assert_eq!(answer.body.expose(), b"trusted");

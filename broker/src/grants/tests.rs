@@ -11,19 +11,20 @@ use super::*;
 use crate::clock::{FixedClock, UnixTime};
 use crate::coordination::tests::{Joined, address_of};
 use crate::model::AuthorizationCode;
-use crate::oauth::profile::GENERIC;
+use crate::oauth::profile::{GENERIC, GITHUB, Profile};
 use crate::refresher::tests::people::{agreed, provider_client};
 use crate::refresher::tests::{PlainText, loopback};
 use crate::refresher::{self, ConsentReason, Limits, Need, RefreshError, Source, Spool};
 use crate::snapshot::{self, Publisher, Settings};
-use crate::store::GrantCommit;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::tests::open_in;
+use crate::store::{GrantCommit, Intent, Pause};
 
 const START: UnixTime = UnixTime(1_800_000_000_000);
 const FELT: Duration = Duration::from_secs(2);
 
 struct Site {
+    servers: Servers,
     store: Arc<SqliteStore>,
     vault: Vault,
     clock: Arc<FixedClock>,
@@ -42,7 +43,7 @@ impl Site {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(open_in(dir.path()).await);
         let vault = Vault::open_or_create(dir.path().join("key").join("master.key"), &tenant()).unwrap();
-        Self { store, vault, clock: Arc::new(FixedClock::at(START)), dir }
+        Self { servers: Servers::default(), store, vault, clock: Arc::new(FixedClock::at(START)), dir }
     }
 
     /// A broker that starts now.
@@ -52,7 +53,7 @@ impl Site {
 
     async fn broker_with(&self, name: &str, coordination: Coordination) -> Broker {
         let (store, clock) = (Arc::clone(&self.store) as Arc<dyn Store>, Arc::clone(&self.clock) as Arc<dyn Clock>);
-        let servers = watch::Sender::new(Arc::new(Servers::default())).subscribe();
+        let servers = watch::Sender::new(Arc::new(self.servers.clone())).subscribe();
         let publisher = Publisher::start(snapshot::Parts {
             settings: Settings {
                 tenant: tenant(),
@@ -100,6 +101,7 @@ impl Site {
         });
         let stop = CancellationToken::new();
         tokio::spawn(grants.clone().revoke_unwanted(too_late, stop.clone()));
+        tokio::spawn(grants.clone().follow_refreshes(stop.clone()));
         tokio::spawn(Follower::start(grants.clone()).await.unwrap().run(stop.clone()));
         Broker { publisher, refresher, grants, _follows: stop.drop_guard() }
     }
@@ -139,10 +141,20 @@ struct Proxy(Pin<Box<dyn Stream<Item = Update> + Send>>);
 impl Proxy {
     /// Waits until it is told to let go of a grant; answers up to which generation.
     async fn lets_go(&mut self, grant: &str) -> u64 {
+        let mut hold = self.hears_of(grant).await;
+        // Longer than any refresh: it has ended.
+        while hold.until_ms < START.after(Duration::from_secs(1_800)).0 {
+            hold = self.hears_of(grant).await;
+        }
+        hold.generation
+    }
+
+    /// What it is told next of a grant.
+    async fn hears_of(&mut self, grant: &str) -> sallyport_proto::broker::Hold {
         let told = async {
             loop {
                 match self.0.next().await.unwrap().update {
-                    Some(update::Update::Hold(hold)) if hold.grant == grant => return hold.generation,
+                    Some(update::Update::Hold(hold)) if hold.grant == grant => return hold,
                     _ => {}
                 }
             }
@@ -173,6 +185,22 @@ fn alice() -> Source {
     Source::Person { client: Arc::new(code), holder: PrincipalId("alice".into()) }
 }
 
+/// A server at which everybody has their own account, with a provider of this kind.
+fn notes(profile: &'static Profile) -> Servers {
+    let client = Arc::new(provider_client("https://login.example.com/token".parse().unwrap(), profile));
+    let code = AuthorizationCode { client, scopes: vec!["read".into()], auth_revision: "r1".into() };
+    let name = ServerName("demo/notes".into());
+    let server = Server {
+        name: name.clone(),
+        url: "https://mcp.example.com".parse().unwrap(),
+        auth: Auth::AuthorizationCode(Arc::new(code)),
+        subjects: vec![],
+        allow_plaintext: false,
+        revision: "r1".into(),
+    };
+    Servers { by_name: std::iter::once((name, Arc::new(server))).collect(), ..Servers::default() }
+}
+
 #[tokio::test]
 async fn i11_what_one_broker_ends_another_and_its_proxies_let_go_of_within_two_seconds() {
     let site = Site::new().await;
@@ -195,6 +223,34 @@ async fn l11_what_was_agreed_to_anew_at_one_broker_is_served_by_another_within_t
     assert_eq!(other.token().await.unwrap(), "canary-first");
     site.alice_agrees("canary-second").await;
     assert_eq!(proxy.lets_go(&id).await, 1);
+    assert_eq!(other.token().await.unwrap(), "canary-second");
+}
+
+#[tokio::test]
+async fn i5_what_one_broker_refreshes_and_may_end_by_it_another_and_its_proxies_hold_back_until_it_is_over() {
+    let site = Site { servers: notes(&GITHUB), ..Site::new().await };
+    let other = site.broker("other").await;
+    let grant = site.alice_agrees("canary-first").await;
+    assert_eq!(other.token().await.unwrap(), "canary-first");
+    let mut proxy = other.proxy();
+    let begin = async || {
+        let now = site.clock.now();
+        let intent = Intent { owner: "one/1".into(), attempt: 1, started_at: now, deadline: now.after(FELT) };
+        let paused = site.store.grant_by_id(&grant.id).await.unwrap().unwrap().pause;
+        site.store.take_intent(&grant.id, grant.generation, &intent, None, paused.as_ref()).await.unwrap();
+        intent
+    };
+    let intent = begin().await;
+    let hold = proxy.hears_of(&grant.id).await;
+    assert!(hold.generation == 1 && hold.until_ms > site.clock.now().0, "{hold:?}");
+    assert!(other.refresher.generation(&alice()).await.is_ok() && !other.refresher.is_open(&alice().grant()));
+    // The provider has done nothing.
+    site.store.clear_intent(&grant.id, grant.generation, &intent, &Pause::over(site.clock.now())).await.unwrap();
+    assert!(proxy.hears_of(&grant.id).await.until_ms <= site.clock.now().0);
+    begin().await;
+    assert!(proxy.hears_of(&grant.id).await.until_ms > site.clock.now().0);
+    site.store.commit_refresh(&site.next("canary-second").await).await.unwrap();
+    assert_eq!(proxy.lets_go(&grant.id).await, 1);
     assert_eq!(other.token().await.unwrap(), "canary-second");
 }
 

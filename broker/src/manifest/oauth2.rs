@@ -130,15 +130,19 @@ fn authorization_code(
         &client.client_id,
         client.resource.as_deref(),
     );
-    let auth_revision = revision::grant(url?, &id);
+    let revocation_url = revocation_url.map_or(Some(None), |url| url.map(Some))?;
+    let introspection_url = introspection_url.map_or(Some(None), |url| url.map(Some))?;
+    let issuer = issuer.map_or(Some(None), |issuer| issuer.map(|issuer| Some(issuer.to_owned())))?;
+    let told = [revocation_url.as_ref(), introspection_url.as_ref()];
+    let auth_revision = revision::grant(url?, &id, told.map(|url| url.map_or("", Url::as_str)), issuer.as_deref());
     Some(AuthorizationCode {
         client: Arc::new(ProviderClient {
             id,
             authorization_url,
             token_url: client.token_url,
-            revocation_url: revocation_url.map_or(Some(None), |url| url.map(Some))?,
-            introspection_url: introspection_url.map_or(Some(None), |url| url.map(Some))?,
-            issuer: issuer.map_or(Some(None), |issuer| issuer.map(|issuer| Some(issuer.to_owned())))?,
+            revocation_url,
+            introspection_url,
+            issuer,
             client_id: client.client_id,
             client_secret: client.client_secret,
             client_authentication: client.authentication.unwrap_or(profile.client_authentication),

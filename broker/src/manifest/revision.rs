@@ -85,8 +85,13 @@ pub(super) fn auth(url: &url::Url, client: &ClientCredentials) -> String {
         .end()
 }
 
-/// Of what a person agrees to: that the token of this provider client goes to this server's origin. Scopes are compared
-/// as sets, since fewer than were agreed to are no reason to ask again.
-pub(super) fn grant(url: &url::Url, provider_client: &str) -> String {
-    Revision::of("authorization_code").with(&url.origin().ascii_serialization()).with(provider_client).end()
+/// Of what a person agrees to: that the token of this provider client goes to this server's origin, and to `told`, the
+/// provider's other endpoints. Scopes are compared as sets, since fewer than were agreed to are no reason to ask again.
+pub(super) fn grant(url: &url::Url, provider_client: &str, told: [&str; 2], issuer: Option<&str>) -> String {
+    Revision::of("authorization_code")
+        .with(&url.origin().ascii_serialization())
+        .with(provider_client)
+        .with_all(told.into_iter())
+        .with(issuer.unwrap_or_default())
+        .end()
 }

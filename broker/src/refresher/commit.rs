@@ -55,6 +55,10 @@ impl Inner {
             // Somebody else was first, or an earlier attempt of ours arrived without our learning it.
             Err(StoreError::Conflict) => match self.store.grant(&record.key).await? {
                 Some(winner) if winner.material.as_ref() == Some(&record.material) => Ok(Committed::Ours),
+                // Nobody was: the database has given way to somebody who did something else with it.
+                Some(before) if before.standing == Standing::Live && before.generation < record.generation => {
+                    Err(StoreError::Conflict)
+                }
                 Some(winner) => Ok(Committed::Theirs(Box::new(winner))),
                 None => Err(StoreError::Conflict),
             },
@@ -71,7 +75,8 @@ impl Inner {
             let _ = self.unwanted.send(ours.clone());
         }
         let Some(refresh_token) = &ours.material.refresh_token else { return Ok(()) };
-        let is_agreed_anew = winner.consented_at > ours.consented_at;
+        // Not which is later: two brokers' clocks say when.
+        let is_agreed_anew = winner.consented_at != ours.consented_at;
         let is_same_account = ours.account.is_some() && ours.account == winner.account;
         if winner.standing != Standing::Live || (is_agreed_anew && !is_same_account) {
             tracing::info!(
@@ -81,7 +86,8 @@ impl Inner {
             return Ok(());
         }
         tracing::warn!(grant = ours.id, "somebody else renewed a grant at the same time; our refresh token is kept");
-        self.store.keep_spare(&ours.id, ours.generation, refresh_token).await.map_err(RefreshError::store)
+        let kept = self.store.keep_spare(&ours.id, winner.generation, ours.generation, refresh_token).await;
+        kept.map_err(RefreshError::store)
     }
 }
 

@@ -40,8 +40,9 @@ impl Refresh {
         let cause = error.code();
         let (why, retry_after) = RefreshError::of_provider(host(&self.client.token_url), error);
         self.count(if may_have_acted { "unknown" } else { "failed" }, cause);
-        let last_attempt_in = if may_have_acted { self.before_the_last_attempt(ready) } else { None };
-        let attempt = if may_have_acted { ready.intent.attempt } else { 0 };
+        // Of earlier ones the outcome is no better known after one that certainly came to nothing.
+        let attempt = if may_have_acted { ready.intent.attempt } else { ready.intent.attempt.saturating_sub(1) };
+        let last_attempt_in = if attempt > 0 { self.before_the_last_attempt(ready) } else { None };
         let generation = ready.stored.generation;
         let failure = Failure { generation, why, retry_after, attempt, last_attempt_in, may_be_astray };
         let now = self.inner.clock.now();
@@ -65,8 +66,9 @@ impl Refresh {
         }
     }
 
-    /// The provider has certainly not acted: the refresh token is as good as before, and so is the access token.
-    async fn give_back(&self, ready: &Ready, pause: &Pause) {
+    /// The provider has certainly not acted on this attempt: the refresh token is as good as before, and so, if it was the
+    /// first, is the access token.
+    pub(super) async fn give_back(&self, ready: &Ready, pause: &Pause) {
         let inner = &self.inner;
         match inner.store.clear_intent(&ready.id, ready.stored.generation, &ready.intent, pause).await {
             Ok(true) => {}
@@ -77,17 +79,21 @@ impl Refresh {
                 return;
             }
         }
-        if self.client.profile.refresh_kills_access_token {
+        if self.client.profile.refresh_kills_access_token && ready.intent.attempt == 1 {
             inner.holds.refreshing(&ready.id, ready.stored.generation, inner.clock.now());
+            inner.coordination.tell(News::Refreshing);
         }
     }
 
     /// The provider says that the grant is over: of the generation that was sent, and of no other (the loser of a race
-    /// hears this of what the winner has replaced).
+    /// hears this of what the winner has replaced). Whoever took the right over since may have been answered already: to
+    /// end the grant is theirs alone.
     async fn invalid_grant(&self, ready: Ready) -> Result<Turn, RefreshError> {
         let inner = &self.inner;
         let now = inner.store.grant(&self.grant).await.map_err(RefreshError::store)?;
-        let unchanged = now.filter(|now| now.generation == ready.stored.generation && now.standing == Standing::Live);
+        let is_ours = |now: &StoredGrant| now.intent.as_ref() == Some(&ready.intent);
+        let unchanged = now
+            .filter(|now| now.generation == ready.stored.generation && now.standing == Standing::Live && is_ours(now));
         let Some(StoredGrant { spare, .. }) = unchanged else {
             self.count("lost", "invalid_grant");
             return Ok(Turn::Again);

@@ -70,6 +70,11 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).contains_key(key)
     }
 
+    /// Whether no more tasks are started.
+    pub fn is_draining(&self) -> bool {
+        self.tasks.is_closed()
+    }
+
     /// How many tasks are under way.
     pub fn count(&self) -> usize {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).len()

@@ -1,7 +1,7 @@
 //! Which grants are in use, and which of those are due.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::{OpenedToken, Source};
@@ -17,10 +17,14 @@ const MAX_GRANTS: usize = 100_000;
 #[derive(Default)]
 pub(super) struct Recent(Mutex<HashMap<Key, Used>>);
 
-/// One grant in use.
+/// One grant in use. Not its token: that stays in memory for as long as the cache of opened tokens says, and no longer (V8).
 pub(super) struct Used {
     pub(super) source: Source,
-    pub(super) token: Arc<OpenedToken>,
+    pub(super) generation: Generation,
+    /// Id of the grant.
+    id: String,
+    refresh_after: UnixTime,
+    expires_at: UnixTime,
     last: UnixTime,
     /// When a use of it was noted in the store last.
     noted: UnixTime,
@@ -28,26 +32,27 @@ pub(super) struct Used {
 
 impl Recent {
     /// Remembers a use.
-    pub(super) fn used(&self, key: &Key, source: &Source, token: &Arc<OpenedToken>, now: UnixTime) {
+    pub(super) fn used(&self, key: &Key, source: &Source, token: &OpenedToken, now: UnixTime) {
+        let OpenedToken { generation, refresh_after, expires_at, .. } = *token;
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(used) = all.get_mut(key) {
             used.last = now;
-            if !Arc::ptr_eq(&used.token, token) {
-                used.token = Arc::clone(token);
+            if used.generation != generation {
                 used.source = source.clone();
             }
+            // Also of one generation, whose life may have been learnt since.
+            (used.generation, used.refresh_after, used.expires_at) = (generation, refresh_after, expires_at);
         } else if all.len() < MAX_GRANTS {
-            all.insert(
-                key.clone(),
-                Used { source: source.clone(), token: Arc::clone(token), last: now, noted: UnixTime(0) },
-            );
+            let (source, id) = (source.clone(), token.grant.clone());
+            let used = Used { source, generation, id, refresh_after, expires_at, last: now, noted: UnixTime(0) };
+            all.insert(key.clone(), used);
         }
     }
 
     /// Drops a grant whose generations, up to this one, nobody uses any more.
     pub(super) fn forget(&self, key: &Key, generation: Generation) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.get(key).is_some_and(|used| used.token.generation <= generation) {
+        if all.get(key).is_some_and(|used| used.generation <= generation) {
             all.remove(key);
         }
     }
@@ -60,10 +65,10 @@ impl Recent {
         may: impl Fn(&Key, &Source) -> bool,
     ) -> Vec<(Key, Used)> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, used| now < used.token.expires_at);
+        all.retain(|_, used| now < used.expires_at);
         let mut due: Vec<(UnixTime, Key)> = all
             .iter()
-            .filter(|(key, used)| used.token.refresh_after <= now && may(key, &used.source))
+            .filter(|(key, used)| used.refresh_after <= now && may(key, &used.source))
             .map(|(key, used)| (used.last, key.clone()))
             .collect();
         due.sort_unstable_by(|a, b| b.cmp(a));
@@ -79,7 +84,7 @@ impl Recent {
         let unnoted = people.filter(|used| is_unnoted(used)).take(limit);
         let ids = unnoted.map(|used| {
             used.noted = now;
-            used.token.grant.clone()
+            used.id.clone()
         });
         ids.collect()
     }

@@ -12,13 +12,14 @@ use super::seal::Pair;
 use super::source::{authority, has_a_token, host};
 use super::{ConsentReason, Inner, Moment, OpenedToken, RefreshError};
 use crate::audit::Event;
+use crate::coordination::News;
 use crate::failpoint::{self, Point};
 use crate::keys::{self, Key};
 use crate::model::{Generation, GrantKey, ProviderClient};
 use crate::oauth::profile::Profile;
 use crate::oauth::{Given, Token};
 use crate::secret::Secret;
-use crate::store::{GrantCommit, Intent, Material, Standing, StoreError, StoredGrant};
+use crate::store::{GrantCommit, Intent, Material, Pause, Standing, StoreError, StoredGrant};
 
 /// Turns taken at most: each that comes to nothing is one that somebody else has won.
 const MAX_TURNS: usize = 8;
@@ -103,6 +104,10 @@ impl Refresh {
         // Before anything is begun: what waits for its turn here holds nobody else up.
         let admitted = inner.providers.admit(&authority(&self.client.token_url)).await;
         let admitted = admitted.map_err(|retry_after| RefreshError::Provider { host, retry_after })?;
+        if inner.flights.is_draining() {
+            // What is begun now would be cut off with this process, its answer on the way.
+            return Err(RefreshError::Draining);
+        }
         match self.take(stored.clone(), material, attempt, read).await {
             Ok(Some(ready)) => self.ask(ready, admitted).await,
             Ok(None) => Ok(Turn::Again),
@@ -158,8 +163,16 @@ impl Refresh {
         if self.client.profile.refresh_kills_access_token {
             inner.opened.invalidate(&self.key);
             inner.holds.refreshing(&ready.id, ready.stored.generation, ready.intent.deadline);
+            inner.coordination.tell(News::Refreshing);
         }
         failpoint::reached(Point::BeforeSend);
+        if inner.clock.now() >= ready.intent.deadline {
+            // We were held up for so long that somebody else may have asked. As it was, if they have not.
+            let none = Pause { attempt: ready.intent.attempt.saturating_sub(1), ..Pause::over(inner.clock.now()) };
+            let pause = ready.stored.pause.clone().unwrap_or(none);
+            self.give_back(&ready, &pause).await;
+            return Ok(Turn::Again);
+        }
         let Asked { result, took } = inner.ask(&self.client, &ready.registered, &ready.refresh_token).await;
         failpoint::reached(Point::ReplyRead);
         admitted.told(&result);
@@ -203,24 +216,45 @@ impl Refresh {
         Ok(Turn::Renewed(Renewed { token, at_token_endpoint: took.time }))
     }
 
-    /// Commits, or leaves it to the spool. Of a commit that lost, the refresh token is kept beside the winner's.
+    /// Commits. What the store does not take at once is in the spool while that is tried again, and stays there if the
+    /// store never does. Of a commit that lost, the refresh token is kept beside the winner's.
     pub(super) async fn persist(&self, record: &GrantCommit, took: Took) -> Result<Committed, RefreshError> {
         let inner = &self.inner;
-        let error = match inner.commit(record).await {
-            Ok(Committed::Ours) => {
-                metrics::histogram!("sallyport_refresh_commit_seconds")
-                    .record(took.answered_at.elapsed().as_secs_f64());
-                return Ok(Committed::Ours);
+        let first = self.settle(record, inner.commit_once(record).await).await;
+        let settled = match first {
+            Ok(committed) => Ok(committed),
+            Err(error) => {
+                tracing::warn!(grant = record.id, %error, "a renewed token goes to the spool while it waits for the store");
+                inner.spool.put(record.clone()).await;
+                let later = self.settle(record, inner.commit(record).await).await;
+                if later.is_ok() {
+                    inner.spool.settled(record).await;
+                }
+                later
             }
-            Ok(Committed::Theirs(winner)) => match inner.lose(record, &winner).await {
-                Ok(()) => return Ok(Committed::Theirs(winner)),
-                Err(error) => error,
-            },
-            Err(error) => RefreshError::store(error),
         };
-        tracing::error!(grant = record.id, %error, "a renewed token goes to the spool: the store is not available");
-        inner.spool.put(record.clone()).await;
-        Err(error)
+        match &settled {
+            Ok(Committed::Ours) => {
+                metrics::histogram!("sallyport_refresh_commit_seconds").record(took.answered_at.elapsed().as_secs_f64())
+            }
+            Ok(Committed::Theirs(_)) => {}
+            Err(error) => {
+                tracing::error!(grant = record.id, %error, "a renewed token stays in the spool: the store is not available");
+            }
+        }
+        settled
+    }
+
+    async fn settle(
+        &self,
+        record: &GrantCommit,
+        committed: Result<Committed, StoreError>,
+    ) -> Result<Committed, RefreshError> {
+        let committed = committed.map_err(RefreshError::store)?;
+        if let Committed::Theirs(winner) = &committed {
+            self.inner.lose(record, winner).await?;
+        }
+        Ok(committed)
     }
 
     /// The next generation: what the provider gave, and what it did not change.

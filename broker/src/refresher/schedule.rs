@@ -15,7 +15,7 @@ use super::source::authority;
 use super::{RefreshError, Refresher, Source};
 use crate::keys::{Key, Purpose};
 use crate::model::{ProviderClient, Servers};
-use crate::store::StoredGrant;
+use crate::store::{StoreError, StoredGrant};
 
 /// How often due grants are looked for.
 const TICK: Duration = Duration::from_secs(1);
@@ -25,6 +25,9 @@ const AT_ONCE: usize = 256;
 
 /// Grants of one client that are looked at, at one tick.
 const PER_CLIENT: u32 = 64;
+
+/// How long a due grant that cannot be read is not looked at again.
+const CORRUPT_AGAIN: Duration = Duration::from_secs(10 * 60);
 
 /// How often uses are noted in the store, and how many at once.
 const NOTED_EVERY: u32 = 15;
@@ -74,7 +77,7 @@ impl Refresher {
                 inner.recent.put_back(key, used);
                 continue;
             }
-            let Some(flight) = inner.start(&key, &used.source, used.token.generation) else { return started };
+            let Some(flight) = inner.start(&key, &used.source, used.generation) else { return started };
             started += 1;
             let inner = Arc::clone(inner);
             tokio::spawn(async move {
@@ -99,9 +102,11 @@ impl Refresher {
             let room = inner.providers.room(&authority(&client.token_url)).min(PER_CLIENT);
             let due = inner.store.due_grants(&client.id, now, room.max(1)).await.map_err(RefreshError::store)?;
             let mut idle = Vec::new();
-            if !due.corrupt.is_empty() {
+            let corrupt: Vec<String> = due.corrupt.iter().filter_map(StoreError::record).collect();
+            if !corrupt.is_empty() {
                 // Whoever lists grants is told which.
-                tracing::debug!(count = due.corrupt.len(), "due grants cannot be read");
+                tracing::error!(ids = corrupt.join(" "), "due grants cannot be read");
+                inner.store.put_off(&corrupt, now.after(CORRUPT_AGAIN)).await.map_err(RefreshError::store)?;
             }
             for stored in due.records {
                 if !self.is_wanted(&stored) {
@@ -150,8 +155,9 @@ impl Refresher {
         }
         let now = inner.clock.now();
         let ids = inner.recent.take_unnoted(now, inner.limits.idle / 6, NOTED_AT_ONCE);
-        if !ids.is_empty() {
-            inner.store.mark_used(&ids, now).await.map_err(RefreshError::store)?;
+        // Few at a time: who waits for a row of theirs to be committed to waits for all of them.
+        for ids in ids.chunks(32) {
+            inner.store.mark_used(ids, now).await.map_err(RefreshError::store)?;
         }
         Ok(ids.len())
     }

@@ -116,7 +116,7 @@ impl Spool {
     /// Keeps a pair until the store takes it. In memory, if the disk does not take it either: it is tried as long as this
     /// process lives.
     pub(crate) async fn put(&self, commit: GrantCommit) {
-        let name = format!("{}.{}.json", commit.id, commit.generation.0);
+        let name = name(&commit);
         let (directory, file) = (self.0.directory.clone(), name.clone());
         let bytes = Entry::of_commit(&commit);
         self.waiting().insert(name, commit);
@@ -125,6 +125,11 @@ impl Spool {
             Ok(()) => {}
             Err(error) => tracing::error!(%error, "a renewed token is in memory only: the spool cannot be written"),
         }
+    }
+
+    /// Removes a pair that the store has taken.
+    pub(super) async fn settled(&self, commit: &GrantCommit) {
+        self.remove(name(commit)).await;
     }
 
     /// Destroys what waits for grants of one holder, or of all; answers how many sealed tokens those were.
@@ -210,6 +215,11 @@ impl Inner {
 }
 
 /// Whole and durable under its name, or not there at all.
+/// Of its file.
+fn name(commit: &GrantCommit) -> String {
+    format!("{}.{}.json", commit.id, commit.generation.0)
+}
+
 fn write(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let half = directory.join(format!("{name}.half"));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&half)?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use sallyport_caller::Caller;
 use sallyport_proto::broker::{Header, Timings};
+use zeroize::Zeroizing;
 
 use super::{Admitted, Inner, Refused, micros};
 use crate::clock::UnixTime;
@@ -102,7 +103,7 @@ impl Inner {
             false => refresh_after(now, token.expires_at.min(now.after(Duration::from_secs(5))), Chance::draw()),
         };
         // Exposed to be sent to the proxy, over the socket only it may open.
-        let value = [b"Bearer ", token.access_token.expose()].concat();
+        let value = Zeroizing::new([b"Bearer ", token.access_token.expose()].concat());
         Ok(Prepared {
             headers: vec![header("authorization", &value)?],
             grant: Some((token.grant.clone(), token.generation)),

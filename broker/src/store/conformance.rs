@@ -147,6 +147,8 @@ macro_rules! suite {
                     refuses_to_end_refreshes_of_another_generation_or_twice,
                     every_end_destroys_what_is_left,
                     i5_an_answer_that_was_believed_lost_revives_what_is_left,
+                    i5_an_answer_that_was_believed_lost_revives_what_was_ended_for_it,
+                    i5_what_came_to_nothing_takes_nothing_from_the_attempts_before_it,
                     keeps_the_first_spare_until_it_was_tried,
                 ]
                 two: [
@@ -159,6 +161,7 @@ macro_rules! suite {
                 one: [
                     are_shown_by_client_in_order_and_no_more_than_asked_for,
                     what_cannot_be_refreshed_is_never_shown,
+                    what_was_put_off_leaves_its_place_to_others,
                     an_intent_and_a_pause_put_off_until_they_end,
                     an_idle_one_is_left_until_it_is_used_again,
                     a_life_is_set_of_the_generation_it_was_asked_for_and_no_other,

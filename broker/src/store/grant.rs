@@ -101,6 +101,21 @@ pub struct Pause {
     pub why: String,
 }
 
+impl Pause {
+    /// None at all, written where one has to be.
+    pub fn over(now: UnixTime) -> Self {
+        Self {
+            failures: 0,
+            from: now,
+            until: now,
+            attempt: 0,
+            is_before_the_last: false,
+            may_be_astray: false,
+            why: String::new(),
+        }
+    }
+}
+
 /// A refresh token whose commit lost: tried once before the grant is given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spare {

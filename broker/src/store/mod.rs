@@ -57,6 +57,16 @@ pub enum StoreError {
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
+impl StoreError {
+    /// Id of the record that cannot be right, if that is why.
+    pub fn record(&self) -> Option<String> {
+        match self {
+            Self::Corrupt { id, .. } => Some(id.clone()),
+            Self::Conflict | Self::OtherSubject(_) | Self::Unavailable(_) => None,
+        }
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match error.as_database_error() {
@@ -267,8 +277,8 @@ pub trait Store: Send + Sync + 'static {
     /// re-reads, and deletes nothing (I5).
     async fn commit_grant(&self, grant: &GrantCommit) -> Result<(), StoreError>;
     /// As [`Store::commit_grant`], for what a refresh gave: `Conflict` also if the grant has ended. What was ended while
-    /// the provider was asked stays ended; where only its refreshes were ([`Store::end_refreshes`]), the answer that was
-    /// believed lost has come after all.
+    /// the provider was asked stays ended, unless for `invalid_grant` or `lost`: that is what a used refresh token is
+    /// answered with, and the answer that had the next one and was believed lost has come after all.
     async fn commit_refresh(&self, grant: &GrantCommit) -> Result<(), StoreError>;
     /// As [`Store::commit_grant`], for what a person agreed to: `Conflict` also if the consent of this id is nobody's any more
     /// ([`Store::release_user`]).
@@ -285,7 +295,8 @@ pub trait Store: Send + Sync + 'static {
         paused: Option<&Pause>,
     ) -> Result<(), StoreError>;
     /// Gives the right back, if it is still this one, since the provider has certainly not acted on it; in the same write
-    /// its pause begins. Answers whether it was.
+    /// its pause begins. What earlier attempts may have done stays: after the second the intent says 1, after the first
+    /// there is none. Answers whether it was.
     async fn clear_intent(
         &self,
         id: &str,
@@ -310,6 +321,8 @@ pub trait Store: Send + Sync + 'static {
         now: UnixTime,
         limit: u32,
     ) -> Result<Found<StoredGrant>, StoreError>;
+    /// Shows these no sooner than then: they cannot be read, and must not take the place of those that can.
+    async fn put_off(&self, ids: &[String], until: UnixTime) -> Result<(), StoreError>;
     /// Leaves these alone until they are used again, but those that were used, renewed or begun since they were read.
     async fn leave_idle(&self, idle: &[StoredGrant]) -> Result<(), StoreError>;
     /// Notes that these were used at that time, unless a later use is noted.
@@ -317,8 +330,15 @@ pub trait Store: Send + Sync + 'static {
     /// Every live grant with an intent whose deadline is before `before`, or whose owner is any start of `broker`, in
     /// order of id.
     async fn dangling_intents(&self, before: UnixTime, broker: &str) -> Result<Found<StoredGrant>, StoreError>;
-    /// Keeps a refresh token whose commit lost, sealed for `generation`, unless there is one already.
-    async fn keep_spare(&self, id: &str, generation: Generation, spare: &Sealed) -> Result<(), StoreError>;
+    /// Keeps a refresh token whose commit lost, sealed for `generation`, if what won is still at generation `beside`, and
+    /// unless there is one already: a later one may be another account's.
+    async fn keep_spare(
+        &self,
+        id: &str,
+        beside: Generation,
+        generation: Generation,
+        spare: &Sealed,
+    ) -> Result<(), StoreError>;
     /// Drops the spare of this generation, which was tried.
     async fn drop_spare(&self, id: &str, generation: Generation) -> Result<(), StoreError>;
     /// Says when the token of a live grant at this generation expires and is due, which nobody knew when it was stored.

@@ -153,7 +153,7 @@ impl Fleet {
     async fn everybody(&self) -> Seen {
         let jobs = || DEATHS.into_iter().flat_map(|death| (0..self.modes.len()).map(move |mode| (mode, death)));
         let job = |(mode, death)| Job { mode, death, person: unique("person"), consented: OnceCell::new() };
-        let mut left: Vec<Job> = (0..rounds_of_the_fleet()).flat_map(|_| jobs()).map(job).collect();
+        let mut left: Vec<Job> = (0..rounds_each()).flat_map(|_| jobs()).map(job).collect();
         let mut seen: Seen = self.modes.iter().map(|_| Vec::new()).collect();
         while !left.is_empty() {
             let semaphore = || Semaphore::new(AT_ONCE);
@@ -178,7 +178,7 @@ async fn promised(mode: usize) {
     let wrong: Vec<_> =
         seen[mode].iter().filter(|round| round.seen != round.expected).map(ToString::to_string).collect();
     assert!(wrong.is_empty(), "{:?}: {} of {}\n{}", MODES[mode], wrong.len(), seen[mode].len(), wrong.join("\n"));
-    assert_eq!(seen[mode].len(), DEATHS.len() * rounds_of_the_fleet());
+    assert_eq!(seen[mode].len(), DEATHS.len() * rounds_each());
 }
 
 #[test]

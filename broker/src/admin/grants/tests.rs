@@ -182,7 +182,7 @@ async fn o13_the_spare_is_revoked_with_the_pair() {
     let alice = office.agrees(ALICE).await;
     let (pair, token) = (Pair::new(&office.fixture.vault, &alice.id).await.unwrap(), Secret::new("canary-spare"));
     let (_, spare) = pair.seal(&alice.id, Generation(2), &Secret::new("unused"), Some(&token));
-    office.fixture.store.keep_spare(&alice.id, Generation(2), &spare.unwrap()).await.unwrap();
+    office.fixture.store.keep_spare(&alice.id, Generation(1), Generation(2), &spare.unwrap()).await.unwrap();
     let revoked = office.revoke(Which::Id(alice.id)).await.unwrap();
     assert_eq!(revoked[0].at_provider, "revoked");
     let mut seen = office.fixture.provider.seen();

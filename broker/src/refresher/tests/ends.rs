@@ -133,6 +133,6 @@ impl People {
         let generation = Generation(stored.generation.0 + 1);
         let pair = Pair::new(&self.fixture.vault, &stored.id).await.unwrap();
         let (_, spare) = pair.seal(&stored.id, generation, &Secret::new("unused"), Some(&Secret::new(token)));
-        self.fixture.store.keep_spare(&stored.id, generation, &spare.unwrap()).await.unwrap();
+        self.fixture.store.keep_spare(&stored.id, Generation(1), generation, &spare.unwrap()).await.unwrap();
     }
 }

@@ -1,13 +1,15 @@
 //! Brokers that come late: stopped while the provider answered, or slower than their own right to ask (threats L1, L4, L6).
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use tokio::sync::watch;
 
 use super::people::{DUE, People};
 use super::*;
 use crate::fetch::Fetcher;
 use crate::oauth::endpoint::{Answer, NoAnswer};
-use crate::oauth::profile::{GENERIC, MICROSOFT, Profile, Rotation};
-use crate::store::Standing;
+use crate::oauth::profile::{GENERIC, GITHUB, MICROSOFT, Profile, Rotation};
+use crate::store::{Intent, Standing};
 
 static GRACE: Profile = Profile { rotation: Rotation::Grace(Duration::from_secs(600)), ..GENERIC };
 
@@ -32,6 +34,15 @@ impl TokenEndpoint for Stopped {
         self.answered.send_replace(true);
         self.goes_on.subscribe().wait_for(|goes_on| *goes_on).await.unwrap();
         answer
+    }
+}
+
+/// Of a process that is held up between any two looks at it.
+struct Hasty(AtomicU64);
+
+impl Clock for Hasty {
+    fn now(&self) -> UnixTime {
+        UnixTime(self.0.fetch_add(60_000, Ordering::SeqCst))
     }
 }
 
@@ -67,6 +78,58 @@ async fn l4_a_broker_that_was_stopped_over_a_refresh_overwrites_nothing_when_it_
         assert_eq!(people.fixture.provider.count(), 2);
         assert_eq!(stored.spare.map(|spare| spare.generation), Some(Generation(2)), "what it brought home is kept");
     }
+}
+
+#[tokio::test]
+async fn i5_whoever_was_overtaken_ends_nothing_while_the_answer_to_the_other_is_on_its_way() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    people.fixture.clock.advance(DUE);
+    people.fixture.provider.gate.send_replace(false);
+    let mut late = spawn(&people.fixture.refresher, &people.alice(), Need::NotDue);
+    people.fixture.provider.until_asked(1).await;
+    // Its right is over, and somebody else has taken it and asked.
+    let (stored, now) = (people.stored().await, people.fixture.clock.now());
+    let theirs = Intent { owner: "b/1".into(), attempt: 2, started_at: now, deadline: now.after(HOUR) };
+    let store = &people.fixture.store;
+    store.take_intent(&stored.id, Generation(1), &theirs, stored.intent.as_ref(), None).await.unwrap();
+    people.fixture.provider.is_strict("what the other one was given");
+    people.fixture.provider.gate.send_replace(true);
+    let record = people.next_generation("canary-theirs", Some("what the other one was given")).await;
+    let over = tokio::time::timeout(Duration::from_millis(300), &mut late).await;
+    assert!(over.is_err() && people.fixture.provider.seen().len() == 1, "{over:?}");
+    store.commit_refresh(&record).await.unwrap();
+    assert_eq!(text(&late.await.unwrap().unwrap()), "canary-theirs");
+    assert_eq!((people.stored().await.standing, people.fixture.provider.count()), (Standing::Live, 1));
+}
+
+#[tokio::test]
+async fn i5_an_answer_that_comes_after_somebody_else_was_refused_makes_the_grant_whole() {
+    for (profile, ended) in [(&GENERIC, "invalid_grant"), (&GITHUB, "invalid_grant"), (&GENERIC, "lost")] {
+        let people = People::at(profile).await;
+        people.agrees(Some("canary-refresh-0")).await;
+        let answer = people.next_generation("canary-late", Some("canary-late-refresh")).await;
+        let (stored, now) = (people.stored().await, people.fixture.clock.now());
+        let ended = Standing::NeedsConsent(ended.to_owned());
+        people.fixture.store.end_grant(&stored.id, Generation(1), &ended, now).await.unwrap();
+        people.fixture.refresher.0.spool.put(answer).await;
+        people.fixture.refresher.0.replay_all().await.unwrap();
+        assert_eq!(people.token(Need::Live).await.unwrap(), "canary-late", "{}", profile.name);
+        assert_eq!(people.stored().await.standing, Standing::Live);
+    }
+}
+
+#[tokio::test]
+async fn i5_who_was_held_up_for_longer_than_their_right_to_ask_asks_nobody() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    people.fixture.clock.advance(DUE);
+    let clock = Arc::new(Hasty(AtomicU64::new(people.fixture.clock.now().0)));
+    let held_up = Refresher::new(Parts { clock, ..people.fixture.parts("held up") });
+    let error = held_up.token(&people.alice(), Need::LaterThan(Generation(1))).await.unwrap_err();
+    assert!(matches!(error, RefreshError::Lost), "{error:?}");
+    let stored = people.stored().await;
+    assert_eq!((stored.standing, stored.intent, people.fixture.provider.count()), (Standing::Live, None, 0));
 }
 
 #[tokio::test]

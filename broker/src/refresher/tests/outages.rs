@@ -96,6 +96,28 @@ async fn l7_the_last_attempt_at_a_strict_provider_that_hangs_waits_while_the_old
 }
 
 #[tokio::test]
+async fn l2_an_answer_that_went_astray_is_not_forgotten_because_the_next_request_came_to_nothing() {
+    let people = People::impatient(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    people.fixture.clock.advance(DUE);
+    people.fixture.provider.hangs(true);
+    assert_eq!(people.token(Need::NotDue).await.unwrap(), "canary-agreed");
+    people.fixture.provider.hangs(false);
+    people.fixture.provider.answers(401, r#"{"error":"invalid_client"}"#);
+    people.fixture.provider.is_strict("canary-refresh-0");
+    people.fixture.clock.advance(Duration::from_secs(300));
+    assert_eq!(people.token(Need::NotDue).await.unwrap(), "canary-agreed");
+    assert_eq!((people.stored().await.intent.unwrap().attempt, people.fixture.provider.count()), (1, 2));
+    // It has used the token up when it did not answer: its refreshes are over, and what is left serves.
+    people.fixture.provider.is_strict("what nobody here ever read");
+    people.fixture.clock.advance(Duration::from_secs(120));
+    assert_eq!(people.token(Need::NotDue).await.unwrap(), "canary-agreed");
+    let stored = people.stored().await;
+    assert_eq!((stored.standing, people.fixture.provider.count()), (ConsentReason::InvalidGrant.as_standing(), 3));
+    assert!(stored.material.is_some());
+}
+
+#[tokio::test]
 async fn a_refused_client_is_the_operators_to_mend() {
     let people = People::at(&GENERIC).await;
     people.agrees(Some("canary-refresh-0")).await;

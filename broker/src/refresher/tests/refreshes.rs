@@ -1,6 +1,6 @@
 //! Whose grant serves which server, and a refresh that goes well.
 
-use super::people::{DUE, People};
+use super::people::{DUE, People, agreed};
 use super::*;
 use crate::oauth::profile::{GENERIC, GITHUB};
 use crate::store::Standing;
@@ -159,4 +159,46 @@ async fn proxies_hold_a_token_that_is_about_to_die_and_callers_wait_for_the_next
         assert_eq!(text(&caller.await.unwrap().unwrap()), "canary-token-1");
     }
     assert_eq!(people.fixture.provider.count(), 1);
+}
+
+#[tokio::test]
+async fn i5_what_waits_for_its_turn_when_the_broker_ends_asks_nobody_any_more() {
+    let budget = Budget { at_once: 1, ..Budget::default() };
+    let people = People::with(&GENERIC, Limits { budget, ..Limits::default() }).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    let bob = people.server(&["read"], "r1", "bob");
+    let his =
+        agreed(&people.fixture.vault, bob.grant(), Generation(1), people.fixture.clock.now(), "bobs", Some("his"));
+    people.fixture.store.commit_grant(&his.await).await.unwrap();
+    people.fixture.clock.advance(HOUR);
+    people.fixture.provider.gate.send_replace(false);
+    let first = spawn(&people.fixture.refresher, &people.alice(), Need::Live);
+    people.fixture.provider.until_asked(1).await;
+    let waits = spawn(&people.fixture.refresher, &bob, Need::Live);
+    let key = people.fixture.refresher.0.key(&bob.grant());
+    while !people.fixture.refresher.0.flights.under_way(&key) {
+        tokio::task::yield_now().await;
+    }
+    let (draining, provider) = (people.fixture.refresher.drain(Duration::from_secs(20)), &people.fixture.provider);
+    let (left, _) = tokio::join!(draining, async { provider.gate.send_replace(true) });
+    assert!(matches!(waits.await.unwrap(), Err(RefreshError::Draining)));
+    assert!(first.await.unwrap().is_ok());
+    assert_eq!((left, people.fixture.provider.count()), (0, 1));
+}
+
+#[tokio::test]
+async fn v8_an_opened_token_that_nobody_uses_stays_in_memory_no_longer_than_its_age() {
+    let limits = Limits { opened_age: Duration::from_millis(50), ..Limits::default() };
+    let people = People::with(&GENERIC, limits).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    let served = people.fixture.refresher.token(&people.alice(), Need::Live).await.unwrap();
+    let token = Arc::downgrade(&served.token);
+    drop(served);
+    let gone = async {
+        while token.upgrade().is_some() {
+            people.fixture.refresher.renew_due();
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("it is zeroized");
 }

@@ -205,3 +205,21 @@ async fn a_provider_without_room_holds_up_no_other() {
     idle(&broker).await;
     assert_eq!(started, 2, "one of each");
 }
+
+#[tokio::test]
+async fn what_cannot_be_read_holds_up_no_other() {
+    let people = People::at(&GENERIC).await;
+    let budget = Budget { per_second: 1, ..Budget::default() };
+    let broker = Refresher::new(Parts { limits: Limits { budget, ..Limits::default() }, ..people.fixture.parts("a") });
+    for number in 0..3 {
+        people.agrees_and_uses(&format!("holder-{number}")).await;
+    }
+    people.fixture.store.tamper("UPDATE grants SET scopes = 'read', due_at = 1").await;
+    people.agrees_and_uses("alice").await;
+    people.fixture.clock.advance(DUE);
+    for _ in 0..4 {
+        people.tick(&broker).await;
+        people.fixture.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(people.stored().await.generation, Generation(2));
+}

@@ -20,6 +20,9 @@ use crate::store::Standing;
 
 const NAME: &str = "login.example.com";
 
+/// For a connection to come about: short, since several are waited for to their end.
+const CONNECT: Duration = Duration::from_millis(200);
+
 /// Attempts that back-off allows in the fifth of an hour that is left of a due token.
 const BUDGET: usize = 12;
 
@@ -29,19 +32,23 @@ enum Outage {
     None,
     NoSuchName,
     NoAddress,
+    NameServiceIsSilent,
     CertificateOfAStranger,
     CertificateOfAnotherName,
     CertificateHasExpired,
     HandshakeBreaksOff,
+    HandshakeIsSilent,
 }
 
-const EVERY: [Outage; 6] = [
+const EVERY: [Outage; 8] = [
     Outage::NoSuchName,
     Outage::NoAddress,
+    Outage::NameServiceIsSilent,
     Outage::CertificateOfAStranger,
     Outage::CertificateOfAnotherName,
     Outage::CertificateHasExpired,
     Outage::HandshakeBreaksOff,
+    Outage::HandshakeIsSilent,
 ];
 
 /// Name service and TLS before a provider on loopback.
@@ -94,15 +101,21 @@ impl Front {
         });
         let authorities = [authority, of_other, of_expired].concat();
         let names = Arc::clone(&front) as Arc<dyn Lookup>;
-        let fetcher = Fetcher::with_lookup(&["127.0.0.0/8".parse().unwrap()], Some(authorities.as_bytes()), names);
+        let fetcher =
+            Fetcher::with_lookup(&["127.0.0.0/8".parse().unwrap()], Some(authorities.as_bytes()), names, CONNECT);
         (front, url, Arc::new(fetcher.unwrap()))
     }
 
     async fn serve(self: Arc<Self>, stream: TcpStream, behind: SocketAddr) {
         let mut now = self.outage.subscribe();
         let outage = *now.borrow_and_update();
-        if outage == Outage::HandshakeBreaksOff {
-            return;
+        match outage {
+            Outage::HandshakeBreaksOff => return,
+            Outage::HandshakeIsSilent => {
+                let _ = now.changed().await;
+                return;
+            }
+            _ => {}
         }
         let bad = self.bad.iter().find(|(kind, _)| *kind == outage).map(|(_, acceptor)| acceptor);
         // A client that does not trust us hangs up here.
@@ -130,9 +143,11 @@ impl Lookup for Front {
     async fn lookup(&self, name: &str) -> std::io::Result<Vec<SocketAddr>> {
         assert_eq!(name, NAME);
         self.attempts.fetch_add(1, Ordering::SeqCst);
-        match *self.outage.borrow() {
+        let outage = *self.outage.borrow();
+        match outage {
             Outage::NoSuchName => Err(std::io::Error::other("no such name")),
             Outage::NoAddress => Ok(Vec::new()),
+            Outage::NameServiceIsSilent => std::future::pending().await,
             _ => Ok(vec!["127.0.0.1:0".parse().unwrap()]),
         }
     }

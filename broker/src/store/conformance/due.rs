@@ -39,6 +39,17 @@ pub(super) async fn are_shown_by_client_in_order_and_no_more_than_asked_for(stor
     assert!(shown(store, NOW, 10).await.is_empty());
 }
 
+pub(super) async fn what_was_put_off_leaves_its_place_to_others(store: &dyn Store) {
+    for (id, seconds) in [("a", 1), ("b", 2), ("c", 9)] {
+        store.commit_grant(&due(id, seconds)).await.unwrap();
+    }
+    let now = NOW.after(Duration::from_secs(5));
+    store.put_off(&["b".to_owned(), "a".to_owned(), "c".to_owned(), "other".to_owned()], now).await.unwrap();
+    assert!(shown(store, NOW.after(Duration::from_secs(4)), 10).await.is_empty());
+    assert_eq!(shown(store, now, 10).await, ["a", "b"]);
+    assert_eq!(shown(store, end(), 10).await, ["a", "b", "c"], "nobody is shown sooner than they were");
+}
+
 pub(super) async fn what_cannot_be_refreshed_is_never_shown(store: &dyn Store) {
     let mut without = due("without", 1);
     without.material.refresh_token = None;

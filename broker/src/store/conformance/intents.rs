@@ -144,7 +144,7 @@ pub(super) async fn dangle_after_their_deadline_or_when_their_broker_starts_agai
 pub(super) async fn i5_a_commit_ends_intent_and_spare(store: &dyn Store) {
     live(store, "g").await;
     store.take_intent("g", ONE, &intent("a/1", 1), None, None).await.unwrap();
-    store.keep_spare("g", ONE, &sealed("spare")).await.unwrap();
+    store.keep_spare("g", ONE, ONE, &sealed("spare")).await.unwrap();
     store.commit_refresh(&grant("g", &key("g", "alice"), 2, "new")).await.unwrap();
     let after = read(store, "g").await;
     assert_eq!((after.generation, after.intent, after.spare), (Generation(2), None, None));
@@ -197,23 +197,23 @@ pub(super) async fn a_revocation_overrules_every_other_end_and_no_other_end_a_re
 pub(super) async fn an_ended_grant_keeps_its_row_and_no_material(store: &dyn Store) {
     live(store, "g").await;
     store.take_intent("g", ONE, &intent("a/1", 1), None, None).await.unwrap();
-    store.keep_spare("g", ONE, &sealed("spare")).await.unwrap();
+    store.keep_spare("g", ONE, ONE, &sealed("spare")).await.unwrap();
     store.end_grant("g", ONE, &lost("invalid_grant"), NOW).await.unwrap();
     let after = read(store, "g").await;
     assert_eq!((after.generation, after.standing), (ONE, lost("invalid_grant")));
     assert_eq!((after.material, after.intent, after.spare), (None, None, None));
-    store.keep_spare("g", ONE, &sealed("late")).await.unwrap();
+    store.keep_spare("g", ONE, ONE, &sealed("late")).await.unwrap();
     assert_eq!(read(store, "g").await.spare, None);
 }
 
 pub(super) async fn i5_an_access_token_outlives_the_refreshes_of_its_grant(store: &dyn Store) {
     live(store, "g").await;
     store.take_intent("g", ONE, &intent("a/1", 2), None, None).await.unwrap();
-    store.keep_spare("g", ONE, &sealed("spare")).await.unwrap();
+    store.keep_spare("g", ONE, ONE, &sealed("spare")).await.unwrap();
     let before = read(store, "g").await.material.unwrap();
     store.end_refreshes("g", ONE, "invalid_grant").await.unwrap();
     refused(store.take_intent("g", ONE, &intent("a/1", 3), None, None).await);
-    store.keep_spare("g", ONE, &sealed("late")).await.unwrap();
+    store.keep_spare("g", ONE, ONE, &sealed("late")).await.unwrap();
     let after = read(store, "g").await;
     assert_eq!((after.generation, after.standing), (ONE, lost("invalid_grant")));
     assert_eq!((after.intent, after.spare), (None, None));
@@ -238,14 +238,13 @@ pub(super) async fn refuses_to_end_refreshes_of_another_generation_or_twice(stor
 }
 
 pub(super) async fn every_end_destroys_what_is_left(store: &dyn Store) {
-    for standing in [lost("invalid_grant"), Standing::Revoked("operator".to_owned())] {
+    for standing in [lost("invalid_grant"), lost("rejected"), Standing::Revoked("operator".to_owned())] {
         let id = format!("{standing:?}");
         live(store, &id).await;
         store.end_refreshes(&id, ONE, "invalid_grant").await.unwrap();
         store.end_grant(&id, ONE, &standing, NOW).await.unwrap();
         let after = read(store, &id).await;
         assert_eq!((after.standing, after.material), (standing, None));
-        refused(store.commit_refresh(&grant(&id, &key(&id, "alice"), 2, "late")).await);
     }
 }
 
@@ -258,11 +257,37 @@ pub(super) async fn i5_an_answer_that_was_believed_lost_revives_what_is_left(sto
     assert_eq!((after.standing, after.material), (Standing::Live, Some(late.material)));
 }
 
+pub(super) async fn i5_an_answer_that_was_believed_lost_revives_what_was_ended_for_it(store: &dyn Store) {
+    for reason in ["invalid_grant", "lost"] {
+        live(store, reason).await;
+        store.end_grant(reason, ONE, &lost(reason), NOW).await.unwrap();
+        let late = |generation| grant(reason, &key(reason, "alice"), generation, "late");
+        refused(store.commit_refresh(&late(3)).await);
+        store.commit_refresh(&late(2)).await.unwrap();
+        let after = read(store, reason).await;
+        assert_eq!((after.standing, after.material), (Standing::Live, Some(late(2).material)));
+        // Somebody agreed anew meanwhile: what is late is too late.
+        store.end_grant(reason, Generation(2), &lost(reason), NOW).await.unwrap();
+        store.commit_grant(&grant(reason, &key(reason, "alice"), 3, "agreed")).await.unwrap();
+        refused(store.commit_refresh(&late(3)).await);
+    }
+}
+
+pub(super) async fn i5_what_came_to_nothing_takes_nothing_from_the_attempts_before_it(store: &dyn Store) {
+    live(store, "g").await;
+    let (first, second) = (intent("a/1", 1), intent("b/1", 2));
+    store.take_intent("g", ONE, &first, None, None).await.unwrap();
+    store.take_intent("g", ONE, &second, Some(&first), None).await.unwrap();
+    assert!(store.clear_intent("g", ONE, &second, &pause(1)).await.unwrap());
+    assert_eq!(read(store, "g").await.intent, Some(Intent { attempt: 1, ..second }));
+}
+
 pub(super) async fn keeps_the_first_spare_until_it_was_tried(store: &dyn Store) {
     live(store, "g").await;
     let first = Spare { generation: Generation(2), refresh_token: sealed("first") };
-    store.keep_spare("g", Generation(2), &sealed("first")).await.unwrap();
-    store.keep_spare("g", Generation(3), &sealed("second")).await.unwrap();
+    store.keep_spare("g", Generation(2), Generation(2), &sealed("of what was overtaken")).await.unwrap();
+    store.keep_spare("g", ONE, Generation(2), &sealed("first")).await.unwrap();
+    store.keep_spare("g", ONE, Generation(3), &sealed("second")).await.unwrap();
     store.drop_spare("g", Generation(3)).await.unwrap();
     assert_eq!(read(store, "g").await.spare, Some(first));
     store.drop_spare("g", Generation(2)).await.unwrap();
@@ -302,7 +327,7 @@ pub(super) async fn i5_a_grant_is_ended_or_renewed_and_never_both(first: &dyn St
         let id = format!("g{round}");
         live(first, &id).await;
         let fresh = grant(&id, &key(&id, "alice"), 2, "fresh");
-        let gone = lost("invalid_grant");
+        let gone = lost("rejected");
         let (committed, ended) = tokio::join!(first.commit_refresh(&fresh), second.end_grant(&id, ONE, &gone, NOW));
         let after = read(first, &id).await;
         match (committed, ended) {

@@ -17,7 +17,7 @@ async fn every_field(store: &dyn Store) {
     commit.material.access_token = old("access");
     commit.material.refresh_token = Some(old("refresh"));
     store.commit_grant(&commit).await.unwrap();
-    store.keep_spare("g1", Generation(2), &old("spare")).await.unwrap();
+    store.keep_spare("g1", Generation(1), Generation(2), &old("spare")).await.unwrap();
     let consent = consents::consent(store, "c1").await;
     store.ensure_consent(&consent).await.unwrap();
     let attempt = consents::attempt(1);

@@ -17,7 +17,7 @@ async fn granted(store: &dyn Store, holders: &[&str], count: usize) {
             let mut commit = grant(&id, &key(&format!("client-{n:02}"), name), 1, "access");
             commit.material.refresh_token = Some(sealed("refresh"));
             store.commit_grant(&commit).await.unwrap();
-            store.keep_spare(&id, Generation(2), &sealed("spare")).await.unwrap();
+            store.keep_spare(&id, Generation(1), Generation(2), &sealed("spare")).await.unwrap();
         }
     }
 }

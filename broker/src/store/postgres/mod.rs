@@ -82,7 +82,9 @@ impl PostgresStore {
     /// Rows that nobody sees any more are taken out of the tables. What is in write-ahead logs and on standbys stays there.
     async fn scrub_files(&self) -> Result<(), StoreError> {
         for sql in ["VACUUM grants", "VACUUM consents", "VACUUM sign_ins", "VACUUM secrets", "VACUUM keys"] {
-            query(sql).execute(&self.pool).await?;
+            // No transaction may hold it, and without one a pooler may give each message of a prepared statement to another
+            // connection: one message, then.
+            sqlx::raw_sql(sql).execute(&self.pool).await?;
         }
         Ok(())
     }
@@ -94,7 +96,7 @@ impl PostgresStore {
              AND coalesce(backend_type, 'client backend') = 'client backend'
              AND application_name IS DISTINCT FROM current_setting('application_name')
              AND pid <> pg_backend_pid()";
-        let count: i64 = query(sql).fetch_one(&self.pool).await?.try_get(0)?;
+        let count: i64 = query(sql).fetch_one(&mut *self.read().await?).await?.try_get(0)?;
         Ok(u64::try_from(count).unwrap_or_default())
     }
 

@@ -16,8 +16,15 @@ pub(super) async fn due(
     Found::sort(due.fetch_all(db).await?.iter().map(grants::read))
 }
 
+/// In the order in which everybody locks them who locks several: in another, two wait for each other.
+fn in_order<T>(all: &[T], id: impl Fn(&T) -> &String) -> Vec<&T> {
+    let mut all: Vec<&T> = all.iter().collect();
+    all.sort_unstable_by(|a, b| id(a).cmp(id(b)));
+    all
+}
+
 pub(super) async fn leave(db: &mut Connection, idle: &[StoredGrant]) -> Result<(), StoreError> {
-    for grant in idle {
+    for grant in in_order(idle, |grant| &grant.id) {
         query(
             "UPDATE grants SET due_at = NULL
              WHERE id = $1 AND generation = $2 AND intent_owner IS NULL AND used_at IS NOT DISTINCT FROM $3",
@@ -31,8 +38,16 @@ pub(super) async fn leave(db: &mut Connection, idle: &[StoredGrant]) -> Result<(
     Ok(())
 }
 
+pub(super) async fn put_off(db: &mut Connection, ids: &[String], until: UnixTime) -> Result<(), StoreError> {
+    for id in in_order(ids, |id| id) {
+        let put_off = query("UPDATE grants SET due_at = $1 WHERE id = $2 AND due_at < $1");
+        put_off.bind(signed(until.0)).bind(id).execute(&mut *db).await?;
+    }
+    Ok(())
+}
+
 pub(super) async fn used(db: &mut Connection, ids: &[String], at: UnixTime) -> Result<(), StoreError> {
-    for id in ids {
+    for id in in_order(ids, |id| id) {
         query(
             "UPDATE grants SET used_at = $1,
                     due_at = CASE WHEN refresh_token IS NULL OR reason <> '' THEN NULL ELSE coalesce(due_at, refresh_after) END

@@ -32,7 +32,7 @@ pub(super) async fn all(db: &mut Connection, holder: Option<&PrincipalId>) -> Re
 pub(super) enum Replacing {
     /// A grant of any standing, or none.
     Any,
-    /// A live grant.
+    /// A live grant; or one that was ended because answers to its refreshes did not come, which this may be.
     Live,
 }
 
@@ -56,7 +56,8 @@ pub(super) async fn commit(db: &mut Connection, grant: &GrantCommit, from: Repla
                     spare = NULL, spare_generation = NULL,
                     intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL,
                 pause_from = NULL, pause_until = NULL
-             WHERE provider_client = $13 AND holder = $14 AND id = $15 AND generation = $16 AND ($17 OR standing = 'live')",
+             WHERE provider_client = $13 AND holder = $14 AND id = $15 AND generation = $16
+               AND ($17 OR standing = 'live' OR (standing = 'needs_consent' AND reason IN ('invalid_grant', 'lost')))",
         )
     };
     let material = &grant.material;
@@ -89,16 +90,18 @@ pub(super) async fn commit(db: &mut Connection, grant: &GrantCommit, from: Repla
 pub(super) async fn keep_spare(
     db: &mut Connection,
     id: &str,
+    beside: Generation,
     generation: Generation,
     spare: &Sealed,
 ) -> Result<(), StoreError> {
     query(
         "UPDATE grants SET spare = $1, spare_generation = $2
-         WHERE id = $3 AND standing = 'live' AND reason = '' AND spare IS NULL",
+         WHERE id = $3 AND generation = $4 AND standing = 'live' AND reason = '' AND spare IS NULL",
     )
     .bind(&spare.0)
     .bind(signed(generation.0))
     .bind(id)
+    .bind(signed(beside.0))
     .execute(db)
     .await?;
     Ok(())

@@ -48,7 +48,10 @@ pub(super) async fn clear(
         return Ok(false);
     }
     let cleared = query(
-        "UPDATE grants SET intent_owner = NULL, intent_attempt = 0, intent_started_at = NULL, intent_deadline = NULL
+        "UPDATE grants SET intent_owner = CASE WHEN intent_attempt > 1 THEN intent_owner END,
+                intent_started_at = CASE WHEN intent_attempt > 1 THEN intent_started_at END,
+                intent_deadline = CASE WHEN intent_attempt > 1 THEN intent_deadline END,
+                intent_attempt = intent_attempt - 1
          WHERE id = $1",
     );
     cleared.bind(id).execute(db).await?;

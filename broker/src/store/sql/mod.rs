@@ -216,6 +216,10 @@ impl Store for Handle {
         reading!(self, |db| due::due(db, provider_client, now, limit))
     }
 
+    async fn put_off(&self, ids: &[String], until: UnixTime) -> Result<(), StoreError> {
+        writing!(self, |db| due::put_off(db, ids, until))
+    }
+
     async fn leave_idle(&self, idle: &[StoredGrant]) -> Result<(), StoreError> {
         writing!(self, |db| due::leave(db, idle))
     }
@@ -228,8 +232,14 @@ impl Store for Handle {
         reading!(self, |db| intents::dangling(db, before, broker))
     }
 
-    async fn keep_spare(&self, id: &str, generation: Generation, spare: &Sealed) -> Result<(), StoreError> {
-        writing!(self, |db| grants::keep_spare(db, id, generation, spare))
+    async fn keep_spare(
+        &self,
+        id: &str,
+        beside: Generation,
+        generation: Generation,
+        spare: &Sealed,
+    ) -> Result<(), StoreError> {
+        writing!(self, |db| grants::keep_spare(db, id, beside, generation, spare))
     }
 
     async fn drop_spare(&self, id: &str, generation: Generation) -> Result<(), StoreError> {
