@@ -153,6 +153,12 @@ impl MasterKeys {
     /// # Errors
     /// [`MasterKeyError`]; unless it says otherwise, the current key is the one it was.
     pub async fn rotate(&self, actor: Actor) -> Result<Rotated, MasterKeyError> {
+        let keys = self.clone();
+        // Detached: whoever asked may give up when the file is replaced and nobody uses it yet.
+        tokio::spawn(async move { keys.replace(actor).await }).await.expect("replacing a key does not panic")
+    }
+
+    async fn replace(&self, actor: Actor) -> Result<Rotated, MasterKeyError> {
         let Parts { vault, store, audit, clock, .. } = &self.0.parts;
         if store.is_shared() {
             return Err(MasterKeyError::Shared);

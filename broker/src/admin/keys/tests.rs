@@ -8,6 +8,7 @@ use tonic::Code;
 
 use super::*;
 use crate::admin::grants::tests::{ALICE, Office};
+use crate::master_keys::MasterKeyError;
 use crate::model::{Generation, GrantKey, Tenant};
 use crate::oauth::profile::GENERIC;
 use crate::store::Sealed;
@@ -124,16 +125,24 @@ async fn v6_a_rewrap_over_a_thousand_grants_that_are_refreshed_meanwhile_loses_n
         let all = stream::iter(&holders).map(|holder| office.token(holder)).buffer_unordered(32);
         all.collect::<Vec<_>>().await.into_iter().collect::<Result<Vec<()>, _>>().unwrap();
     };
-    let mut rewraps = 0;
+    let over = std::cell::Cell::new(false);
     let rewrapping = async {
-        loop {
+        let mut rewraps = 0;
+        while !over.get() {
             keys.rotate(operator()).await.unwrap();
             let progress = keys.rewrap(operator(), |_| true).await.unwrap();
             assert_eq!(progress.left, []);
             rewraps += 1;
         }
+        rewraps
     };
-    tokio::select! { () = refreshing => {}, () = rewrapping => {} }
+    let ((), rewraps) = tokio::join!(
+        async {
+            refreshing.await;
+            over.set(true)
+        },
+        rewrapping
+    );
     assert!(rewraps > 0, "none came to its end");
     assert_eq!(provider.count(), GRANTS, "one request for each grant");
     keys.rotate(operator()).await.unwrap();
@@ -158,4 +167,27 @@ async fn v6_a_rewrap_over_a_thousand_grants_that_are_refreshed_meanwhile_loses_n
     }
     let given: BTreeSet<_> = (1..=GRANTS).map(|n| format!("canary-refresh-{n}")).collect();
     assert_eq!(refresh_tokens, given, "each token that the provider gave is kept, once");
+}
+
+#[tokio::test]
+async fn a_rotation_that_nobody_waits_for_any_more_comes_to_its_end() {
+    let office = Office::at(&GENERIC, true).await;
+    let keys = office.admin().await.master_keys;
+    for round in 0..14 {
+        let mut asked = Box::pin(keys.rotate(operator()));
+        for _ in 0..1 << round {
+            if futures::poll!(&mut asked).is_ready() {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(asked);
+        let rotated = loop {
+            match keys.rotate(operator()).await {
+                Err(MasterKeyError::UnderWay) => tokio::task::yield_now().await,
+                other => break other,
+            }
+        };
+        rotated.unwrap();
+    }
 }

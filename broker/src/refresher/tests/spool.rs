@@ -9,7 +9,14 @@ use crate::oauth::profile::GENERIC;
 impl People {
     /// The provider has answered, the disk is full, and the broker has stopped hoping.
     async fn spooled() -> Self {
-        let limits = Limits { commit: Duration::from_millis(50), wait: Duration::from_secs(20), ..Limits::default() };
+        let (people, caller) = Self::over_a_full_disk(Duration::from_millis(50)).await;
+        assert!(matches!(caller.await.unwrap(), Err(RefreshError::Store(_))));
+        people
+    }
+
+    /// The provider has answered, and the disk is full; and somebody who waits, for this long at most.
+    async fn over_a_full_disk(commit: Duration) -> (Self, tokio::task::JoinHandle<Result<Served, RefreshError>>) {
+        let limits = Limits { commit, wait: Duration::from_secs(20), ..Limits::default() };
         let people = Self::with(&GENERIC, limits).await;
         people.agrees(Some("canary-refresh-0")).await;
         people.fixture.clock.advance(HOUR);
@@ -21,8 +28,7 @@ impl People {
         people.fixture.provider.until_asked(1).await;
         people.fixture.store.fill().await;
         people.fixture.provider.gate.send_replace(true);
-        assert!(matches!(caller.await.unwrap(), Err(RefreshError::Store(_))));
-        people
+        (people, caller)
     }
 
     fn files(&self) -> Vec<std::path::PathBuf> {
@@ -40,6 +46,18 @@ async fn i4_the_spool_holds_sealed_bytes_for_its_owner_alone() {
     assert_eq!(std::fs::metadata(files[0].parent().unwrap()).unwrap().permissions().mode() & 0o7777, 0o700);
     let text = std::fs::read_to_string(&files[0]).unwrap();
     assert!(!text.contains("canary") && !text.contains("tttttttt"));
+}
+
+#[tokio::test]
+async fn i5_a_pair_is_on_disk_while_the_store_is_tried_again_and_until_it_has_it() {
+    let (people, caller) = People::over_a_full_disk(Duration::from_secs(20)).await;
+    while !people.files().iter().any(|file| file.extension().is_some_and(|end| end == "json")) {
+        assert!(!caller.is_finished());
+        tokio::task::yield_now().await;
+    }
+    people.fixture.store.make_room().await;
+    assert!(text(&caller.await.unwrap().unwrap()).starts_with("canary-token-1-"));
+    assert_eq!((people.files(), people.stored().await.generation), (vec![], Generation(2)));
 }
 
 #[tokio::test]
