@@ -139,7 +139,7 @@ async fn v6_what_was_changed_is_named_and_stays_and_spoils_no_other() {
     assert!(progress.left[0].what.contains("g:k000") && progress.left[0].why.contains("does not open"), "{progress:?}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_rotation_or_rewrap_at_a_time() {
     let site = Site::with_secrets(1).await;
     let keys = site.open().await.unwrap();

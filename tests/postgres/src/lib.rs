@@ -1,6 +1,7 @@
 //! A real Postgres, and PgBouncer in transaction mode before it, for the tests of one process.
 //!
-//! They run in a directory of their own, on a Unix socket and on loopback, and end with the process, however it ends.
+//! They run in a directory of their own, in memory where there is plenty, on a Unix socket and on loopback, and end with the
+//! process, however it ends.
 
 mod process;
 mod programs;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, PgConnection};
 
-use process::Account;
+use process::{Account, Place};
 
 /// Connections that PgBouncer has to each database: fewer than its clients, so that they share.
 const POOL: u32 = 3;
@@ -61,9 +62,21 @@ impl Server {
     /// # Panics
     /// When it cannot be started.
     pub fn start() -> Self {
+        Self::start_at(Place::Quick)
+    }
+
+    /// The same with its files on a disk, where what they cost is measured.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn start_on_disk() -> Self {
+        Self::start_at(Place::Disk)
+    }
+
+    fn start_at(place: Place) -> Self {
         process::remove_left_over();
         let account = Account::find();
-        let dir = process::directory(&account);
+        let dir = process::directory(&account, place);
         let (data, bouncer) = (dir.join("data"), dir.join("bouncer"));
         // An order of texts other than that of their bytes, as a company's database may have it.
         let locale = ["--locale=C.UTF-8", "--encoding=UTF8", "--locale-provider=icu", "--icu-locale=en"];

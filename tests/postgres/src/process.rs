@@ -51,18 +51,52 @@ impl Account {
     }
 }
 
+/// Where a server's files are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In memory, if there is plenty: each database is a thousand files, and to remove those of a few hundred takes a disk
+    /// minutes, in which it does little else.
+    Quick,
+    /// Where temporary files are: a disk, whose own times count.
+    Disk,
+}
+
+/// What a process may need in memory, bytes.
+const PLENTY: u64 = 8 << 30;
+const MEMORY: &str = "/dev/shm";
+
+impl Place {
+    fn path(self) -> PathBuf {
+        let has_plenty = || {
+            rustix::fs::statvfs(MEMORY).is_ok_and(|memory| memory.f_bavail.saturating_mul(memory.f_frsize) >= PLENTY)
+        };
+        match self {
+            Self::Quick if has_plenty() => PathBuf::from(MEMORY),
+            Self::Quick | Self::Disk => std::env::temp_dir(),
+        }
+    }
+}
+
 /// A directory with a short path, for the sockets in it.
-pub(crate) fn directory(account: &Account) -> PathBuf {
+pub(crate) fn directory(account: &Account, place: Place) -> PathBuf {
     let name = format!("{PREFIX}{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let path = std::env::temp_dir().join(name);
-    fs::create_dir(&path).expect("the temporary directory is writable");
+    let path = place.path().join(name);
+    fs::create_dir(&path).expect("the directory for temporary files is writable");
     account.own(&path);
     path
 }
 
-/// Removes the directories of processes that are gone.
+/// Removes the directories of processes that are gone, while others begin.
 pub(crate) fn remove_left_over() {
-    for entry in fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten() {
+    std::thread::spawn(|| {
+        for place in [Path::new(MEMORY), &std::env::temp_dir()] {
+            remove_left_over_in(place);
+        }
+    });
+}
+
+fn remove_left_over_in(place: &Path) {
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let process = name.strip_prefix(PREFIX).and_then(|rest| rest.split('-').next());
         if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
