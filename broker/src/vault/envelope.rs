@@ -12,6 +12,8 @@ use std::fmt;
 
 use sha2::{Digest, Sha256};
 
+use super::master::KeyError;
+
 /// First bytes of every envelope; the fourth is the version.
 const MAGIC: &[u8; 3] = b"SPV";
 /// The one version there is.
@@ -89,6 +91,14 @@ pub enum EnvelopeError {
     },
 }
 
+/// A wrapped data key that an envelope can hold and give again.
+pub(super) fn of_wrappable_length(wrapped: Vec<u8>) -> Result<Vec<u8>, KeyError> {
+    match wrapped.len() {
+        1..=WRAPPED_MAX => Ok(wrapped),
+        _ => Err(KeyError::Failed("it answered with a wrapped key that is empty, or longer than 1 KiB".into())),
+    }
+}
+
 /// An envelope, taken apart.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Envelope<'a> {
@@ -110,7 +120,7 @@ impl<'a> Envelope<'a> {
         let (key_id, rest) = rest.split_first_chunk().ok_or(EnvelopeError::Malformed)?;
         let (length, rest) = rest.split_first_chunk().ok_or(EnvelopeError::Malformed)?;
         let length = usize::from(u16::from_be_bytes(*length));
-        if length == 0 || length > WRAPPED_MAX {
+        if !(1..=WRAPPED_MAX).contains(&length) {
             return Err(EnvelopeError::Malformed);
         }
         let (wrapped, rest) = rest.split_at_checked(length).ok_or(EnvelopeError::Malformed)?;

@@ -76,6 +76,16 @@ impl fmt::Display for KeyIds {
 }
 
 impl VaultError {
+    /// A code for metrics.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::NotAuthentic { .. } => "not_authentic",
+            Self::OtherMasterKey { .. } => "other_master_key",
+            Self::MasterKey { source, .. } => source.code(),
+            Self::Unreadable { .. } => "unreadable",
+        }
+    }
+
     pub(super) fn not_authentic(record: Record<'_>, field: &'static str) -> Self {
         Self::NotAuthentic { kind: record.kind.name(), record: record.id.to_owned(), field }
     }

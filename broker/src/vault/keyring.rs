@@ -11,6 +11,7 @@ use super::key_file::{KeyFile, KeyFileError, Replaced};
 use super::local::LocalKey;
 use super::master::{Cause, MasterKey};
 use super::transit::{Transit, TransitKey};
+use super::watched::Watched;
 use crate::secret::Secret;
 
 /// Where a master key is kept.
@@ -109,10 +110,11 @@ impl Keyring {
                 KeySource::File(file) => keys.extend(read(&file)?),
                 KeySource::AwsKms(key) => {
                     let kms = AwsKms::new(key, ca_pem).await.map_err(OpenError::AwsKms)?;
-                    keys.push(Arc::new(kms));
+                    keys.push(Arc::new(Watched::new(kms)));
                 }
                 KeySource::Transit(key) => {
-                    keys.push(Arc::new(Transit::new(key).map_err(OpenError::Transit)?));
+                    let transit = Transit::new(key).map_err(OpenError::Transit)?;
+                    keys.push(Arc::new(Watched::new(transit)));
                 }
             }
         }
@@ -133,7 +135,7 @@ impl Keyring {
         &self.current
     }
 
-    fn all(&self) -> impl Iterator<Item = &Arc<dyn MasterKey>> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<dyn MasterKey>> {
         std::iter::once(&self.current).chain(&self.others)
     }
 

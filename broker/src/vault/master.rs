@@ -1,11 +1,13 @@
 //! What a master key can do, wherever it is kept: in a file here, or in a key service.
 
 use std::error::Error;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::envelope::KeyId;
 use super::place::Record;
+use super::watched::AwayKey;
 use crate::model::Tenant;
 use crate::secret::Secret;
 
@@ -30,6 +32,16 @@ pub(super) trait MasterKey: Send + Sync + 'static {
 
     /// Which version of it wraps, where its keeper tells, as far as it has been used.
     fn version(&self) -> Option<u32> {
+        None
+    }
+
+    /// Since when it cannot be used, and why, where somebody else keeps it.
+    fn away(&self) -> Option<AwayKey> {
+        None
+    }
+
+    /// How long ago it was used last, where somebody else keeps it.
+    fn unused_for(&self) -> Option<Duration> {
         None
     }
 
@@ -75,4 +87,19 @@ pub enum KeyError {
     /// Any other answer.
     #[error("the key service failed")]
     Failed(#[source] Cause),
+}
+
+impl KeyError {
+    /// A code for metrics.
+    pub(super) fn code(&self) -> &'static str {
+        match self {
+            Self::NotOurs => "not_ours",
+            Self::Denied(_) => "denied",
+            Self::Disabled(_) => "disabled",
+            Self::Throttled(_) => "throttled",
+            Self::TimedOut => "timed_out",
+            Self::Unreachable(_) => "unreachable",
+            Self::Failed(_) => "failed",
+        }
+    }
 }

@@ -15,6 +15,7 @@ mod master;
 mod place;
 mod service_errors;
 mod transit;
+mod watched;
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -30,6 +31,7 @@ pub use keyring::{HeldKey, KeySource, NewKeyFile, OpenError, RotateError};
 pub use master::{Cause, KeyError};
 pub use place::{Place, Record, RecordKind};
 pub use transit::{TokenSource, TransitKey};
+pub use watched::AwayKey;
 
 use crate::model::Tenant;
 use crate::secret::Secret;
@@ -102,7 +104,15 @@ impl Vault {
         let (inner, record) = (&self.0, record.into());
         let keyring = inner.keyring();
         let master = keyring.current();
-        let fresh = master.fresh(inner.bound(record)).await;
+        let fresh = master.fresh(inner.bound(record)).await.and_then(|(key, wrapped)| {
+            // Exposed to be measured: what cannot be sealed with, or not be read again, is found out before a provider is
+            // called.
+            let is_key = key.expose().len() == 32;
+            let wrapped = envelope::of_wrappable_length(wrapped)?;
+            is_key
+                .then_some((key, wrapped))
+                .ok_or_else(|| KeyError::Failed("it answered with a key of another length".into()))
+        });
         let (key, wrapped) = fresh.map_err(|source| VaultError::of_key(&**master, source))?;
         metrics::counter!("sallyport_vault_wraps_total").increment(1);
         let record = (record.kind, record.id.to_owned());
@@ -114,6 +124,14 @@ impl Vault {
     /// # Errors
     /// [`VaultError`].
     pub async fn open(&self, place: &Place<'_>, sealed: &Sealed) -> Result<Secret, VaultError> {
+        let began = Instant::now();
+        let opened = self.open_untimed(place, sealed).await;
+        let outcome = opened.as_ref().map_or_else(VaultError::code, |_| "done");
+        metrics::histogram!("sallyport_vault_open_seconds", "outcome" => outcome).record(began.elapsed().as_secs_f64());
+        opened
+    }
+
+    async fn open_untimed(&self, place: &Place<'_>, sealed: &Sealed) -> Result<Secret, VaultError> {
         let (inner, record) = (&self.0, Record::from(place));
         let envelope = parse(record, place.field, sealed)?;
         let key = inner.unwrap(record, place.field, &envelope).await?;
@@ -131,7 +149,7 @@ impl Vault {
         let envelope = parse(record, field, sealed)?;
         let key = inner.unwrap(record, field, &envelope).await?;
         let master = keyring.current();
-        let wrapped = master.wrap(inner.bound(record), &key).await;
+        let wrapped = master.wrap(inner.bound(record), &key).await.and_then(envelope::of_wrappable_length);
         let wrapped = wrapped.map_err(|source| VaultError::of_key(&**master, source))?;
         Ok(Sealed(Envelope { key_id: master.id(), wrapped: &wrapped, ..envelope }.to_bytes()))
     }

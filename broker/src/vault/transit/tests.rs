@@ -10,6 +10,9 @@ use axum::http::{HeaderMap, StatusCode as Status, Uri};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
 
+mod away;
+mod engines;
+
 use super::*;
 use crate::model::{Generation, Tenant};
 use crate::vault::{KeySource, Place, RecordKind, Vault, VaultError};
@@ -25,7 +28,10 @@ struct Engine {
     /// What it has wrapped: context and key.
     wrapped: Mutex<HashMap<String, (String, String)>>,
     version: AtomicU32,
+    /// What it says of what it has not wrapped for this context: a place in [`engines::NOT_OURS`].
+    age: std::sync::atomic::AtomicUsize,
     ignores_context: std::sync::atomic::AtomicBool,
+    wraps_longer: std::sync::atomic::AtomicBool,
     hangs: std::sync::atomic::AtomicBool,
 }
 
@@ -53,7 +59,6 @@ impl Engine {
 
     fn own(&self, path: &str, body: &Value) -> (u16, String) {
         let context = if self.ignores_context.load(Ordering::SeqCst) { "" } else { body["context"].as_str().unwrap() };
-        let refused = |text: &str| (400, json!({ "errors": [text] }).to_string());
         let data = match path.split('/').collect::<Vec<_>>().as_slice() {
             ["", "v1", "transit", "datakey", "plaintext", "sallyport"] => {
                 assert_eq!(body["bits"], 256);
@@ -69,7 +74,7 @@ impl Engine {
             ["", "v1", "transit", "decrypt", "sallyport"] => {
                 match self.wrapped.lock().unwrap().get(body["ciphertext"].as_str().unwrap()) {
                     Some((of, key)) if of == context => json!({ "plaintext": key }),
-                    Some(_) | None => return refused("invalid ciphertext: unable to decrypt"),
+                    Some(_) | None => return engines::not_ours(self.age.load(Ordering::SeqCst)),
                 }
             }
             _ => return (404, json!({ "errors": [] }).to_string()),
@@ -83,7 +88,10 @@ impl Engine {
     }
 
     fn wrap(&self, context: &str, key: &str) -> String {
-        let random = STANDARD.encode(Secret::random::<60>().expose());
+        let mut random = STANDARD.encode(Secret::random::<60>().expose());
+        if self.wraps_longer.load(Ordering::SeqCst) {
+            random = random.repeat(20);
+        }
         let wrapped = format!("vault:v{}:{random}", self.version.load(Ordering::SeqCst));
         self.wrapped.lock().unwrap().insert(wrapped.clone(), (context.to_owned(), key.to_owned()));
         wrapped
