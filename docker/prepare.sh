@@ -2,12 +2,18 @@
 # Makes what the parts of the fleet show each other: certificates, passwords, and the address of each store. Once; what is
 # there is left alone. Each part gets a directory of its own, which only its own user reads.
 #
-#   prepare.sh OUT     OUT/broker, OUT/envoy, OUT/postgres and OUT/redis must be there
+#   prepare.sh OUT           OUT/broker, OUT/envoy, OUT/postgres and OUT/redis must be there
+#   prepare.sh OUT renew     new authorities and certificates, before the old ones expire; passwords stay, and so does a
+#                            certificate of Envoy's that is not from here. Then every part must be started again
 set -eu
 umask 077
 out=$1
 days=365
-[ -e "$out/broker/prepared" ] && exit 0
+case "${2:-}" in
+  '') if [ -e "$out/broker/prepared" ]; then exit 0; fi ;;
+  renew) ;;
+  *) echo "prepare.sh OUT [renew]" >&2; exit 2 ;;
+esac
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
@@ -37,10 +43,21 @@ certificate stores redis "DNS:redis,$here" serverAuth
 certificate brokers broker DNS:brokers.sallyport.internal serverAuth
 certificate proxies proxy URI:spiffe://sallyport.internal/gateway clientAuth
 # What agents and browsers see. Put your own authority's in its place.
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days $days -subj /CN=localhost \
-  -addext "subjectAltName=$here" -keyout tls.key -out tls.crt 2>/dev/null
-postgres_password=$(password)
-redis_password=$(password)
+envoys_is_ours() {
+  [ ! -e "$out/envoy/tls.crt" ] || openssl x509 -in "$out/envoy/tls.crt" -noout -issuer | grep -Eq '^issuer= ?CN ?= ?localhost$'
+}
+if envoys_is_ours; then
+  openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days $days -subj /CN=localhost \
+    -addext "subjectAltName=$here" -keyout tls.key -out tls.crt 2>/dev/null
+fi
+# Postgres keeps the password that it was made with.
+if [ -e "$out/broker/prepared" ]; then
+  postgres_password=$(cat "$out/postgres/password")
+  redis_password=$(sed 's,^rediss://sallyport:,,; s,@.*,,' "$out/broker/redis-url")
+else
+  postgres_password=$(password)
+  redis_password=$(password)
+fi
 
 # place USER FROM TO: last of all, so that nobody finds half of it.
 place() {
@@ -51,7 +68,7 @@ place() {
   mv "$out/$3.new" "$out/$3"
 }
 printf %s "$postgres_password" > password
-# Nobody comes in without TLS and a password; the health check comes by the socket, and may do nothing.
+# Nobody comes in without TLS and a password; by the socket comes what the image sets itself up with.
 printf 'local all sallyport scram-sha-256\nhostssl sallyport sallyport all scram-sha-256\n' > pg_hba.conf
 place 999 postgres.crt postgres/server.crt
 place 999 postgres.key postgres/server.key
@@ -60,16 +77,18 @@ place 999 pg_hba.conf postgres/pg_hba.conf
 
 printf 'user default off\nuser sallyport on #%s resetkeys ~sallyport:* resetchannels &sallyport:* -@all +set +get +del +pexpire +eval +publish +subscribe\n' \
   "$(printf %s "$redis_password" | openssl dgst -sha256 -r | cut -d' ' -f1)" > users.acl
-place 999 redis.crt redis/server.crt
-place 999 redis.key redis/server.key
-place 999 stores-ca.crt redis/ca.pem
-place 999 users.acl redis/users.acl
+place 64003 redis.crt redis/server.crt
+place 64003 redis.key redis/server.key
+place 64003 stores-ca.crt redis/ca.pem
+place 64003 users.acl redis/users.acl
 
 place 64002 proxy.crt envoy/mtls/proxy.crt
 place 64002 proxy.key envoy/mtls/proxy.key
 place 64002 brokers-ca.crt envoy/mtls/brokers.pem
-place 64002 tls.crt envoy/tls.crt
-place 64002 tls.key envoy/tls.key
+if [ -e tls.crt ]; then
+  place 64002 tls.crt envoy/tls.crt
+  place 64002 tls.key envoy/tls.key
+fi
 
 printf 'postgres://sallyport:%s@postgres:5432/sallyport' "$postgres_password" > postgres-url
 printf 'rediss://sallyport:%s@redis:6379' "$redis_password" > redis-url

@@ -71,8 +71,10 @@ fn every_service_has_what_it_names_and_a_user_and_a_health_check_of_its_own() {
         assert_eq!(service["cap_drop"], json!(["ALL"]), "{name}");
         assert_eq!(service["security_opt"], json!(["no-new-privileges:true"]), "{name}");
     }
-    // Brokers share one, and so do the two stores, which share nothing else.
-    assert_eq!(users.len(), 3, "{users:?}");
+    // The brokers are one part.
+    assert_eq!(users.len(), 4, "{users:?}");
+    let asks_by_tcp = texts(&services["postgres"]["healthcheck"]["test"]).contains(&"--host=127.0.0.1");
+    assert!(asks_by_tcp, "by the socket the image's own server answers, which ends again");
     assert_eq!(composition["networks"]["stores"]["internal"], true);
     assert_eq!(services["envoy"]["networks"], json!({"brokers": null}), "Envoy reaches no store");
 }
@@ -84,6 +86,32 @@ fn the_filter_is_built_with_the_flags_of_the_set_up() {
     assert!(set_up.contains(&format!("Source::Rustup => \"{flags}\"")) && stage("build").contains(flags));
     let version = std::fs::read_to_string(root().join("envoy/.envoy-version")).unwrap();
     assert!(stage("envoy").starts_with(&format!("envoyproxy/envoy:v{} ", version.trim())), "{}", stage("envoy"));
+}
+
+#[test]
+#[ignore = "needs root, to give each part's files to its user"]
+fn renewed_certificates_take_every_password_with_them() {
+    let machine = Machine::new(&composition());
+    machine.prepare();
+    let kept = [("postgres-files", "password"), ("redis-files", "users.acl")];
+    let changed = [
+        ("postgres-files", "server.crt"),
+        ("redis-files", "ca.pem"),
+        ("broker-files", "broker.crt"),
+        ("broker-files", "proxies.pem"),
+        ("envoy-files", "mtls/proxy.crt"),
+        ("envoy-files", "tls.crt"),
+    ];
+    let read = |files: &[(&str, &str)]| -> Vec<_> {
+        files.iter().map(|(volume, file)| machine.prepared(volume, file)).collect()
+    };
+    let (passwords, certificates) = (read(&kept), read(&changed));
+    machine.prepare();
+    assert_eq!(read(&changed), certificates, "a start makes nothing anew");
+    machine.renew();
+    assert_eq!(read(&kept), passwords);
+    assert!(read(&changed).iter().zip(&certificates).all(|(new, old)| new != old));
+    assert!(machine.prepared("broker-files", "redis-url").starts_with("rediss://sallyport:"));
 }
 
 #[test]

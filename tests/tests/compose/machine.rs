@@ -136,6 +136,17 @@ impl Machine {
         chown(self.volume("postgres-files"), Some(self.uid("postgres")), None).unwrap();
     }
 
+    /// Runs `docker/prepare.sh` once more, as is documented for certificates that are about to expire.
+    pub(crate) fn renew(&self) {
+        let renewed = Command::new(root().join("docker/prepare.sh")).arg(self.dir.join("out")).arg("renew").status();
+        assert!(renewed.unwrap().success());
+    }
+
+    /// What a file that was prepared holds.
+    pub(crate) fn prepared(&self, volume: &str, file: &str) -> String {
+        fs::read_to_string(self.volume(volume).join(file)).unwrap()
+    }
+
     /// Starts a service by its command, as its user.
     pub(crate) fn start(&mut self, name: &str) {
         let uid = self.uid(name);
@@ -233,7 +244,7 @@ impl Machine {
         };
         if name == "postgres" {
             let port = self.ports[&("postgres", 5432)];
-            words.extend([format!("--port={port}"), format!("--host={}", self.volume("postgres-data").display())]);
+            words.push(format!("--port={port}"));
         }
         self.as_user(self.uid(name), &words).output().unwrap().status.success()
     }
