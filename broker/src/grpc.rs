@@ -167,7 +167,7 @@ impl Broker for Grpc {
         request: Request<AcquireCredentialRequest>,
     ) -> Result<Response<AcquireCredentialResponse>, Status> {
         let _call = self.call()?;
-        Ok(Response::new(self.service.acquire(&peer(&request)?.scope, request.get_ref()).await))
+        Ok(Response::new(self.service.acquire(&*peer(&request)?, request.get_ref()).await))
     }
 
     async fn resolve_key(&self, request: Request<ResolveKeyRequest>) -> Result<Response<ResolveKeyResponse>, Status> {
@@ -180,17 +180,17 @@ impl Broker for Grpc {
         request: Request<RejectCredentialRequest>,
     ) -> Result<Response<AcquireCredentialResponse>, Status> {
         let _call = self.call()?;
-        Ok(Response::new(self.service.reject(&peer(&request)?.scope, request.get_ref()).await))
+        Ok(Response::new(self.service.reject(&*peer(&request)?, request.get_ref()).await))
     }
 
     async fn record_calls(
         &self,
         request: Request<RecordCallsRequest>,
     ) -> Result<Response<RecordCallsResponse>, Status> {
-        let (_call, _) = (self.call()?, peer(&request)?);
+        let (_call, peer) = (self.call()?, peer(&request)?);
         let service = self.service.clone();
         // Detached: a proxy that hangs up must not come between a batch and the row that says what it lacks.
-        let recording = tokio::spawn(async move { service.record_calls(request.into_inner()).await });
+        let recording = tokio::spawn(async move { service.record_calls(&peer, request.into_inner()).await });
         match recording.await {
             Ok(Ok(recorded)) => Ok(Response::new(recorded)),
             Ok(Err(ReportError::Malformed)) => Err(Status::invalid_argument(ReportError::Malformed.to_string())),

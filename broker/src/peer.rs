@@ -1,4 +1,5 @@
-//! Who a proxy is, as its connection proves it, and what it may serve (I3). Nothing a proxy says of itself counts.
+//! Who a proxy is, as its connection proves it, and what it may serve (I3). Nothing a proxy says of itself counts: what it
+//! calls itself stands in records beside what it is.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -30,6 +30,7 @@ mod seal;
 mod source;
 mod spool;
 mod token;
+mod unreadable;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

@@ -33,7 +33,7 @@ use crate::fingerprints::Fingerprints;
 use crate::issuers::Issuers;
 use crate::keys::{self, Key, Purpose};
 use crate::model::{Auth, Generation, GrantKey, PrincipalId, Server, ServerName, Tenant};
-use crate::peer::Scope;
+use crate::peer::Peer;
 use crate::principals::Contested;
 use crate::refresher::{Need, RefreshError, Refresher, ResolveTemplate, Source};
 use crate::secret::Secret;
@@ -117,6 +117,8 @@ struct Inner {
 
 /// A call that may go on: verified, meant for this server, allowed by policy.
 struct Admitted {
+    /// The proxy that asks, as its connection proves it.
+    peer: String,
     verified: Arc<Verified>,
     server: Arc<Server>,
     policy: PolicyDecision,
@@ -153,20 +155,20 @@ impl Service {
         &self.0.publisher
     }
 
-    /// Releases the credential for one caller at one server to a proxy with this scope, or says why not.
-    pub async fn acquire(&self, scope: &Scope, request: &AcquireCredentialRequest) -> AcquireCredentialResponse {
-        self.answer(scope, request, None).await
+    /// Releases the credential for one caller at one server to this proxy, or says why not.
+    pub async fn acquire(&self, peer: &Peer, request: &AcquireCredentialRequest) -> AcquireCredentialResponse {
+        self.answer(peer, request, None).await
     }
 
     /// An upstream refused what was released: says what to do next, renewing a grant's token at most once a minute.
-    pub async fn reject(&self, scope: &Scope, request: &RejectCredentialRequest) -> AcquireCredentialResponse {
+    pub async fn reject(&self, peer: &Peer, request: &RejectCredentialRequest) -> AcquireCredentialResponse {
         let Some(original) = &request.request else {
             return AcquireCredentialResponse {
                 answer: Some(Refused::Token(TokenError::NotBearer).answer()),
                 timings: None,
             };
         };
-        self.answer(scope, original, Some(request)).await
+        self.answer(peer, original, Some(request)).await
     }
 
     /// Whether the caller behind a token has to consent to a server, which policy must let it use.
@@ -183,14 +185,14 @@ impl Service {
             Ok(verified) => verified,
             Err(refused) => {
                 if let Refused::Contested(contested) = &refused {
-                    inner.record_contest(&asked, contested).await;
+                    inner.record_contest(call(None, &asked), contested).await;
                 }
                 return Err(refused);
             }
         };
         let status = inner.status(&asked.server, &published, &verified).await;
         if let Err(refused) = &status {
-            inner.record_refusal(&asked, &published, &verified.caller, refused).await;
+            inner.record_refusal(call(None, &asked), &published, &verified.caller, refused).await;
         }
         status
     }
@@ -219,7 +221,7 @@ impl Service {
 
     async fn answer(
         &self,
-        scope: &Scope,
+        peer: &Peer,
         request: &AcquireCredentialRequest,
         rejection: Option<&RejectCredentialRequest>,
     ) -> AcquireCredentialResponse {
@@ -234,13 +236,13 @@ impl Service {
             Err(refused) => {
                 // Of all others nobody is known to have been refused: counted, not recorded.
                 if let Refused::Contested(contested) = &refused {
-                    inner.record_contest(request, contested).await;
+                    inner.record_contest(call(Some(peer), request), contested).await;
                 }
                 return refusal(&refused, timings);
             }
         };
         let started = Instant::now();
-        let admitted = inner.admit(scope, request, &published, Arc::clone(&verified));
+        let admitted = inner.admit(peer, request, &published, Arc::clone(&verified));
         timings.policy_us = micros(started.elapsed());
         let result = match admitted {
             Ok(admitted) => match inner.serve(request, rejection, &admitted, &mut timings).await {
@@ -258,7 +260,7 @@ impl Service {
             }
             Err(refused) => refused,
         };
-        inner.record_refusal(request, &published, &verified.caller, &refused).await;
+        inner.record_refusal(call(Some(peer), request), &published, &verified.caller, &refused).await;
         if refused.is_for_operator() {
             tracing::warn!(server = ?request.server, error = causes::told(&refused), "no credential");
         }
@@ -270,14 +272,14 @@ impl Inner {
     /// Server, revision, audience, scopes, policy: each again, with what the broker itself knows.
     fn admit(
         &self,
-        scope: &Scope,
+        peer: &Peer,
         request: &AcquireCredentialRequest,
         published: &Published,
         verified: Arc<Verified>,
     ) -> Result<Admitted, Refused> {
         let name = ServerName(request.server.clone());
         let server = published.servers.by_name.get(&name).ok_or(Refused::Server)?;
-        if !scope.serves(&server.name) || request.proxy.is_empty() {
+        if !peer.scope.serves(&server.name) || request.proxy.is_empty() {
             return Err(Refused::Server);
         }
         // The proxy's route is that of another revision: it may lead to another origin (I12).
@@ -285,7 +287,7 @@ impl Inner {
             return Err(Refused::ServerChanged);
         }
         let policy = self.let_through(server, published, &verified.caller)?;
-        Ok(Admitted { server: Arc::clone(server), policy, verified })
+        Ok(Admitted { server: Arc::clone(server), policy, verified, peer: peer.identity.to_string() })
     }
 
     /// Audience, scopes and policy of a verified caller at one server.
@@ -352,7 +354,7 @@ impl Inner {
         let event = Event::credential_release(
             actor(caller),
             admitted.verified.principal.clone(),
-            call(request),
+            Call { peer: admitted.peer.clone(), ..call(None, request) },
             admitted.policy.clone(),
             release,
             prepared.source,
@@ -415,7 +417,8 @@ impl Inner {
                 provider_account: None,
             };
             let reason = format!("http_{}", request.status);
-            self.audit.record(Event::credential_reject(actor(caller), call(original), release, &reason)).await?;
+            let call = Call { peer: admitted.peer.clone(), ..call(None, original) };
+            self.audit.record(Event::credential_reject(actor(caller), call, release, &reason)).await?;
         }
         need
     }
@@ -458,20 +461,13 @@ impl Inner {
         (Err(Refused::Upstream), is_news)
     }
 
-    async fn record_refusal(
-        &self,
-        request: &AcquireCredentialRequest,
-        published: &Published,
-        caller: &Caller,
-        refused: &Refused,
-    ) {
+    async fn record_refusal(&self, call: Call, published: &Published, caller: &Caller, refused: &Refused) {
         let policy = PolicyDecision { version: published.servers.revision, rule: refused.code().to_owned() };
-        self.remember(Event::call_refused(Some(actor(caller)), call(request), Some(policy), refused.code(), None))
-            .await;
+        self.remember(Event::call_refused(Some(actor(caller)), call, Some(policy), refused.code(), None)).await;
     }
 
-    async fn record_contest(&self, request: &AcquireCredentialRequest, contested: &Contested) {
-        self.remember(Event::call_contested(contested.actor(), contested.owner.clone(), call(request))).await;
+    async fn record_contest(&self, call: Call, contested: &Contested) {
+        self.remember(Event::call_contested(contested.actor(), contested.owner.clone(), call)).await;
     }
 
     /// Nothing is released, so nothing depends on the record.
@@ -490,8 +486,10 @@ fn actor(caller: &Caller) -> Actor {
     }
 }
 
-fn call(request: &AcquireCredentialRequest) -> Call {
+/// Without a peer where no proxy of ours asks for itself: at the pages.
+fn call(peer: Option<&Peer>, request: &AcquireCredentialRequest) -> Call {
     Call {
+        peer: peer.map(|peer| peer.identity.to_string()).unwrap_or_default(),
         proxy: clip(request.proxy.clone()),
         filter_version: clip(request.filter_version.clone()),
         source_address: clip(request.source_address.clone()),

@@ -51,10 +51,12 @@ impl Actor {
     }
 }
 
-/// The call an event is about, as the proxy tells it; what it does not tell stays empty.
+/// The call an event is about, as the proxy tells it, but for who that proxy is; what it does not tell stays empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Call {
-    /// Envoy's node id.
+    /// Who the proxy is, as its connection proves it.
+    pub peer: String,
+    /// Envoy's node id, as the proxy says.
     pub proxy: String,
     /// Version of its filter.
     pub filter_version: String,

@@ -25,6 +25,7 @@ struct Record<'a> {
     source_address: Option<&'a str>,
     request_id: Option<&'a str>,
     traceparent: Option<&'a str>,
+    peer: Option<&'a str>,
     proxy: Option<&'a str>,
     server: Option<&'a str>,
     method: Option<&'a str>,
@@ -59,6 +60,7 @@ pub(super) fn entry(mut event: Event, tenant: &Tenant, now: UnixTime) -> AuditEn
         source_address: told(&call.source_address),
         request_id: told(&call.request_id),
         traceparent: told(&call.traceparent),
+        peer: told(&call.peer),
         proxy: told(&call.proxy),
         server: told(&call.server),
         method: told(&call.method),
@@ -128,6 +130,7 @@ impl Event {
     fn shorten(&mut self) {
         let call = &mut self.call;
         let texts = [
+            &mut call.peer,
             &mut call.proxy,
             &mut call.filter_version,
             &mut call.source_address,

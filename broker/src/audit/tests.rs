@@ -30,6 +30,7 @@ fn alice() -> Actor {
 
 fn call(target: &str) -> Call {
     Call {
+        peer: "uri:spiffe://gateway".to_owned(),
         proxy: "gateway-1".to_owned(),
         filter_version: "0.1.0".to_owned(),
         source_address: "10.0.0.7".to_owned(),
@@ -71,7 +72,7 @@ async fn a_release_says_who_what_when_where_and_with_which_account() {
         "ts": "2026-11-21T22:35:06.042Z", "event": "credential.release", "outcome": "success", "reason": "stored",
         "actor": {"issuer": "https://idp", "subject": "alice", "client_id": "cursor"}, "on_behalf_of": "p1",
         "tenant": "acme", "source_address": "10.0.0.7", "request_id": "r-1",
-        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "proxy": "gateway-1",
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "peer": "uri:spiffe://gateway", "proxy": "gateway-1",
         "server": "demo/echo", "method": "tools/call", "target": "search",
         "policy": {"version": 4, "rule": "team:everyone"}, "use_handle": "u-1", "grant": "g-1", "generation": 3,
         "secrets": ["tfy-secret://demo:g:k#3"], "fingerprints": ["61ce97a7f04f68afa6b25c6194ef81cb"],
@@ -87,7 +88,13 @@ async fn a_release_says_who_what_when_where_and_with_which_account() {
 async fn every_event_has_every_field() {
     let world = world().await;
     let keys = |event: Event| json(&world.audit, event).as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-    let number = ReportNumber { proxy: "g".to_owned(), worker: "0".to_owned(), epoch: NOW, sequence: 9 };
+    let number = ReportNumber {
+        peer: "uid:7".to_owned(),
+        proxy: "g".to_owned(),
+        worker: "0".to_owned(),
+        epoch: NOW,
+        sequence: 9,
+    };
     let handle = Release {
         use_handle: "u".to_owned(),
         grant: None,

@@ -248,6 +248,11 @@ impl Inner {
         if stored.generation != refused || stored.material.is_none() || stored.standing == Standing::Live {
             return Ok(());
         }
+        // Set aside: it ends nothing, whoever is refused what is left of it.
+        if stored.material.as_ref().is_some_and(|material| material.refresh_token.is_some()) {
+            self.forget(key);
+            return Ok(());
+        }
         match self.store.end_grant(&stored.id, refused, &stored.standing, self.clock.now()).await {
             Ok(()) => {
                 self.holds.ended(&stored.id, refused);

@@ -86,7 +86,10 @@ impl Refresh {
         let now = inner.clock.now();
         let material = stored.material.clone().ok_or(ConsentReason::Unreadable)?;
         if let Standing::NeedsConsent(reason) = &stored.standing {
-            return self.nothing_later(&stored, &material, ConsentReason::of_standing(reason)).await;
+            return match (ConsentReason::of_standing(reason), &material.refresh_token) {
+                (ConsentReason::Unreadable, Some(sealed)) => self.read_again(&stored, sealed).await,
+                (reason, _) => self.nothing_later(&stored, &material, reason).await,
+            };
         }
         let host = host(&self.client.token_url);
         if let Some(why) = inner.paused(&self.key, &stored, &host, now, self.by_force) {
@@ -111,10 +114,8 @@ impl Refresh {
         match self.take(stored.clone(), material, attempt, read).await {
             Ok(Some(ready)) => self.ask(ready, admitted).await,
             Ok(None) => Ok(Turn::Again),
-            // Nothing will ever renew it: who looks at it is told so, not only who calls with it.
-            Err(RefreshError::NeedsConsent { reason: ConsentReason::Unreadable }) => {
-                self.end(&stored, ConsentReason::Unreadable).await
-            }
+            // Nothing renews it as it is: who looks at it is told so, not only who calls with it.
+            Err(RefreshError::NeedsConsent { reason: ConsentReason::Unreadable }) => self.set_aside(&stored).await,
             Err(error) => Err(error),
         }
     }

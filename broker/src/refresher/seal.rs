@@ -49,7 +49,7 @@ impl Inner {
         match self.vault.open(&Place::access_token(&id, stored.generation), &material.access_token).await {
             Ok(token) => Ok(Some(Arc::new(OpenedToken::of_stored(token, id, stored, material)))),
             Err(error @ (VaultError::NotAuthentic { .. } | VaultError::Unreadable { .. })) => {
-                tracing::error!(%error, "a stored token was tampered with; it will be replaced");
+                tracing::error!(%error, "a stored token does not open: it was tampered with, or its key service has not the key it had");
                 Ok(None)
             }
             Err(error @ (VaultError::OtherMasterKey { .. } | VaultError::MasterKey { .. })) => {
@@ -68,7 +68,7 @@ impl Inner {
         match self.vault.open(&Place::refresh_token(id, generation), sealed).await {
             Ok(token) => Ok(token),
             Err(error @ (VaultError::NotAuthentic { .. } | VaultError::Unreadable { .. })) => {
-                tracing::error!(%error, "a stored refresh token was tampered with");
+                tracing::error!(%error, "a stored refresh token does not open: it was tampered with, or its key service has not the key it had");
                 Err(ConsentReason::Unreadable.into())
             }
             Err(error @ (VaultError::OtherMasterKey { .. } | VaultError::MasterKey { .. })) => {

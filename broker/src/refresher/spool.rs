@@ -82,7 +82,18 @@ impl Spool {
         if !waiting.is_empty() {
             tracing::warn!(count = waiting.len(), "renewed tokens wait in the spool");
         }
-        Ok(Self(Arc::new(Contents { directory: directory.to_owned(), waiting: Mutex::new(waiting) })))
+        let spool = Self(Arc::new(Contents { directory: directory.to_owned(), waiting: Mutex::new(waiting) }));
+        spool.count();
+        Ok(spool)
+    }
+
+    /// Where they wait.
+    pub fn directory(&self) -> &Path {
+        &self.0.directory
+    }
+
+    fn count(&self) {
+        metrics::gauge!("sallyport_spool_waiting").set(f64::from(u32::try_from(self.len()).unwrap_or(u32::MAX)));
     }
 
     /// How many pairs wait.
@@ -120,6 +131,7 @@ impl Spool {
         let (directory, file) = (self.0.directory.clone(), name.clone());
         let bytes = Entry::of_commit(&commit);
         self.waiting().insert(name, commit);
+        self.count();
         let written = tokio::task::spawn_blocking(move || write(&directory, &file, &bytes)).await;
         match written.map_err(io::Error::other).flatten() {
             Ok(()) => {}
@@ -161,6 +173,7 @@ impl Spool {
     async fn remove(&self, name: String) {
         let path = self.0.directory.join(&name);
         self.waiting().remove(&name);
+        self.count();
         let removed = tokio::task::spawn_blocking(move || fs::remove_file(path)).await;
         match removed.map_err(io::Error::other).flatten() {
             Ok(()) => {}

@@ -16,6 +16,7 @@ mod schedule;
 mod service;
 mod spool;
 mod unreachable;
+mod unreadable;
 
 use async_trait::async_trait;
 

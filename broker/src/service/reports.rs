@@ -5,6 +5,8 @@ use sallyport_proto::broker::{RecordCallsRequest, RecordCallsResponse, Refusal, 
 use super::Service;
 use crate::audit::{Actor, Call, Event};
 use crate::clock::UnixTime;
+use crate::model::ServerName;
+use crate::peer::{Peer, Scope};
 use crate::store::{Recorded, ReportNumber, StoreError};
 
 /// Reports in one batch at most.
@@ -25,15 +27,20 @@ pub enum ReportError {
 }
 
 impl Service {
-    /// Records a batch; a repeated one changes nothing.
-    pub async fn record_calls(&self, request: RecordCallsRequest) -> Result<RecordCallsResponse, ReportError> {
+    /// Records a batch of this proxy; a repeated one changes nothing. Of servers that the proxy does not serve it can know
+    /// nothing: what it says of them is not recorded, but that it did.
+    pub async fn record_calls(
+        &self,
+        peer: &Peer,
+        request: RecordCallsRequest,
+    ) -> Result<RecordCallsResponse, ReportError> {
         let RecordCallsRequest {
             proxy,
             worker,
             epoch_ms,
             sequence,
-            uses,
-            refusals,
+            mut uses,
+            mut refusals,
             anonymous_refusals,
             dropped,
             filter_version,
@@ -42,15 +49,27 @@ impl Service {
         if !is_numbered || uses.len() + refusals.len() > MAX_REPORTS {
             return Err(ReportError::Malformed);
         }
-        let number = ReportNumber { proxy, worker, epoch: UnixTime(epoch_ms), sequence };
+        let number =
+            ReportNumber { peer: peer.identity.to_string(), proxy, worker, epoch: UnixTime(epoch_ms), sequence };
+        let told = uses.len() + refusals.len();
+        uses.retain(|used| serves(peer, &used.server));
+        // Where no server is named, there is none at that path.
+        refusals.retain(|refused| refused.server.is_empty() || serves(peer, &refused.server));
+        let foreign = told - uses.len() - refusals.len();
         let audit = &self.inner().audit;
-        let mut entries = Vec::with_capacity(uses.len() + refusals.len() + 1);
-        let by = Call { proxy: number.proxy.clone(), filter_version: clip(filter_version), ..Call::default() };
+        let mut entries = Vec::with_capacity(uses.len() + refusals.len() + 2);
+        let (peer, proxy) = (number.peer.clone(), number.proxy.clone());
+        let by = Call { peer, proxy, filter_version: clip(filter_version), ..Call::default() };
         entries.extend(uses.into_iter().map(|used| audit.entry(used_event(&by, used))));
         entries.extend(refusals.into_iter().map(|refused| audit.entry(refused_event(&by, refused))));
         if dropped > 0 {
             // What was dropped was between the batch before and this one; how many, the proxy counted.
             let reason = format!("dropped {dropped} reports");
+            entries.push(audit.entry(Event::calls_gap(&number, sequence, sequence, &reason)));
+        }
+        if foreign > 0 {
+            tracing::warn!(peer = number.peer, foreign, "a proxy reports calls of servers that it does not serve");
+            let reason = format!("{foreign} reports of servers that the proxy does not serve");
             entries.push(audit.entry(Event::calls_gap(&number, sequence, sequence, &reason)));
         }
         // Stored together: a gap that nobody would see again must not hang on a second write.
@@ -63,6 +82,13 @@ impl Service {
             Recorded::Repeated => {}
         }
         Ok(RecordCallsResponse { sequence })
+    }
+}
+
+fn serves(peer: &Peer, server: &str) -> bool {
+    match &peer.scope {
+        Scope::Every => true,
+        scope @ Scope::Groups(_) => scope.serves(&ServerName(server.to_owned())),
     }
 }
 

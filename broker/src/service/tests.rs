@@ -1,6 +1,7 @@
 mod identities;
 
 mod people;
+mod reports;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use crate::grants::{self, Grants};
 use crate::issuers::Provider as LoginIssuer;
 use crate::issuers::own::OwnIssuer;
 use crate::model::{PrincipalKind, SecretRef, Servers, Template, TemplatePart};
+use crate::peer::{PeerIdentity, Scope};
 use crate::refresher::tests::{Provider, client_of, loopback};
 use crate::refresher::{self, Limits};
 use crate::secrets::Secrets;
@@ -101,6 +103,11 @@ fn server(name: &str, auth: Auth) -> (ServerName, Arc<Server>) {
         revision: "r1".into(),
     };
     (name, Arc::new(server))
+}
+
+/// A proxy that may serve everything.
+pub(crate) fn gateway() -> Peer {
+    Peer { identity: PeerIdentity::Uid(7), scope: Scope::Every }
 }
 
 impl Fixture {
@@ -268,7 +275,7 @@ impl Fixture {
     }
 
     async fn acquire(&self, request: &AcquireCredentialRequest) -> Answer {
-        self.service.acquire(&Scope::Every, request).await.answer.unwrap()
+        self.service.acquire(&gateway(), request).await.answer.unwrap()
     }
 
     async fn credential(&self, request: &AcquireCredentialRequest) -> Credential {
@@ -545,7 +552,7 @@ async fn fifty_callers_of_one_server_make_one_token_request() {
     let callers: Vec<_> = (0..50)
         .map(|_| {
             let (service, request) = (fixture.service.clone(), request.clone());
-            tokio::spawn(async move { service.acquire(&Scope::Every, &request).await.answer })
+            tokio::spawn(async move { service.acquire(&gateway(), &request).await.answer })
         })
         .collect();
     for caller in callers {
@@ -562,7 +569,7 @@ async fn a_rejected_generation_is_renewed_once_and_its_successor_is_not() {
     let rejection = rejecting(fixture.alice("cc"), &first);
     let mut second = None;
     for _ in 0..10 {
-        match fixture.service.reject(&Scope::Every, &rejection).await.answer.unwrap() {
+        match fixture.service.reject(&gateway(), &rejection).await.answer.unwrap() {
             Answer::Credential(credential) => second = Some(credential),
             other => panic!("{other:?}"),
         }
@@ -570,7 +577,7 @@ async fn a_rejected_generation_is_renewed_once_and_its_successor_is_not() {
     let second = second.unwrap();
     assert_eq!((second.generation, second.headers[0].value.as_slice()), (2, b"Bearer canary-token-2".as_slice()));
     assert_eq!(fixture.provider.count(), 2);
-    let answer = fixture.service.reject(&Scope::Every, &rejecting(fixture.alice("cc"), &second)).await.answer.unwrap();
+    let answer = fixture.service.reject(&gateway(), &rejecting(fixture.alice("cc"), &second)).await.answer.unwrap();
     assert_eq!(reason(&answer), Some(Reason::Credential));
     assert_eq!(fixture.provider.count(), 2);
     assert_eq!(fixture.rows("credential.reject").await.len(), 2);
@@ -581,7 +588,7 @@ async fn a_rejected_header_is_the_operators_to_mend() {
     let fixture = Fixture::new().await;
     let credential = fixture.credential(&fixture.alice("header")).await;
     let answer =
-        fixture.service.reject(&Scope::Every, &rejecting(fixture.alice("header"), &credential)).await.answer.unwrap();
+        fixture.service.reject(&gateway(), &rejecting(fixture.alice("header"), &credential)).await.answer.unwrap();
     assert_eq!(reason(&answer), Some(Reason::Credential));
 }
 
@@ -590,9 +597,9 @@ async fn i3_a_rejection_without_a_good_token_moves_nothing() {
     let fixture = Fixture::new().await;
     let credential = fixture.credential(&fixture.alice("cc")).await;
     let forged = rejecting(request("cc", "alice".into()), &credential);
-    assert_eq!(reason(&fixture.service.reject(&Scope::Every, &forged).await.answer.unwrap()), Some(Reason::Token));
+    assert_eq!(reason(&fixture.service.reject(&gateway(), &forged).await.answer.unwrap()), Some(Reason::Token));
     let empty = RejectCredentialRequest { request: None, ..forged };
-    assert_eq!(reason(&fixture.service.reject(&Scope::Every, &empty).await.answer.unwrap()), Some(Reason::Token));
+    assert_eq!(reason(&fixture.service.reject(&gateway(), &empty).await.answer.unwrap()), Some(Reason::Token));
     assert_eq!(fixture.provider.count(), 1);
 }
 
@@ -603,13 +610,13 @@ async fn a_rejection_of_what_was_never_given_out_moves_nothing() {
     let forged = Credential { generation: u64::MAX, ..first.clone() };
     let mut latest = first;
     for (rejected, generation) in [(&forged, 1), (&latest.clone(), 2)] {
-        match fixture.service.reject(&Scope::Every, &rejecting(fixture.alice("cc"), rejected)).await.answer.unwrap() {
+        match fixture.service.reject(&gateway(), &rejecting(fixture.alice("cc"), rejected)).await.answer.unwrap() {
             Answer::Credential(credential) => latest = credential,
             other => panic!("{other:?}"),
         }
         assert_eq!(latest.generation, generation);
     }
-    let answer = fixture.service.reject(&Scope::Every, &rejecting(fixture.alice("cc"), &latest)).await.answer.unwrap();
+    let answer = fixture.service.reject(&gateway(), &rejecting(fixture.alice("cc"), &latest)).await.answer.unwrap();
     assert_eq!(reason(&answer), Some(Reason::Credential), "still once a minute");
     assert_eq!(fixture.provider.count(), 2);
 }
@@ -653,14 +660,14 @@ async fn reports_are_recorded_once_and_gaps_show() {
         ..RecordCallsRequest::default()
     };
     for sequence in [1, 1, 4] {
-        assert_eq!(fixture.service.record_calls(batch(sequence)).await.unwrap().sequence, sequence);
+        assert_eq!(fixture.service.record_calls(&gateway(), batch(sequence)).await.unwrap().sequence, sequence);
     }
     let used = fixture.rows("call.used").await;
     assert_eq!(used.len(), 2);
     assert!(used[0].len() < 3000);
     assert_eq!(fixture.rows("calls.gap").await.len(), 1);
     let dropped = RecordCallsRequest { dropped: 9, ..batch(5) };
-    fixture.service.record_calls(dropped).await.unwrap();
+    fixture.service.record_calls(&gateway(), dropped).await.unwrap();
     assert_eq!(fixture.rows("calls.gap").await.len(), 2);
-    assert!(matches!(fixture.service.record_calls(batch(0)).await, Err(ReportError::Malformed)));
+    assert!(matches!(fixture.service.record_calls(&gateway(), batch(0)).await, Err(ReportError::Malformed)));
 }

@@ -146,6 +146,8 @@ macro_rules! suite {
                     i5_an_access_token_outlives_the_refreshes_of_its_grant,
                     refuses_to_end_refreshes_of_another_generation_or_twice,
                     every_end_destroys_what_is_left,
+                    what_is_set_aside_keeps_everything_and_is_due_no_more,
+                    refuses_to_set_aside_or_take_up_anything_else,
                     i5_an_answer_that_was_believed_lost_revives_what_is_left,
                     i5_an_answer_that_was_believed_lost_revives_what_was_ended_for_it,
                     i5_what_came_to_nothing_takes_nothing_from_the_attempts_before_it,
@@ -277,6 +279,7 @@ macro_rules! suite {
                     a_late_batch_fills_its_gap_once,
                     a_first_batch_that_is_not_the_first_is_a_gap,
                     workers_and_epochs_count_apart,
+                    i3_no_peer_uses_up_the_numbers_of_another,
                     the_highest_number_there_is_does_no_harm,
                 ]
                 two: [

@@ -19,7 +19,8 @@ pub struct StoredGrant {
     pub generation: Generation,
     /// Whether it can be served.
     pub standing: Standing,
-    /// The tokens; there if it is [`Standing::Live`], and after its refreshes have ended: then without a refresh token.
+    /// The tokens; there if it is [`Standing::Live`], after its refreshes have ended (then without a refresh token), and while
+    /// it is set aside.
     pub material: Option<Material>,
     /// What was agreed to, sorted; empty for client credentials.
     pub scopes: Vec<String>,

@@ -33,6 +33,11 @@ pub use sealed::{SealedColumn, SealedField, Shredded, StoredMasterKey, Swap};
 /// The tables, in what SQLite and Postgres have in common; see [`postgres`] for what is said differently there.
 static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!();
 
+/// Number of the last migration of this version.
+pub(crate) fn latest_migration() -> i64 {
+    MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0)
+}
+
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -181,9 +186,12 @@ pub struct StoredAudit {
     pub entry: AuditEntry,
 }
 
-/// A batch of reports from a proxy's worker; `(proxy, worker, epoch, sequence)` makes it idempotent.
+/// A batch of reports from a proxy's worker; `(peer, proxy, worker, epoch, sequence)` makes it idempotent. No peer's numbers
+/// are another's, whatever it calls itself.
 #[derive(Clone, Debug)]
 pub struct ReportNumber {
+    /// Who reports, as the connection proves it.
+    pub peer: String,
     /// Envoy's node id.
     pub proxy: String,
     /// VM of the proxy.
@@ -353,6 +361,12 @@ pub trait Store: Send + Sync + 'static {
     /// Ends the refreshes of a live grant at exactly this generation: its holder must agree anew, for this reason. Its
     /// access token stays; refresh token, intent and spare are destroyed. `Conflict` otherwise.
     async fn end_refreshes(&self, id: &str, generation: Generation, reason: &str) -> Result<(), StoreError>;
+    /// Has the holder of a live grant at exactly this generation agree anew, for this reason, and ends nothing: its tokens,
+    /// its spare, its intent and its pause stay, for the day on which they can be read again. It is due no more. `Conflict`
+    /// if it is not live, or has no refresh token.
+    async fn set_aside(&self, id: &str, generation: Generation, reason: &str) -> Result<(), StoreError>;
+    /// Takes [`Store::set_aside`] back. `Conflict` if it was not set aside for this reason, at this generation.
+    async fn take_up(&self, id: &str, generation: Generation, reason: &str) -> Result<(), StoreError>;
     /// Ends a grant at exactly this generation, which it invalidates, and destroys its material, intent and spare; its row
     /// stays, so that its generations never begin again. `Conflict` if it is another generation by now (I5), or if it has
     /// ended: only a revocation overrules another end.

@@ -78,7 +78,7 @@ impl Event {
         let report = ReportSpan { worker: number.worker.clone(), epoch: number.epoch, first, last };
         Self {
             reason: Some(reason.to_owned()),
-            call: Call { proxy: number.proxy.clone(), ..Call::default() },
+            call: Call { peer: number.peer.clone(), proxy: number.proxy.clone(), ..Call::default() },
             report: Some(report),
             ..Self::new(EventName::CallsGap, Outcome::Failure)
         }

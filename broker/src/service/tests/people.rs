@@ -29,7 +29,7 @@ impl Fixture {
     }
 
     async fn reject(&self, rejected: &Credential) -> Answer {
-        self.service.reject(&Scope::Every, &rejecting(self.alice("own"), rejected)).await.answer.unwrap()
+        self.service.reject(&gateway(), &rejecting(self.alice("own"), rejected)).await.answer.unwrap()
     }
 }
 
@@ -105,7 +105,7 @@ async fn an_upstream_that_wants_more_scopes_gets_wider_consent_and_one_that_has_
     let narrow = async |scope: &str| {
         let mut request = rejecting(fixture.alice("own"), &credential);
         (request.status, request.error, request.scope) = (403, "insufficient_scope".into(), scope.into());
-        fixture.service.reject(&Scope::Every, &request).await.answer.unwrap()
+        fixture.service.reject(&gateway(), &request).await.answer.unwrap()
     };
     let Answer::ConsentRequired(required) = narrow("admin read admin").await else { panic!("no consent") };
     let id = required.consents[0].url.rsplit_once('/').unwrap().1.to_owned();

@@ -248,6 +248,51 @@ pub(super) async fn every_end_destroys_what_is_left(store: &dyn Store) {
     }
 }
 
+pub(super) async fn what_is_set_aside_keeps_everything_and_is_due_no_more(store: &dyn Store) {
+    live(store, "g").await;
+    store.keep_spare("g", ONE, &sealed("spare")).await.unwrap();
+    let begun = intent("a/1", 1);
+    store.take_intent("g", ONE, &begun, None, None).await.unwrap();
+    assert!(store.pause("g", ONE, Some(&begun), &pause(1)).await.unwrap());
+    let before = read(store, "g").await;
+    store.set_aside("g", ONE, "unreadable").await.unwrap();
+    let aside = StoredGrant { standing: lost("unreadable"), due_at: None, ..before.clone() };
+    assert_eq!(read(store, "g").await, aside);
+    assert!(store.due_grants("client", UnixTime(u64::MAX >> 1), 9).await.unwrap().records.is_empty());
+    refused(store.take_intent("g", ONE, &intent("a/1", 2), Some(&begun), Some(&pause(1))).await);
+    store.take_up("g", ONE, "unreadable").await.unwrap();
+    let due_at = before.material.as_ref().map(|material| material.refresh_after);
+    assert_eq!(read(store, "g").await, StoredGrant { due_at, ..before });
+    store.set_aside("g", ONE, "unreadable").await.unwrap();
+    store.commit_grant(&grant("g", &key("g", "alice"), 2, "agreed anew")).await.unwrap();
+    assert_eq!(read(store, "g").await.standing, Standing::Live);
+}
+
+pub(super) async fn refuses_to_set_aside_or_take_up_anything_else(store: &dyn Store) {
+    live(store, "g").await;
+    let before = read(store, "g").await;
+    for (id, generation, reason) in
+        [("g", 0, "unreadable"), ("g", 2, "unreadable"), ("other", 1, "unreadable"), ("g", 1, "")]
+    {
+        refused(store.set_aside(id, Generation(generation), reason).await);
+        refused(store.take_up(id, Generation(generation), reason).await);
+    }
+    refused(store.take_up("g", ONE, "unreadable").await);
+    assert_eq!(read(store, "g").await, before);
+    store.set_aside("g", ONE, "unreadable").await.unwrap();
+    refused(store.set_aside("g", ONE, "unreadable").await);
+    refused(store.take_up("g", ONE, "lost").await);
+    for ended in ["over", "left"] {
+        live(store, ended).await;
+    }
+    store.end_grant("over", ONE, &lost("unreadable"), NOW).await.unwrap();
+    store.end_refreshes("left", ONE, "unreadable").await.unwrap();
+    for ended in ["over", "left"] {
+        refused(store.take_up(ended, ONE, "unreadable").await);
+        refused(store.set_aside(ended, ONE, "unreadable").await);
+    }
+}
+
 pub(super) async fn i5_an_answer_that_was_believed_lost_revives_what_is_left(store: &dyn Store) {
     live(store, "g").await;
     store.end_refreshes("g", ONE, "invalid_grant").await.unwrap();

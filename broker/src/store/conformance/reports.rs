@@ -5,7 +5,8 @@ use super::{NOW, UnixTime};
 use crate::store::{AuditEntry, Recorded, ReportNumber, Store};
 
 fn number(worker: &str, epoch: u64, sequence: u64) -> ReportNumber {
-    ReportNumber { proxy: "gateway-1".to_owned(), worker: worker.to_owned(), epoch: UnixTime(NOW.0 + epoch), sequence }
+    let (peer, proxy) = ("uid:7".to_owned(), "gateway-1".to_owned());
+    ReportNumber { peer, proxy, worker: worker.to_owned(), epoch: UnixTime(NOW.0 + epoch), sequence }
 }
 
 fn gap(first: u64, last: u64) -> AuditEntry {
@@ -58,6 +59,26 @@ pub(super) async fn workers_and_epochs_count_apart(store: &dyn Store) {
         assert_eq!(recorded, Recorded::Stored);
     }
     assert_eq!(events(store).await.len(), 3);
+}
+
+pub(super) async fn i3_no_peer_uses_up_the_numbers_of_another(store: &dyn Store) {
+    let of = |peer: &str, proxy: &str, sequence| ReportNumber {
+        peer: peer.to_owned(),
+        proxy: proxy.to_owned(),
+        ..number("w", 0, sequence)
+    };
+    for (peer, proxy) in
+        [("dns:a", "gateway-1"), ("dns:b", "gateway-1"), ("dns:a/gateway", "-1"), ("dns:a", "/gateway-1")]
+    {
+        let recorded = store.record_calls(&of(peer, proxy, 1), &[entry("e", "", "")], &gap).await.unwrap();
+        assert_eq!(recorded, Recorded::Stored, "{peer} {proxy}");
+        let recorded = store.record_calls(&of(peer, proxy, 3), &[entry("e", "", "")], &gap).await.unwrap();
+        assert_eq!(recorded, Recorded::Gap(2, 2), "{peer} {proxy}");
+        let recorded = store.record_calls(&of("dns:c", proxy, 2), &[], &gap).await.unwrap();
+        assert!(matches!(recorded, Recorded::Gap(1, 1) | Recorded::Repeated), "a gap is filled by its own peer alone");
+        let recorded = store.record_calls(&of(peer, proxy, 2), &[], &gap).await.unwrap();
+        assert_eq!(recorded, Recorded::Stored, "{peer} {proxy}");
+    }
 }
 
 pub(super) async fn the_highest_number_there_is_does_no_harm(store: &dyn Store) {

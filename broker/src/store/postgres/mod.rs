@@ -22,6 +22,7 @@ use sqlx::{AssertSqlSafe, PgPool, Postgres, Row as _, Transaction};
 
 pub use address::{Address, UrlFlaw};
 pub use open::OpenError;
+pub(crate) use open::migrations_in;
 
 use super::copy::Table;
 use super::{Held, Lock, StoreError};

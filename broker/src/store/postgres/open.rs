@@ -118,6 +118,28 @@ impl PostgresStore {
     }
 }
 
+/// Number of the last migration that the database has had; nothing if it holds no tables.
+///
+/// # Errors
+/// [`OpenError`].
+pub(crate) async fn migrations_in(address: &Address) -> Result<Option<i64>, OpenError> {
+    PostgresStore::examine(address).await?;
+    let unreachable = |source| OpenError::Unreachable { at: address.shown.clone(), source };
+    let mut connection = address.options.connect().await.map_err(unreachable)?;
+    let row = query("SELECT to_regclass('_sqlx_migrations') IS NOT NULL AS are_there").fetch_one(&mut connection);
+    let are_there: bool = row.await.and_then(|row| row.try_get("are_there")).map_err(unreachable)?;
+    let last = match are_there {
+        false => None,
+        true => {
+            let row = query("SELECT max(version) AS last FROM _sqlx_migrations").fetch_one(&mut connection);
+            row.await.and_then(|row| row.try_get("last")).map_err(unreachable)?
+        }
+    };
+    // A farewell; the answer is of no use.
+    let _ = connection.close().await;
+    Ok(last)
+}
+
 async fn check(address: &Address) -> Result<(), OpenError> {
     let at = || address.shown.clone();
     let unreachable = |source| OpenError::Unreachable { at: at(), source };

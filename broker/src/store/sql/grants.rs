@@ -1,6 +1,7 @@
 //! Grants: stored by compare-and-swap on the generation (I5).
 //!
-//! A row is `live` as long as it has an access token. One with a reason then is a grant whose refreshes have ended.
+//! A row is `live` as long as it has an access token. One with a reason then is a grant whose refreshes have ended, or, if it
+//! has its refresh token still, one that is set aside.
 
 use sqlx::Row as _;
 
@@ -134,6 +135,34 @@ pub(super) async fn end_refreshes(
     .execute(db)
     .await?;
     one(ended.rows_affected())
+}
+
+pub(super) async fn set_aside(
+    db: &mut Connection,
+    id: &str,
+    generation: Generation,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let set_aside = query(
+        "UPDATE grants SET reason = $1, due_at = NULL
+         WHERE id = $2 AND generation = $3 AND standing = 'live' AND reason = '' AND refresh_token IS NOT NULL AND $1 <> ''",
+    );
+    let set_aside = set_aside.bind(reason).bind(id).bind(signed(generation.0)).execute(db).await?;
+    one(set_aside.rows_affected())
+}
+
+pub(super) async fn take_up(
+    db: &mut Connection,
+    id: &str,
+    generation: Generation,
+    reason: &str,
+) -> Result<(), StoreError> {
+    let taken_up = query(
+        "UPDATE grants SET reason = '', due_at = refresh_after
+         WHERE id = $1 AND generation = $2 AND standing = 'live' AND reason = $3 AND refresh_token IS NOT NULL",
+    );
+    let taken_up = taken_up.bind(id).bind(signed(generation.0)).bind(reason).execute(db).await?;
+    one(taken_up.rows_affected())
 }
 
 pub(super) async fn end(

@@ -250,6 +250,14 @@ impl Store for Handle {
         writing!(self, |db| grants::end_refreshes(db, id, generation, reason))
     }
 
+    async fn set_aside(&self, id: &str, generation: Generation, reason: &str) -> Result<(), StoreError> {
+        writing!(self, |db| grants::set_aside(db, id, generation, reason))
+    }
+
+    async fn take_up(&self, id: &str, generation: Generation, reason: &str) -> Result<(), StoreError> {
+        writing!(self, |db| grants::take_up(db, id, generation, reason))
+    }
+
     async fn end_grant(
         &self,
         id: &str,

@@ -30,7 +30,7 @@ pub(super) async fn record(
 async fn note(db: &mut Connection, number: &ReportNumber) -> Result<Recorded, StoreError> {
     let epoch = signed(number.epoch.0);
     let row = query("SELECT last FROM reports WHERE proxy = $1 AND worker = $2 AND epoch = $3")
-        .bind(&number.proxy)
+        .bind(reporter(number))
         .bind(&number.worker)
         .bind(epoch)
         .fetch_optional(&mut *db)
@@ -48,7 +48,7 @@ async fn note(db: &mut Connection, number: &ReportNumber) -> Result<Recorded, St
         "INSERT INTO reports (proxy, worker, epoch, last) VALUES ($1, $2, $3, $4)
          ON CONFLICT (proxy, worker, epoch) DO UPDATE SET last = excluded.last",
     )
-    .bind(&number.proxy)
+    .bind(reporter(number))
     .bind(&number.worker)
     .bind(epoch)
     .bind(signed(sequence))
@@ -67,7 +67,7 @@ async fn late(db: &mut Connection, number: &ReportNumber, sequence: u64) -> Resu
         "DELETE FROM report_gaps WHERE proxy = $1 AND worker = $2 AND epoch = $3 AND first <= $4 AND last >= $4
          RETURNING first, last",
     )
-    .bind(&number.proxy)
+    .bind(reporter(number))
     .bind(&number.worker)
     .bind(signed(number.epoch.0))
     .bind(signed(sequence))
@@ -85,9 +85,14 @@ async fn late(db: &mut Connection, number: &ReportNumber, sequence: u64) -> Resu
     Ok(Recorded::Stored)
 }
 
+/// What the column `proxy` holds: who reports, and as what it does. The length keeps one peer from being read as another.
+fn reporter(number: &ReportNumber) -> String {
+    format!("{}:{}/{}", number.peer.len(), number.peer, number.proxy)
+}
+
 async fn add_gap(db: &mut Connection, number: &ReportNumber, first: u64, last: u64) -> Result<(), StoreError> {
     query("INSERT INTO report_gaps (proxy, worker, epoch, first, last) VALUES ($1, $2, $3, $4, $5)")
-        .bind(&number.proxy)
+        .bind(reporter(number))
         .bind(&number.worker)
         .bind(signed(number.epoch.0))
         .bind(signed(first))

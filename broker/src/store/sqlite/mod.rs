@@ -11,7 +11,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Row as _, Sqlite, SqlitePool, Transaction};
 
-pub(crate) use open::FILE;
+pub(crate) use open::{FILE, migrations_in};
 pub use open::{OpenError, copy_into};
 
 use super::copy::Table;

@@ -177,6 +177,31 @@ async fn locked(directory: File) -> io::Result<File> {
     tokio::task::spawn_blocking(lock).await.map_err(io::Error::other)?
 }
 
+/// Number of the last migration that the file has had; nothing if there is no file, or it holds no tables.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) async fn migrations_in(data_dir: &Path) -> Result<Option<i64>, OpenError> {
+    let path = data_dir.join(FILE);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
+    let options = SqliteConnectOptions::new().filename(&path).read_only(true).busy_timeout(BUSY);
+    let mut connection = options.disable_statement_logging().connect().await.map_err(sqlite)?;
+    let tables = "SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
+    let tables: i64 = sqlx::query_scalar(tables).fetch_one(&mut connection).await.map_err(sqlite)?;
+    let last = match tables {
+        0 => None,
+        _ => {
+            let last = sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations");
+            last.fetch_one(&mut connection).await.map_err(sqlite)?
+        }
+    };
+    connection.close().await.map_err(sqlite)?;
+    Ok(last)
+}
+
 /// How long a moment without a writer is waited for: a copy needs none but at its beginning.
 const COPY_BUSY: Duration = Duration::from_secs(10);
 

@@ -58,8 +58,13 @@ async fn a_call_without_a_grant_is_answered_with_the_same_link() {
     use sallyport_proto::broker::acquire_credential_response::Answer;
     let site = Site::new().await;
     let alice = site.browser("alice").await;
-    let answer =
-        site.fixture.service.acquire(&crate::peer::Scope::Every, &site.fixture.alice("notes")).await.answer.unwrap();
+    let answer = site
+        .fixture
+        .service
+        .acquire(&crate::service::tests::gateway(), &site.fixture.alice("notes"))
+        .await
+        .answer
+        .unwrap();
     let Answer::ConsentRequired(required) = answer else { panic!("{answer:?}") };
     let consent = site.link(&alice, "notes").await;
     assert_eq!(required.consents.len(), 1);
