@@ -9,6 +9,7 @@ use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::PeerTls;
 
@@ -71,25 +72,42 @@ pub(super) struct Certificates {
 struct Current {
     /// Of the files that were tried last, whether they were good or not.
     seen: Vec<Option<SystemTime>>,
-    config: Arc<ServerConfig>,
+    handshakes: Handshakes,
+}
+
+/// What the next handshake uses.
+#[derive(Clone, Debug)]
+pub(super) struct Handshakes {
+    pub(super) config: Arc<ServerConfig>,
+    /// Cancelled when other authorities take the place of those that vouched for whoever came in.
+    pub(super) replaced: CancellationToken,
+    /// The authorities, as their file has them.
+    authorities: Arc<Vec<CertificateDer<'static>>>,
 }
 
 impl Certificates {
     pub(super) fn load(files: &PeerTls) -> Result<Self, CertificateError> {
-        let current = Current { seen: changed_at(files), config: server_config(files)? };
+        let current = Current { seen: changed_at(files), handshakes: Handshakes::of(files)? };
         Ok(Self { files: files.clone(), current: Mutex::new(current) })
     }
 
-    /// For the next handshake. Files that changed are read again; if they are bad, those before stay in force.
-    pub(super) fn config(&self) -> Arc<ServerConfig> {
+    /// For the next handshake. Files that changed are read again; if they are bad, those before stay in force. Whoever came
+    /// in under other authorities than those of now is not heard any more.
+    pub(super) fn handshakes(&self) -> Handshakes {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let seen = changed_at(&self.files);
         if seen != current.seen {
             current.seen = seen;
-            match server_config(&self.files) {
-                Ok(config) => {
+            match Handshakes::of(&self.files) {
+                Ok(handshakes) => {
                     tracing::info!("certificates were read again");
-                    current.config = config;
+                    let before = std::mem::replace(&mut current.handshakes, handshakes);
+                    if before.authorities == current.handshakes.authorities {
+                        current.handshakes.replaced = before.replaced;
+                    } else {
+                        tracing::warn!("the authorities of proxies changed: connections from before are closed");
+                        before.replaced.cancel();
+                    }
                 }
                 Err(error) => tracing::error!(
                     error = crate::causes::told(&error),
@@ -97,7 +115,7 @@ impl Certificates {
                 ),
             }
         }
-        Arc::clone(&current.config)
+        current.handshakes.clone()
     }
 }
 
@@ -106,9 +124,20 @@ fn changed_at(files: &PeerTls) -> Vec<Option<SystemTime>> {
     [&files.certificate_file, &files.key_file, &files.client_ca_file].map(changed).to_vec()
 }
 
-fn server_config(files: &PeerTls) -> Result<Arc<ServerConfig>, CertificateError> {
+impl Handshakes {
+    fn of(files: &PeerTls) -> Result<Self, CertificateError> {
+        let authorities = Arc::new(certificates(&files.client_ca_file)?);
+        let config = server_config(files, &authorities)?;
+        Ok(Self { config, replaced: CancellationToken::new(), authorities })
+    }
+}
+
+fn server_config(
+    files: &PeerTls,
+    authorities: &[CertificateDer<'static>],
+) -> Result<Arc<ServerConfig>, CertificateError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let authorities = Arc::new(authorities(&files.client_ca_file)?);
+    let authorities = Arc::new(roots(&files.client_ca_file, authorities)?);
     let verifier = WebPkiClientVerifier::builder_with_provider(authorities, Arc::clone(&provider)).build()?;
     let chain = certificates(&files.certificate_file)?;
     let key = PrivateKeyDer::from_pem_slice(&read(&files.key_file)?).map_err(|source| CertificateError::NoPem {
@@ -134,11 +163,11 @@ fn server_config(files: &PeerTls) -> Result<Arc<ServerConfig>, CertificateError>
     Ok(Arc::new(config))
 }
 
-fn authorities(file: &Path) -> Result<RootCertStore, CertificateError> {
+fn roots(file: &Path, authorities: &[CertificateDer<'static>]) -> Result<RootCertStore, CertificateError> {
     let mut roots = RootCertStore::empty();
     let no_authority = |source| CertificateError::NoAuthority { file: file.to_owned(), source };
-    for certificate in certificates(file)? {
-        roots.add(certificate).map_err(|source| no_authority(Some(source)))?;
+    for certificate in authorities {
+        roots.add(certificate.clone()).map_err(|source| no_authority(Some(source)))?;
     }
     match roots.is_empty() {
         true => Err(no_authority(None)),

@@ -16,7 +16,12 @@ use crate::peer::Peer;
 pub struct Connection {
     peer: Arc<Peer>,
     transport: Transport,
+    /// Ends when what proved the peer counts no more; `None` once it has.
+    proven: Option<Proven>,
 }
+
+/// Ends when what proved a peer counts no more.
+pub(super) type Proven = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 enum Transport {
     Unix(UnixStream),
@@ -25,11 +30,23 @@ enum Transport {
 
 impl Connection {
     pub(super) fn unix(stream: UnixStream, peer: Arc<Peer>) -> Self {
-        Self { peer, transport: Transport::Unix(stream) }
+        Self { peer, transport: Transport::Unix(stream), proven: Some(Box::pin(std::future::pending())) }
     }
 
-    pub(super) fn tls(stream: TlsStream<TcpStream>, peer: Arc<Peer>) -> Self {
-        Self { peer, transport: Transport::Tls(Box::new(stream)) }
+    pub(super) fn tls(stream: TlsStream<TcpStream>, peer: Arc<Peer>, proven: Proven) -> Self {
+        Self { peer, transport: Transport::Tls(Box::new(stream)), proven: Some(proven) }
+    }
+
+    /// An error once nothing proves the peer any more; whoever reads is woken then.
+    fn still_proven(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if self.proven.as_mut().is_some_and(|proven| proven.as_mut().poll(cx).is_ready()) {
+            tracing::info!(peer = %self.peer.identity, "a connection is closed: the certificate that it began with counts no more");
+            self.proven = None;
+        }
+        match self.proven {
+            Some(_) => Ok(()),
+            None => Err(io::ErrorKind::ConnectionAborted.into()),
+        }
     }
 }
 
@@ -44,6 +61,7 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.still_proven(cx)?;
         match &mut self.transport {
             Transport::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
             Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buffer),
@@ -53,6 +71,9 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.proven.is_none() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         match &mut self.transport {
             Transport::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
             Transport::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),

@@ -3,9 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::Stream;
+use rustls::pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
@@ -25,6 +26,12 @@ const HANDSHAKE: Duration = Duration::from_secs(5);
 
 /// Handshakes at once; more wait in the kernel's queue.
 const HANDSHAKES: usize = 256;
+
+/// How often the files of certificates are looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Longest time that a timer is set for.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// Why the broker does not listen there.
 #[derive(Debug, thiserror::Error)]
@@ -63,8 +70,21 @@ impl TlsListener {
     /// Connections of listed proxies, until the stream is dropped.
     pub(super) fn incoming(self) -> impl Stream<Item = io::Result<Connection>> + Send {
         let (sender, receiver) = mpsc::channel(1);
-        tokio::spawn(Arc::new(self).accept(sender));
+        let listener = Arc::new(self);
+        tokio::spawn(Arc::clone(&listener).look_at_files(sender.clone()));
+        tokio::spawn(listener.accept(sender));
         ReceiverStream::new(receiver)
+    }
+
+    /// So that authorities that were taken out are felt where no new proxy comes in.
+    async fn look_at_files(self: Arc<Self>, taken: mpsc::Sender<io::Result<Connection>>) {
+        loop {
+            tokio::select! {
+                () = taken.closed() => return,
+                () = tokio::time::sleep(LOOK) => {}
+            }
+            let _ = self.certificates.handshakes();
+        }
     }
 
     async fn accept(self: Arc<Self>, taken: mpsc::Sender<io::Result<Connection>>) {
@@ -101,10 +121,15 @@ impl TlsListener {
     async fn shake_hands(&self, stream: TcpStream) -> Result<Connection, Stranger> {
         // Snapshots and credentials are small and awaited.
         stream.set_nodelay(true).map_err(Stranger::Handshake)?;
-        let acceptor = TlsAcceptor::from(self.certificates.config());
-        let stream = acceptor.accept(stream).await.map_err(Stranger::Handshake)?;
+        let handshakes = self.certificates.handshakes();
+        let stream = TlsAcceptor::from(handshakes.config).accept(stream).await.map_err(Stranger::Handshake)?;
         let peer = self.peer(&stream)?;
-        Ok(Connection::tls(stream, Arc::new(peer)))
+        let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+        let lasts = lasts(chain, SystemTime::now()).ok_or(Stranger::Nameless)?;
+        let proven = async move {
+            let _ = tokio::time::timeout(lasts, handshakes.replaced.cancelled()).await;
+        };
+        Ok(Connection::tls(stream, Arc::new(peer), Box::pin(proven)))
     }
 
     fn peer(&self, stream: &TlsStream<TcpStream>) -> Result<Peer, Stranger> {
@@ -128,6 +153,18 @@ enum Stranger {
     Nameless,
     #[error("`grpc.allowed_peers` lists none of the names in its certificate: {0:?}")]
     NotListed(Vec<San>),
+}
+
+/// How long a chain that was checked is valid still: as long as each certificate of it that was shown.
+fn lasts(chain: &[CertificateDer<'_>], now: SystemTime) -> Option<Duration> {
+    let now = now.duration_since(UNIX_EPOCH).ok()?;
+    let ends = chain.iter().map(|certificate| {
+        let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+        u64::try_from(certificate.validity().not_after.timestamp()).ok().map(Duration::from_secs)
+    });
+    // The second that it names belongs to it (RFC 5280 §4.1.2.5).
+    let end = ends.collect::<Option<Vec<_>>>()?.into_iter().min()? + Duration::from_secs(1);
+    Some(end.saturating_sub(now).min(LONGEST))
 }
 
 /// Names of a certificate whose chain was checked; none if any part cannot be read.

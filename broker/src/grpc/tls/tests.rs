@@ -1,3 +1,5 @@
+mod ends;
+
 use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
