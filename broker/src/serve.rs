@@ -6,6 +6,7 @@ mod store;
 mod vault;
 
 pub(crate) use only::lock;
+pub(crate) use store::is_of_older_version;
 #[cfg(test)]
 pub(crate) use store::open as open_store;
 pub(crate) use store::open_alone as open_store_alone;
@@ -166,6 +167,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let vault = vault::open(&config, ca_pem.as_deref(), store.is_new().await?).await?;
     let audit = Audit::start(Arc::clone(&store), Arc::clone(&clock), tenant.clone());
     let spool = Spool::open(&config.data_dir.join("spool"))?;
+    let (watched, waiting) = (vault.clone(), spool.clone());
     let master_keys = MasterKeys::open(master_keys::Parts {
         tenant: tenant.clone(),
         vault: vault.clone(),
@@ -297,23 +299,34 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     background.spawn(coordination.clone().run(drained.clone()));
     background.spawn(Arc::clone(&issuers).run(stop.clone()));
     background.spawn(publisher.clone().run(stop.clone()));
-    background.spawn(ended.run(stop.clone()));
+    background.spawn(ended.run(publisher.reads(), stop.clone()));
     background.spawn(grants.clone().follow_refreshes(stop.clone()));
     let no_more = CancellationToken::new();
     let revoking = tokio::spawn(grants.clone().revoke_unwanted(too_late, no_more.clone()));
     background.spawn(recover(refresher.clone(), registry.subscribe(), stop.clone()));
     background.spawn(refresher.clone().run(registry.subscribe(), stop.clone()));
     background.spawn(master_keys.clone().count_wraps(stop.clone()));
+    background.spawn(watched.clone().watch(stop.clone()));
     background.spawn(secrets.clone().forget_old(stop.clone()));
     background.spawn(budget.run(stop.clone()));
     background.spawn(drop_expired(Arc::clone(&store), consents.clone(), Arc::clone(&clock), stop.clone()));
-    background.spawn(Arc::clone(&registry).follow(coordination.looks(News::Policy, LOOK), stop.clone()));
+    let looks = coordination.looks(News::Policy, LOOK);
+    background.spawn(Arc::clone(&registry).follow(looks, publisher.reads(), stop.clone()));
     background.spawn(tell_of_policy(coordination.clone(), registry.subscribe(), stop.clone()));
     background.spawn(hear_of_revocations(coordination.looks(News::Revoked, REVOKED), publisher.clone(), stop.clone()));
     background.spawn(reconsider(refresher.clone(), registry.subscribe(), stop.clone()));
 
     let endpoints = http::Endpoints {
-        readiness: Arc::new(ready::Broker::new(Arc::clone(&store), issuers, coordination.clone(), refresher.clone())),
+        readiness: Arc::new(ready::Broker::new(ready::Parts {
+            store_at: store::place(&config)?,
+            store: Arc::clone(&store),
+            issuers,
+            coordination: coordination.clone(),
+            refresher: refresher.clone(),
+            vault: watched.clone(),
+            spool: waiting,
+            reads: publisher.reads(),
+        })),
         keys: Arc::new(ready::OwnKeys(Arc::clone(&own))),
         metrics: recorded,
     };

@@ -3,6 +3,8 @@
 mod content;
 mod delta;
 mod holds;
+mod reads;
+mod scoped;
 pub mod session_keys;
 
 use std::collections::HashMap;
@@ -16,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use content::{Settings, key, resource};
+pub use reads::{Read, Reads};
 pub use session_keys::SessionKeyError;
 
 use self::holds::Holds;
@@ -81,33 +84,20 @@ pub struct Published {
 }
 
 impl Published {
-    /// What a proxy with this scope that holds `version` must be told: of other servers it hears nothing (I3).
+    /// What a proxy with this scope that holds `version` must be told: of other servers it hears nothing, nor of who is in
+    /// which team but for theirs (I3).
     fn update_from(&self, version: u64, scope: &Scope) -> Update {
         let current = &self.snapshot;
         if version == current.version {
             return heartbeat(version);
         }
+        let scoped = |snapshot| scoped::scoped(snapshot, scope);
         let known = self.earlier.iter().find(|earlier| earlier.version == version);
-        let update = match known.and_then(|known| delta::between(known, current)) {
-            Some(mut delta) => {
-                delta.servers.retain(|server| serves(scope, &server.name));
-                delta.removed_servers.retain(|name| serves(scope, name));
-                update::Update::Delta(delta)
-            }
-            None => {
-                let mut snapshot = Snapshot::clone(current);
-                snapshot.servers.retain(|server| serves(scope, &server.name));
-                update::Update::Full(snapshot)
-            }
+        let update = match known.and_then(|known| delta::between(&scoped(known), &scoped(current))) {
+            Some(delta) => update::Update::Delta(delta),
+            None => update::Update::Full(scoped(current).into_owned()),
         };
         Update { update: Some(update) }
-    }
-}
-
-fn serves(scope: &Scope, server: &str) -> bool {
-    match scope {
-        Scope::Every => true,
-        Scope::Groups(_) => scope.serves(&ServerName(server.to_owned())),
     }
 }
 
@@ -129,6 +119,7 @@ struct Inner {
     published: watch::Sender<Arc<Published>>,
     wake: Notify,
     holds: Arc<Holds>,
+    reads: Reads,
     opened: session_keys::Opened,
 }
 
@@ -156,7 +147,20 @@ impl Publisher {
             earlier: Vec::new(),
         }));
         let (wake, holds) = (Notify::new(), Holds::new(Arc::clone(&clock)));
-        Ok(Self(Arc::new(Inner { settings, store, vault, clock, issuers, servers, published, wake, holds, opened })))
+        let reads = Reads::default();
+        Ok(Self(Arc::new(Inner {
+            settings,
+            store,
+            vault,
+            clock,
+            issuers,
+            servers,
+            published,
+            wake,
+            holds,
+            reads,
+            opened,
+        })))
     }
 
     /// The version in force.
@@ -169,6 +173,11 @@ impl Publisher {
         self.0.published.subscribe()
     }
 
+    /// Where whoever follows other brokers says that they have read: proxies are told that they are up to date only then.
+    pub fn reads(&self) -> Reads {
+        self.0.reads.clone()
+    }
+
     /// Has the store read again at once: a token was revoked.
     pub fn wake(&self) {
         self.0.wake.notify_one();
@@ -178,6 +187,7 @@ impl Publisher {
     pub async fn run(self, stop: CancellationToken) {
         let (mut issuers, mut servers) = (self.0.issuers.clone(), self.0.servers.clone());
         issuers.mark_changed();
+        self.0.reads.read(Read::Revocations);
         let mut ticks = tokio::time::interval(HEARTBEAT);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -198,7 +208,10 @@ impl Publisher {
         let inner = &self.0;
         let old = self.current();
         let revocations = match inner.store.revoked_tokens(content::not_long_expired(inner.clock.now())).await {
-            Ok(tokens) => content::revocations(&inner.settings.public_url, &tokens),
+            Ok(tokens) => {
+                inner.reads.read(Read::Revocations);
+                content::revocations(&inner.settings.public_url, &tokens)
+            }
             Err(error) => {
                 tracing::warn!(%error, "revocations cannot be read; those known stay in force");
                 old.snapshot.revocations.clone()
@@ -242,27 +255,32 @@ impl Publisher {
         in_force
     }
 
-    /// What one proxy is sent: what it lacks at once, then every hold and every change, and a heartbeat each second. Ends
-    /// with the publisher.
+    /// What one proxy is sent: what it lacks at once, then every hold and every change, and a heartbeat each second. While the
+    /// store cannot be read it is sent holds only, so that its `max_staleness` counts (I11). Ends with the publisher.
     pub fn updates(&self, version: u64, scope: Scope) -> impl Stream<Item = Update> + Send + use<> {
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + HEARTBEAT, HEARTBEAT);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let (mut published, holds) = (self.0.published.subscribe(), self.0.holds.listen());
         published.mark_changed();
+        let reads = self.reads();
         futures::stream::unfold(
-            (published, holds, ticks, version, scope),
-            |(mut published, mut holds, mut ticks, held, scope)| async move {
-                let update = tokio::select! {
-                    biased;
-                    changed = published.changed() => {
-                        changed.ok()?;
-                        published.borrow_and_update().update_from(held, &scope)
+            (published, holds, ticks, version, scope, reads),
+            |(mut published, mut holds, mut ticks, held, scope, reads)| async move {
+                let update = loop {
+                    tokio::select! {
+                        biased;
+                        changed = published.changed(), if reads.are_fresh() => {
+                            changed.ok()?;
+                            break published.borrow_and_update().update_from(held, &scope);
+                        }
+                        hold = holds.next() => break Update { update: Some(update::Update::Hold(hold)) },
+                        _ = ticks.tick() => if reads.are_fresh() && !published.has_changed().ok()? {
+                            break heartbeat(held);
+                        },
                     }
-                    hold = holds.next() => Update { update: Some(update::Update::Hold(hold)) },
-                    _ = ticks.tick() => heartbeat(held),
                 };
                 let held = version_of(&update).unwrap_or(held);
-                Some((update, (published, holds, ticks, held, scope)))
+                Some((update, (published, holds, ticks, held, scope, reads)))
             },
         )
     }

@@ -72,6 +72,11 @@ pub enum MigrateError {
     /// A broker serves, or a part does not open.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// To move it would bring its tables forward, and the older version would not start on them again.
+    #[error(
+        "the tables of {0} are of an older version; start a broker of this version there once, or move it with the older one"
+    )]
+    Older(String),
     /// Tokens would stay behind.
     #[error(
         "{count} renewed tokens wait in the spool of {} and would stay there: start the broker once, so that the store takes them, or keep its `data_dir`",
@@ -156,6 +161,9 @@ pub async fn migrate(
     if !spool.is_empty() && !shares_directory {
         return Err(MigrateError::Spool { count: spool.len(), data_dir: source.data_dir.clone() });
     }
+    if serve::is_of_older_version(source).await? {
+        return Err(MigrateError::Older(from_name));
+    }
     let tables = tables().await?;
     let (from, to) = (serve::open_store_alone(source).await?, serve::open_store_alone(target).await?);
     for (store, at) in [(&from, &from_name), (&to, &to_name)] {
@@ -167,10 +175,12 @@ pub async fn migrate(
     let held = from.hold(&tables).await?;
     // Before anything is written: what the target's brokers could not open is not moved to them.
     let found = check(&*from, &spool, &serve::open_vault(target).await?).await?;
-    begin(&*to, &tables, (&from_name, &to_name), &*clock).await?;
+    let is_new = begin(&*from, &*to, &tables, (&from_name, &to_name), &*clock).await?;
     let mut moved = Migrated { records: Vec::new(), written: 0, head: found.head, took: Duration::ZERO };
-    for table in &tables {
-        moved.written += carry(&*from, &*to, table, &mut tell).await?;
+    if is_new {
+        for table in &tables {
+            moved.written += carry(&*from, &*to, table, &mut tell).await?;
+        }
     }
     for table in &tables {
         moved.records.push((table.name.clone(), compare(&*from, &*to, table).await?));
@@ -190,25 +200,49 @@ pub async fn migrate(
     Ok(moved)
 }
 
-/// Marks the target, which must be new or have been marked for the same source.
+/// Marks the target, which must be new or have been marked for the same source; answers whether there is anything to carry.
+/// There is not where all of it is there and the mark is gone: only the record of the move was not taken.
 async fn begin(
+    from: &dyn Store,
     to: &dyn Store,
     tables: &[Table],
     (from_name, to_name): (&str, &str),
     clock: &dyn Clock,
-) -> Result<(), MigrateError> {
+) -> Result<bool, MigrateError> {
     match to.copied_from().await? {
-        Some(other) if other == from_name => return Ok(()),
+        Some(other) if other == from_name => return Ok(true),
         Some(other) => return Err(MigrateError::OtherSource { at: to_name.to_owned(), other }),
         None => {}
     }
     for table in tables {
         let count = to.count_records(table).await?;
         if count > table.records {
-            return Err(MigrateError::NotEmpty { at: to_name.to_owned(), table: table.name.clone(), count });
+            return match is_the_same(from, to, tables).await? {
+                true => Ok(false),
+                false => Err(MigrateError::NotEmpty { at: to_name.to_owned(), table: table.name.clone(), count }),
+            };
         }
     }
-    Ok(to.begin_copy(from_name, clock.now()).await?)
+    to.begin_copy(from_name, clock.now()).await?;
+    Ok(true)
+}
+
+/// Whether every record of each is in the other.
+async fn is_the_same(from: &dyn Store, to: &dyn Store, tables: &[Table]) -> Result<bool, MigrateError> {
+    for table in tables {
+        // Cheap, and most that are not empty are something else.
+        if from.count_records(table).await? != to.count_records(table).await? {
+            return Ok(false);
+        }
+    }
+    for table in tables {
+        match compare(from, to, table).await {
+            Ok(_) => {}
+            Err(MigrateError::Differs { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 /// Writes what is not in the target yet; answers how many records that were.

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Grants;
 use crate::coordination::News;
+use crate::snapshot::{Read, Reads};
 use crate::store::{Invalidation, StoreError};
 
 /// How often the store is asked for what is new.
@@ -38,12 +39,14 @@ impl Follower {
     }
 
     /// Reads on until `stop`: whenever another broker says so, and every so often.
-    pub async fn run(mut self, stop: CancellationToken) {
+    pub async fn run(mut self, reads: Reads, stop: CancellationToken) {
+        reads.read(Read::Ended);
         let mut looks = self.grants.0.coordination.looks(News::Ended, EVERY);
         while stop.run_until_cancelled(looks.next()).await.is_some() {
             // By its number alone: another broker's clock may say anything.
-            if let Err(error) = self.read_on(|_| true).await {
-                tracing::warn!(%error, "what other brokers have ended cannot be read");
+            match self.read_on(|_| true).await {
+                Ok(()) => reads.read(Read::Ended),
+                Err(error) => tracing::warn!(%error, "what other brokers have ended cannot be read"),
             }
         }
     }

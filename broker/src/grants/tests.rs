@@ -102,7 +102,8 @@ impl Site {
         let stop = CancellationToken::new();
         tokio::spawn(grants.clone().revoke_unwanted(too_late, stop.clone()));
         tokio::spawn(grants.clone().follow_refreshes(stop.clone()));
-        tokio::spawn(Follower::start(grants.clone()).await.unwrap().run(stop.clone()));
+        let ended = Follower::start(grants.clone()).await.unwrap();
+        tokio::spawn(ended.run(crate::snapshot::Reads::default(), stop.clone()));
         Broker { publisher, refresher, grants, _follows: stop.drop_guard() }
     }
 

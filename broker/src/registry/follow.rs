@@ -6,15 +6,20 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Registry, RegistryError, generations, revised, servers_of, stored};
 use crate::coordination::Looks;
+use crate::snapshot::{Read, Reads};
 use crate::store::PolicyRevision;
 
 impl Registry {
     /// Looks whenever it is time, until `stop`.
-    pub async fn follow(self: Arc<Self>, mut looks: Looks, stop: CancellationToken) {
+    pub async fn follow(self: Arc<Self>, mut looks: Looks, reads: Reads, stop: CancellationToken) {
         let mut in_force = None;
+        reads.read(Read::Policy);
         while stop.run_until_cancelled(looks.next()).await.is_some() {
             match self.look(in_force).await {
-                Ok(now) => in_force = Some(now),
+                Ok(now) => {
+                    in_force = Some(now);
+                    reads.read(Read::Policy);
+                }
                 Err(error) => {
                     let error = &error as &dyn std::error::Error;
                     tracing::warn!(error, "what other brokers were given cannot be read; what was in force stays so");

@@ -6,15 +6,31 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+use crate::causes;
 use crate::coordination::Coordination;
 use crate::http::{Missing, PublicKeys, Readiness};
 use crate::issuers::Issuers;
 use crate::issuers::own::OwnIssuer;
-use crate::refresher::{LeftAlone, Refresher};
-use crate::store::Store;
+use crate::refresher::{LeftAlone, Refresher, Spool};
+use crate::snapshot::{Read, Reads};
+use crate::store::{Store, StoreError};
+use crate::vault::{AwayKey, Vault};
 
 /// How long an answer of the store holds. Asking it is a write to disk, and anybody who reaches the listener may ask.
 const STORE_AGE: Duration = Duration::from_secs(1);
+
+/// What is asked.
+pub(super) struct Parts {
+    /// For people; no secret.
+    pub(super) store_at: String,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) issuers: Arc<Issuers>,
+    pub(super) coordination: Coordination,
+    pub(super) refresher: Refresher,
+    pub(super) vault: Vault,
+    pub(super) spool: Spool,
+    pub(super) reads: Reads,
+}
 
 /// Ready when the store answers and every issuer's keys were had once. The master key is there, or nothing would run.
 pub(super) struct Broker {
@@ -22,18 +38,19 @@ pub(super) struct Broker {
     issuers: Arc<Issuers>,
     coordination: Coordination,
     refresher: Refresher,
+    /// Where the store is, for people.
+    store_at: String,
+    vault: Vault,
+    spool: Spool,
+    reads: Reads,
     /// What the store lacked when it was last asked. Held while it is asked: who comes meanwhile waits for the answer.
     asked: Mutex<Option<(Instant, Option<Missing>)>>,
 }
 
 impl Broker {
-    pub(super) fn new(
-        store: Arc<dyn Store>,
-        issuers: Arc<Issuers>,
-        coordination: Coordination,
-        refresher: Refresher,
-    ) -> Self {
-        Self { store, issuers, coordination, refresher, asked: Mutex::default() }
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { store_at, store, issuers, coordination, refresher, vault, spool, reads } = parts;
+        Self { store, issuers, coordination, refresher, store_at, vault, spool, reads, asked: Mutex::default() }
     }
 
     async fn store(&self) -> Option<Missing> {
@@ -44,7 +61,7 @@ impl Broker {
             return missing.clone();
         }
         let error = self.store.ready().await.err();
-        let missing = error.map(|error| Missing { what: "store".into(), why: error.to_string() });
+        let missing = error.map(|error| store_is_away(&self.store_at, &error));
         *asked = Some((Instant::now(), missing.clone()));
         missing
     }
@@ -70,7 +87,64 @@ impl Readiness for Broker {
             ),
             what: format!("token endpoint {}", provider.host),
         };
-        redis.into_iter().chain(self.refresher.left_alone().into_iter().map(told)).collect()
+        let away = self.vault.away().into_iter().map(key_is_away);
+        let waiting = waits_in(&self.spool);
+        let unread = self.reads.overdue().into_iter().map(unread);
+        redis
+            .into_iter()
+            .chain(away)
+            .chain(waiting)
+            .chain(unread)
+            .chain(self.refresher.left_alone().into_iter().map(told))
+            .collect()
+    }
+}
+
+fn key_is_away(key: AwayKey) -> Missing {
+    Missing {
+        what: "key".to_owned(),
+        why: format!(
+            "{}, master key {}, cannot be used since {} s: {}. Tokens that are open in memory are served for five minutes at most; \
+             nothing else is opened, and nothing is renewed",
+            key.kept,
+            key.id,
+            key.since.as_secs(),
+            key.why
+        ),
+    }
+}
+
+fn unread((what, since): (Read, Duration)) -> Missing {
+    Missing {
+        what: "snapshot".to_owned(),
+        why: format!(
+            "{} were not read from the store for {} s: proxies are not told that they are up to date, serve from what they have \
+             for `snapshot.max_staleness`, and then refuse",
+            what.name(),
+            since.as_secs()
+        ),
+    }
+}
+
+fn waits_in(spool: &Spool) -> Option<Missing> {
+    (!spool.is_empty()).then(|| Missing {
+        what: "spool".to_owned(),
+        why: format!(
+            "{} pairs of renewed tokens wait for the store, and are nowhere else than in {}; the store is asked every second",
+            spool.len(),
+            spool.directory().display()
+        ),
+    })
+}
+
+fn store_is_away(store_at: &str, error: &StoreError) -> Missing {
+    Missing {
+        what: "store".to_owned(),
+        why: format!(
+            "{store_at}: {}. Proxies go on with what they have cached; nothing new is released, and what a provider gives \
+             meanwhile waits in the spool",
+            causes::told(error)
+        ),
     }
 }
 
@@ -82,3 +156,6 @@ impl PublicKeys for OwnKeys {
         self.0.public_jwks().clone()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::ServeError;
 use crate::config::{self, Config};
-use crate::store::Store;
-use crate::store::postgres::PostgresStore;
-use crate::store::sqlite::SqliteStore;
+use crate::store::postgres::{self, PostgresStore};
+use crate::store::sqlite::{self, SqliteStore};
+use crate::store::{Store, latest_migration};
 
 /// By which the connections of a move between stores are told from those of brokers.
 const MOVING: &str = "sallyport store migrate-to";
@@ -54,4 +54,13 @@ pub(crate) async fn open_alone(config: &Config) -> Result<Arc<dyn Store>, ServeE
             Ok(Arc::new(PostgresStore::open(&address, postgres.connections).await?))
         }
     }
+}
+
+/// Whether to open it would bring its tables forward. Changes nothing there; a store that is not there is not older.
+pub(crate) async fn is_of_older_version(config: &Config) -> Result<bool, ServeError> {
+    let has = match &config.store {
+        config::Store::Sqlite => sqlite::migrations_in(&config.data_dir).await?,
+        config::Store::Postgres(postgres) => postgres::migrations_in(&postgres.address()?).await?,
+    };
+    Ok(has.is_some_and(|has| has < latest_migration()))
 }

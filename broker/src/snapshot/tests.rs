@@ -1,3 +1,6 @@
+mod reads;
+mod scoped;
+
 use std::collections::BTreeMap;
 
 use futures::StreamExt as _;

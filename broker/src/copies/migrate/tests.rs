@@ -196,3 +196,42 @@ async fn a_record_that_differs_is_named_and_the_target_stays_closed() {
     let to = serve::open_store_alone(&there).await.unwrap();
     assert_eq!(to.copied_from().await.unwrap(), Some(source));
 }
+
+#[tokio::test]
+async fn a_move_whose_record_was_not_taken_is_finished_by_running_it_again() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 3).await;
+    let (here, there) = (config(dir.path(), "data", ""), config(dir.path(), "there", ""));
+    std::fs::create_dir_all(dir.path().join("data/spool")).unwrap();
+    moved(&here, &there).await.unwrap();
+    let store = SqliteStore::open(&dir.path().join("there")).await.unwrap();
+    store.tamper("DELETE FROM audit WHERE sequence = (SELECT max(sequence) FROM audit)").await;
+    store.close().await;
+    let again = moved(&here, &there).await.unwrap();
+    assert!(again.written == 0 && again.records.iter().any(|(table, count)| table == "grants" && *count == 4));
+    let store = SqliteStore::open(&dir.path().join("there")).await.unwrap();
+    assert_eq!(store.audit(0, "unix#7", "", "store.migrated", 10).await.unwrap().len(), 1);
+    assert!(verify_chain(&store).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_of_an_older_version_is_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path(), 3).await;
+    let (here, there) = (config(dir.path(), "data", ""), config(dir.path(), "there", ""));
+    let store = SqliteStore::open(&dir.path().join("data")).await.unwrap();
+    store.tamper("UPDATE _sqlx_migrations SET version = version - 1000").await;
+    store.close().await;
+    let refused = moved(&here, &there).await.unwrap_err();
+    assert!(matches!(refused, MigrateError::Older(_)), "{refused}");
+    assert!(serve::is_of_older_version(&here).await.unwrap());
+    // In Postgres too.
+    let database = Server::shared().database().await;
+    let in_postgres = config(dir.path(), "fleet", &in_postgres(&database));
+    assert!(!serve::is_of_older_version(&in_postgres).await.unwrap(), "nothing is there yet");
+    serve::open_store_alone(&in_postgres).await.unwrap().close().await;
+    assert!(!serve::is_of_older_version(&in_postgres).await.unwrap());
+    let mut administrator = Server::shared().administrator(&database.name).await;
+    sqlx::raw_sql("UPDATE _sqlx_migrations SET version = version - 1000").execute(&mut administrator).await.unwrap();
+    assert!(serve::is_of_older_version(&in_postgres).await.unwrap());
+}
