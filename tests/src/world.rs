@@ -281,14 +281,14 @@ impl WorldBuilder {
         });
         let changes = coordination.into_iter().chain(changes).collect();
         let mut broker = Broker::new(dir.path(), &public_url, &issuer.url, store, changes);
-        // Alone at first: it makes the tables, and the master key.
-        broker.spawn();
-        broker.until_alive().await;
         let others = (1..self.brokers.unwrap_or(1)).map(|number| broker.another(&dir.path().join(number.to_string())));
         let mut others: Vec<_> = others.collect();
-        others.iter_mut().for_each(Broker::spawn);
-        for other in &mut others {
-            other.until_alive().await;
+        // At once: tables and keys that all share are made by one of them, whichever it is.
+        for broker in std::iter::once(&mut broker).chain(&mut others) {
+            broker.spawn();
+        }
+        for broker in std::iter::once(&mut broker).chain(&mut others) {
+            broker.until_alive().await;
         }
         let sockets = std::iter::once(&broker).chain(&others).map(|broker| broker.grpc.clone());
         let options = Options {

@@ -103,9 +103,11 @@ impl OwnIssuer {
         let mut stored = store.keys(PURPOSE).await?;
         if stored.is_empty() {
             let key = make_key(vault, clock.now()).await?;
-            store.add_key(&key).await?;
-            // Read again: another broker may have made one at the same time, and both count.
-            stored = store.keys(PURPOSE).await?;
+            match store.add_first_key(&key).await {
+                // Another broker may be the first, and its key is the one: what a broker signs, all others must know.
+                Ok(()) | Err(StoreError::Conflict) => stored = store.keys(PURPOSE).await?,
+                Err(error) => return Err(error.into()),
+            }
         }
         let mut keys = Vec::with_capacity(stored.len());
         for key in stored {

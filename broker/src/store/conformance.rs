@@ -234,10 +234,12 @@ macro_rules! suite {
                 one: [
                     are_listed_newest_first_by_purpose,
                     refuses_a_taken_id,
+                    a_first_key_is_refused_where_there_is_one_of_its_purpose_or_its_id,
                     drops_the_old_ones_of_one_purpose,
                 ]
                 two: [
                     of_two_makers_of_one_id_one_wins,
+                    of_two_makers_of_the_first_key_one_wins_and_both_use_it,
                 ]
             }
             cases! { $open, sealed,

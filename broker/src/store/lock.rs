@@ -13,6 +13,8 @@ pub(super) enum Lock<'a> {
     Consents(&'a GrantKey),
     /// What is dropped because it is old: rows of many, in no order.
     Expired,
+    /// The first key of a purpose.
+    FirstKey(&'a str),
     /// Whose an identity is.
     Identity(&'a Identity),
     /// The tables themselves.
@@ -28,6 +30,7 @@ impl Lock<'_> {
                 keys::lock_number(&[b"consents", grant.provider_client.as_bytes(), grant.holder.as_bytes()])
             }
             Self::Expired => keys::lock_number(&[b"expired"]),
+            Self::FirstKey(purpose) => keys::lock_number(&[b"first key", purpose.as_bytes()]),
             Self::Identity(identity) => {
                 keys::lock_number(&[b"identity", identity.issuer.as_bytes(), identity.subject.as_bytes()])
             }

@@ -449,6 +449,8 @@ pub trait Store: Send + Sync + 'static {
     async fn keys(&self, purpose: &str) -> Result<Vec<StoredKey>, StoreError>;
     /// Adds a key; `Conflict` if its id is taken.
     async fn add_key(&self, key: &StoredKey) -> Result<(), StoreError>;
+    /// Adds the first key of its purpose; `Conflict` if there is one already, or its id is taken.
+    async fn add_first_key(&self, key: &StoredKey) -> Result<(), StoreError>;
     /// Drops the keys of one purpose made before `before`.
     async fn drop_keys(&self, purpose: &str, before: UnixTime) -> Result<(), StoreError>;
 

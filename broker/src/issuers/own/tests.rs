@@ -109,6 +109,18 @@ async fn a_second_start_signs_with_the_same_key() {
 }
 
 #[tokio::test]
+async fn brokers_that_start_at_once_sign_with_one_key() {
+    let world = World::new().await;
+    let principal = world.principal(alice()).await;
+    let (first, second, third) = tokio::join!(world.own(), world.own(), world.own());
+    for (by, known_to) in [(&first, &second), (&second, &third), (&third, &first)] {
+        let issued = by.issue(&principal, HOUR).await.unwrap();
+        assert!(check(known_to, issued.token.expose(), START).is_ok());
+    }
+    assert_eq!(world.store.keys(PURPOSE).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn what_is_published_is_what_verifies() {
     let world = World::new().await;
     let own = world.own().await;

@@ -42,6 +42,18 @@ pub(super) async fn refuses_a_taken_id(store: &dyn Store) {
     assert_eq!(ids(store, "sign").await, ["c", "b", "a"]);
 }
 
+pub(super) async fn a_first_key_is_refused_where_there_is_one_of_its_purpose_or_its_id(store: &dyn Store) {
+    store.add_first_key(&key("a", "sign", 1)).await.unwrap();
+    store.add_first_key(&key("d", "bind", 1)).await.unwrap();
+    for refused in [key("b", "sign", 2), key("a", "third", 2)] {
+        assert!(matches!(store.add_first_key(&refused).await, Err(StoreError::Conflict)), "{refused:?}");
+    }
+    assert_eq!(ids(store, "sign").await, ["a"]);
+    store.drop_keys("sign", NOW.after(Duration::from_secs(2))).await.unwrap();
+    store.add_first_key(&key("b", "sign", 2)).await.unwrap();
+    assert_eq!((ids(store, "sign").await, ids(store, "bind").await), (vec!["b".into()], vec!["d".into()]));
+}
+
 pub(super) async fn drops_the_old_ones_of_one_purpose(store: &dyn Store) {
     add_some(store).await;
     store.drop_keys("sign", NOW.after(Duration::from_secs(3))).await.unwrap();
@@ -60,5 +72,20 @@ pub(super) async fn of_two_makers_of_one_id_one_wins(first: &dyn Store, second: 
             other => panic!("{other:?}"),
         };
         assert!(ids(first, won).await.contains(&id) && !ids(first, lost).await.contains(&id));
+    }
+}
+
+pub(super) async fn of_two_makers_of_the_first_key_one_wins_and_both_use_it(first: &dyn Store, second: &dyn Store) {
+    for round in 0..20 {
+        let purpose = format!("purpose-{round}");
+        let [mine, yours] = ["mine", "yours"].map(|of| key(&format!("{of}-{round}"), &purpose, 1));
+        let (a, b) = tokio::join!(first.add_first_key(&mine), second.add_first_key(&yours));
+        let won = match (a, b) {
+            (Ok(()), Err(StoreError::Conflict)) => mine.id,
+            (Err(StoreError::Conflict), Ok(())) => yours.id,
+            other => panic!("{other:?}"),
+        };
+        let seen = (ids(first, &purpose).await, ids(second, &purpose).await);
+        assert_eq!(seen, (vec![won.clone()], vec![won]));
     }
 }

@@ -34,6 +34,14 @@ pub(super) async fn add(db: &mut Connection, key: &StoredKey) -> Result<(), Stor
     Ok(())
 }
 
+pub(super) async fn add_first(db: &mut Connection, key: &StoredKey) -> Result<(), StoreError> {
+    lock(db, Lock::FirstKey(&key.purpose)).await?;
+    match of_purpose(db, &key.purpose).await?.is_empty() {
+        true => add(db, key).await,
+        false => Err(StoreError::Conflict),
+    }
+}
+
 pub(super) async fn drop(db: &mut Connection, purpose: &str, before: UnixTime) -> Result<(), StoreError> {
     lock(db, Lock::Expired).await?;
     query("DELETE FROM keys WHERE purpose = $1 AND created_at < $2")

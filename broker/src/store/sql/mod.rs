@@ -378,6 +378,10 @@ impl Store for Handle {
         writing!(self, |db| keys::add(db, key))
     }
 
+    async fn add_first_key(&self, key: &StoredKey) -> Result<(), StoreError> {
+        writing!(self, |db| keys::add_first(db, key))
+    }
+
     async fn drop_keys(&self, purpose: &str, before: UnixTime) -> Result<(), StoreError> {
         writing!(self, |db| keys::drop(db, purpose, before))
     }
