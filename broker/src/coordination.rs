@@ -7,6 +7,8 @@
 //! again in the background.
 
 mod address;
+mod connect;
+mod examine;
 mod lease;
 mod link;
 mod notice;
@@ -23,6 +25,7 @@ use crate::keys::{Key, Purpose};
 use crate::model::Tenant;
 
 pub use address::{Address, Login, Nodes, UrlFlaw};
+pub use examine::Examined;
 pub use lease::{Lease, Leased};
 pub use notice::{Looks, News};
 

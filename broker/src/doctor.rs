@@ -8,6 +8,7 @@ pub mod gateway;
 mod keys;
 pub mod machine;
 mod reach;
+pub mod redis;
 mod running;
 
 pub use running::{Parts, Running};

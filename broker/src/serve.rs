@@ -196,6 +196,7 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         servers: registry.subscribe(),
     })
     .await?;
+    let coordination = coordination(&config)?;
     let running = Running::new(doctor::Parts {
         store_at: store::place(&config)?,
         store: Arc::clone(&store),
@@ -204,9 +205,9 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
         fetcher: fetcher.clone(),
         issuers: Arc::clone(&issuers),
         servers: registry.subscribe(),
+        coordination: coordination.clone(),
         clock: Arc::clone(&clock),
     });
-    let coordination = coordination(&config)?;
     let (unwanted, too_late) = tokio::sync::mpsc::unbounded_channel();
     let limits = Limits { idle: config.refresh.idle_after, budget: config.refresh.provider, ..Limits::default() };
     let refresher = Refresher::new(refresher::Parts {

@@ -118,3 +118,31 @@ fn names_what_keeps_a_broker_from_starting() {
         Examined::of(&world).await.tells("bad", "configuration", "");
     });
 }
+
+#[test]
+fn l5_tells_where_redis_is_whether_it_is_of_use_and_what_works_without_it() {
+    run(async {
+        let mut world = World::build().brokers(1).start().await;
+        let redis = world.redis.take().expect("brokers over Postgres have one");
+        let at = format!("Redis at 127.0.0.1:{}", redis.port());
+        Examined::of(&world).await.tells("good", "redis", "lends and takes back a lease");
+        drop(redis);
+        let without = format!("{at} is of no use now: ");
+        for is_running in [true, false] {
+            let examined = Examined::of(&world).await;
+            examined.tells("warning", "redis", &without);
+            examined.tells("warning", "redis", "Everything works: brokers find by the store within two seconds");
+            assert_eq!(examined.success, is_running, "nobody is refused for it: {:#?}", examined.bad());
+            world.broker.stop().await;
+        }
+    });
+}
+
+#[test]
+fn embedded_says_nothing_of_a_redis_that_nobody_has() {
+    run(async {
+        let world = World::build().embedded().start().await;
+        let examined = Examined::of(&world).await;
+        assert!(examined.findings.iter().all(|finding| finding["check"] != "redis"), "{:#?}", examined.findings);
+    });
+}

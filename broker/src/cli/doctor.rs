@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 use super::client::{connect, print_json};
 use super::{Failure, Global};
 use crate::config::Config;
-use crate::doctor::{Finding, Verdict, gateway, machine};
+use crate::doctor::{Finding, Verdict, gateway, machine, redis};
 use crate::secret::Secret;
 
 /// Whom the gateway's self-test is made as: nothing it asks for reaches a server.
@@ -79,6 +79,7 @@ async fn findings(global: &Global, arguments: &Arguments) -> Vec<Finding> {
         Err(failure) => {
             findings.push(Finding::bad("broker", failure.error(), failure.hint()));
             findings.push(machine::store(&config).await);
+            findings.extend(redis::seen_from_here(&config).await);
         }
     }
     findings

@@ -1,27 +1,20 @@
 //! The link to Redis, and the breaker in it: what does not answer in time is left alone until it answers a probe.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use redis::aio::{MultiplexedConnection, PubSub};
-use redis::cluster::ClusterClient;
 use redis::cluster_async::ClusterConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, cmd};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, cmd};
 use tokio::sync::{Mutex, Notify, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::address::Kind;
 use super::lease::Entry;
 use super::notice::{Heard, News, Notice};
 use super::{Address, PATIENCE};
 use crate::keys::hex;
 use crate::secret::Secret;
-
-/// To reach one server.
-const REACH: Duration = Duration::from_millis(700);
-
-/// To reach whoever is to be asked, through whoever knows where that is, and to be answered.
-const CONNECT: Duration = Duration::from_secs(3);
 
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -32,9 +25,13 @@ const PROBE: Duration = Duration::from_secs(1);
 /// News that wait to be told; what is more is found without.
 const WAITING: usize = 64;
 
+/// What becomes of brokers that skip it.
+pub(super) const WITHOUT: &str = "Everything works: brokers find by the store within two seconds what others did, and may \
+     contend for a refresh, which the store decides";
+
 /// The link.
 pub(super) struct Link {
-    address: Address,
+    pub(super) address: Arc<Address>,
     channel: String,
     /// Names this start of this broker in what it tells.
     sender: String,
@@ -50,13 +47,13 @@ enum State {
 }
 
 #[derive(Clone)]
-enum Connection {
+pub(super) enum Connection {
     Server(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
 
 impl Connection {
-    async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
+    pub(super) async fn ask<T: FromRedisValue>(&mut self, command: &Cmd) -> Result<T, RedisError> {
         match self {
             Self::Server(server) => command.query_async(server).await,
             Self::Cluster(cluster) => command.query_async(cluster).await,
@@ -65,13 +62,13 @@ impl Connection {
 }
 
 impl Link {
-    pub(super) fn new(address: Address, channel: String) -> Self {
+    pub(super) fn new(address: impl Into<Arc<Address>>, channel: String) -> Self {
         let why = "it has not been reached yet".to_owned();
         let state = watch::Sender::new(State::Down { why, since: Instant::now(), is_told: false });
         let (outbox, inbox) = mpsc::channel(WAITING);
         // Random, so that no two starts take each other's notices for their own; no secret.
         let sender = hex(Secret::random::<8>().expose());
-        Self { address, channel, sender, state, outbox, inbox: Mutex::new(inbox), echo: Notify::new() }
+        Self { address: address.into(), channel, sender, state, outbox, inbox: Mutex::new(inbox), echo: Notify::new() }
     }
 
     pub(super) fn channel(&self) -> &str {
@@ -90,12 +87,9 @@ impl Link {
     pub(super) fn degraded(&self) -> Option<String> {
         match &*self.state.borrow() {
             State::Up { .. } => None,
-            State::Down { why, since, .. } => Some(format!(
-                "{} is not used since {} s: {why}. Everything works: brokers find by the store within two seconds what others \
-                 did, and may contend for a refresh, which the store decides",
-                self.address,
-                since.elapsed().as_secs()
-            )),
+            State::Down { why, since, .. } => {
+                Some(format!("{} is not used since {} s: {why}. {WITHOUT}", self.address, since.elapsed().as_secs()))
+            }
         }
     }
 
@@ -135,10 +129,9 @@ impl Link {
 
     /// Makes the link and keeps it until it is lost; answers why.
     async fn keep(&self, number: u64, heard: &Heard, inbox: &mut mpsc::Receiver<News>) -> String {
-        let (connection, notices) = match tokio::time::timeout(CONNECT, self.connect()).await {
-            Ok(Ok(connected)) => connected,
-            Ok(Err(why)) => return why,
-            Err(_) => return "it is not reached in time".to_owned(),
+        let (connection, notices) = match self.reach().await {
+            Ok(connected) => connected,
+            Err(why) => return why,
         };
         self.found(connection, number);
         // What was told while there was no link was missed.
@@ -195,79 +188,8 @@ impl Link {
         }
     }
 
-    fn probed(&self) -> Entry {
+    pub(super) fn probed(&self) -> Entry {
         Entry { key: format!("sallyport:probe:{}", self.sender), owner: self.sender.clone() }
-    }
-
-    async fn connect(&self) -> Result<(Connection, PubSub), String> {
-        let (mut connection, mut notices) = match &self.address.kind {
-            Kind::Alone => self.connect_to(self.address.nodes.first().ok_or("there is none")?).await?,
-            Kind::Sentinels { master, login } => {
-                let (host, port) = self.master(master).await?;
-                let info = self.address.master(&host, port, login).map_err(|flaw| format!("the master {flaw}"))?;
-                self.connect_to(&info).await?
-            }
-            Kind::Cluster => self.connect_to_cluster().await?,
-        };
-        notices.subscribe(&self.channel).await.map_err(|error| words(&error))?;
-        // Reads and writes, as a lease does: a replica that nobody writes to answers, too.
-        let entry = self.probed();
-        connection.ask::<Option<String>>(&entry.take()).await.map_err(|error| words(&error))?;
-        connection.ask::<u64>(&entry.renew()).await.map_err(|error| words(&error))?;
-        connection.ask::<u64>(&entry.release(self)).await.map_err(|error| words(&error))?;
-        Ok((connection, notices))
-    }
-
-    async fn connect_to(&self, info: &ConnectionInfo) -> Result<(Connection, PubSub), String> {
-        let client = Client::open(info.clone()).map_err(|error| words(&error))?;
-        let connection = client.get_multiplexed_async_connection_with_config(&limits()).await;
-        let connection = connection.map_err(|error| words(&error))?;
-        let notices = client.get_async_pubsub().await.map_err(|error| words(&error))?;
-        Ok((Connection::Server(connection), notices))
-    }
-
-    async fn connect_to_cluster(&self) -> Result<(Connection, PubSub), String> {
-        let mut cluster = ClusterClient::builder(self.address.nodes.clone())
-            .connection_timeout(REACH)
-            .response_timeout(PATIENCE)
-            .retries(1);
-        if let Some(tls) = &self.address.tls {
-            cluster = cluster.certs(tls.clone());
-        }
-        let cluster = cluster.build().map_err(|error| words(&error))?;
-        let connection = cluster.get_async_connection().await.map_err(|error| words(&error))?;
-        let mut why = "there is no node".to_owned();
-        // Any node tells what is published at any other.
-        for node in &self.address.nodes {
-            let client = Client::open(node.clone()).map_err(|error| words(&error))?;
-            match tokio::time::timeout(REACH, client.get_async_pubsub()).await {
-                Ok(Ok(notices)) => return Ok((Connection::Cluster(connection), notices)),
-                Ok(Err(error)) => why = words(&error),
-                Err(_) => "a node is not reached in time".clone_into(&mut why),
-            }
-        }
-        Err(why)
-    }
-
-    /// Where the Sentinels say that the master is.
-    async fn master(&self, name: &str) -> Result<(String, u16), String> {
-        let mut ask = cmd("SENTINEL");
-        ask.arg("GET-MASTER-ADDR-BY-NAME").arg(name);
-        let mut why = "no Sentinel was asked".to_owned();
-        for sentinel in &self.address.nodes {
-            let told = async {
-                let client = Client::open(sentinel.clone())?;
-                let mut connection = client.get_multiplexed_async_connection_with_config(&limits()).await?;
-                ask.query_async::<Option<(String, u16)>>(&mut connection).await
-            };
-            match tokio::time::timeout(REACH, told).await {
-                Ok(Ok(Some(master))) => return Ok(master),
-                Ok(Ok(None)) => why = format!("a Sentinel knows no master `{name}`"),
-                Ok(Err(error)) => why = format!("of a Sentinel: {}", words(&error)),
-                Err(_) => "a Sentinel is not reached in time".clone_into(&mut why),
-            }
-        }
-        Err(why)
     }
 
     fn found(&self, connection: Connection, number: u64) {
@@ -307,12 +229,8 @@ impl Link {
 
 const NOPERM: &str = "its user may not do what coordination takes (NOPERM)";
 
-fn limits() -> AsyncConnectionConfig {
-    AsyncConnectionConfig::new().set_connection_timeout(Some(REACH)).set_response_timeout(Some(REACH))
-}
-
 /// For people. What a server says beyond its error's code is left out: it could be anything (I9).
-fn words(error: &RedisError) -> String {
+pub(super) fn words(error: &RedisError) -> String {
     let code = error.code().filter(|code| code.len() <= 24 && code.bytes().all(|byte| byte.is_ascii_uppercase()));
     match (error.kind(), code) {
         (ErrorKind::AuthenticationFailed, _) => "it refuses user or password".to_owned(),

@@ -203,7 +203,9 @@ async fn l4_a_lease_is_renewed_while_it_is_held_and_ends_by_itself_when_its_hold
     let key = redis.cli(&["keys", "sallyport:lease:*"]);
     redis.cli(&["set", &key, "somebody-who-is-gone", "px", "300"]);
     let (mut waiting, mut taken) = (other.coordination.waiting(&alice), None);
+    let until = Instant::now() + NOTICED;
     while taken.is_none() {
+        assert!(Instant::now() < until, "not within {NOTICED:?}: who is gone still has it");
         other.coordination.given_back(&mut waiting, Duration::from_millis(50)).await;
         taken = other.is_ours(&alice).await;
     }

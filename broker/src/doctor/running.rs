@@ -8,9 +8,10 @@ use tokio::sync::watch;
 use url::Url;
 
 use super::reach::{self, Place};
-use super::{Finding, keys};
+use super::{Finding, keys, redis};
 use crate::causes;
 use crate::clock::Clock;
+use crate::coordination::Coordination;
 use crate::fetch::Fetcher;
 use crate::issuers::Issuers;
 use crate::master_keys::MasterKeys;
@@ -37,6 +38,8 @@ pub struct Parts {
     pub issuers: Arc<Issuers>,
     /// What is registered.
     pub servers: watch::Receiver<Arc<Servers>>,
+    /// What brokers spare each other work by.
+    pub coordination: Coordination,
     /// Time.
     pub clock: Arc<dyn Clock>,
 }
@@ -54,13 +57,14 @@ impl Running {
 
     /// Everything that was found, good findings too. Takes a few seconds where somebody does not answer.
     pub async fn findings(&self) -> Vec<Finding> {
-        let Parts { vault, master_keys, fetcher, clock, .. } = &self.parts;
-        let (store, keys, reached) = tokio::join!(
+        let Parts { vault, master_keys, fetcher, coordination, clock, .. } = &self.parts;
+        let (store, redis, keys, reached) = tokio::join!(
             self.store(),
+            redis::finding(coordination),
             keys::findings(vault, master_keys),
             reach::findings(fetcher, &**clock, self.places())
         );
-        std::iter::once(store).chain(keys).chain(self.issuers()).chain(reached).collect()
+        std::iter::once(store).chain(redis).chain(keys).chain(self.issuers()).chain(reached).collect()
     }
 
     /// A commit that changes nothing.

@@ -7,6 +7,7 @@ use tonic::Code;
 use super::*;
 use crate::admin::grants::tests::{ALICE, Office};
 use crate::clock::Clock;
+use crate::coordination::Coordination;
 use crate::doctor::{self, Running};
 use crate::fetch::Fetcher;
 use crate::issuers::Issuers;
@@ -49,6 +50,7 @@ impl Office {
             fetcher: fetcher.clone(),
             issuers: Issuers::new(Vec::new(), own.issuer(), fetcher, Arc::clone(&clock)),
             servers: registry.subscribe(),
+            coordination: Coordination::in_process(tenant.clone()),
             clock: Arc::clone(&clock),
         });
         Admin {
