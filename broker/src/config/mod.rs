@@ -248,7 +248,8 @@ impl Config {
             ("upstream.ca_file", self.upstream.ca_file.as_deref()),
         ];
         let named = named.into_iter().filter_map(|(field, named)| named.map(|named| (field, named)));
-        for (field, named) in named.chain(of_redis) {
+        let of_keys = self.master_keys.iter().flat_map(MasterKey::files);
+        for (field, named) in named.chain(of_redis).chain(of_keys) {
             std::fs::File::open(named).map_err(|source| ConfigError::Named {
                 file: self.file.clone(),
                 field,

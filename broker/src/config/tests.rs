@@ -377,3 +377,23 @@ fn refuses_an_empty_file_and_a_second_document() {
     assert!(load("").is_err());
     assert!(load(&format!("{GOOD}---\na: 1\n")).is_err());
 }
+
+#[test]
+fn v9_names_the_file_that_is_missing_to_use_a_key_in_a_transit_engine() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys = "vault: {keys: [{file: key/made-at-the-first-start}, {transit: {address: 'https://vault.example', key: k, \
+                token_file: token, ca_file: ca.pem}}]}";
+    let text = GOOD.replace("key_file: var/key/master.key", keys);
+    let config = Config::from_text(&dir.path().join("sallyport.yaml"), &text).unwrap();
+    let missing = || match config.check_files() {
+        Err(ConfigError::Named { field, named, .. }) => Some((field, named)),
+        Err(other) => panic!("{other}"),
+        Ok(()) => None,
+    };
+    for (field, file) in [("vault.keys.transit.token_file", "token"), ("vault.keys.transit.ca_file", "ca.pem")] {
+        let named = dir.path().join(file);
+        assert_eq!(missing(), Some((field, named.clone())));
+        std::fs::write(named, "something").unwrap();
+    }
+    assert_eq!(missing(), None);
+}

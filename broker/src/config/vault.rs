@@ -45,6 +45,14 @@ impl MasterKey {
             Self::AwsKms(_) | Self::Transit(_) => None,
         }
     }
+
+    /// Every file that its use takes, and the field that names it; not the one that it is in, which the first start makes.
+    pub(super) fn files(&self) -> Vec<(&'static str, &Path)> {
+        let Self::Transit(key) = self else { return Vec::new() };
+        let (token, ca_file) = (key.token.file(), key.ca_file.as_deref());
+        let named = [("vault.keys.transit.token_file", token), ("vault.keys.transit.ca_file", ca_file)];
+        named.into_iter().filter_map(|(field, file)| file.map(|file| (field, file))).collect()
+    }
 }
 
 /// Those of `vault.keys`, or the one of `key_file`: never none, the first is the current one.

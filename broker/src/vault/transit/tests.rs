@@ -1,6 +1,8 @@
 //! Against a server that answers as HashiCorp Vault's and OpenBao's transit engines are documented to, and read to in their
 //! source. No live one was ever asked.
 
+mod tls;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Mutex;
 
