@@ -54,6 +54,18 @@ pub struct WorldBuilder {
     embedded: bool,
     postgres: Option<&'static Postgres>,
     brokers: Option<usize>,
+    redis: Between,
+}
+
+/// What brokers over one database spare each other work by.
+#[derive(Default)]
+enum Between {
+    /// A Redis of their own, where there may be several.
+    #[default]
+    Own,
+    /// This one, by this URL.
+    Given(Redis, String),
+    Nothing,
 }
 
 static SHARED: LazyLock<OnceCell<World>> = LazyLock::new(OnceCell::new);
@@ -225,6 +237,18 @@ impl WorldBuilder {
         self
     }
 
+    /// Brokers reach this Redis, by this URL.
+    pub fn redis(mut self, redis: Redis, url: String) -> Self {
+        self.redis = Between::Given(redis, url);
+        self
+    }
+
+    /// Brokers know nothing of each other but what is in their database.
+    pub fn without_redis(mut self) -> Self {
+        self.redis = Between::Nothing;
+        self
+    }
+
     /// Uses an issuer that was started, and perhaps broken, before.
     pub fn issuer(mut self, issuer: Issuer) -> Self {
         self.issuer = Some(issuer);
@@ -272,9 +296,16 @@ impl WorldBuilder {
             (None, Some(_)) => Store::new(Size::Fleet).await,
             (None, None) => Store::new(size).await,
         };
-        let redis = matches!(store, Store::Postgres(_)).then(Redis::start);
-        let coordination: Option<Change> = redis.as_ref().map(|redis| {
-            let url = redis.url();
+        let (redis, url) = match (self.redis, &store) {
+            (Between::Given(redis, url), _) => (Some(redis), Some(url)),
+            (Between::Own, Store::Postgres(_)) => {
+                let redis = Redis::start();
+                let url = redis.url();
+                (Some(redis), Some(url))
+            }
+            (Between::Own, Store::Sqlite) | (Between::Nothing, _) => (None, None),
+        };
+        let coordination: Option<Change> = url.map(|url| {
             let change: Change =
                 Box::new(move |config| config["coordination"] = serde_json::json!({"redis": {"url": url}}));
             change

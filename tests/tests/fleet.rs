@@ -1,12 +1,22 @@
 //! Three brokers over one Postgres, as a company runs them: what they agree on without knowing of each other, and what is
-//! left when parts of them go (threats L1, L6; design: two sizes, one configuration).
+//! left when parts of them go (threats L1, L4, L5, L6, L11, V1; design: two sizes, one configuration).
 
 use std::{sync::Arc, time::Duration};
 
-use e2e::{Auth, Browser, Provider, Server, World, provider::Rotation};
+use e2e::{Auth, Broker, Browser, Provider, Server, World, acquire, broker_api, eventually, provider::Rotation};
+use futures::future::join_all;
+use sallyport_proto::broker::acquire_credential_response::Answer;
 
 #[path = "fleet/herd.rs"]
 mod herd;
+#[path = "fleet/late.rs"]
+mod late;
+#[path = "fleet/news.rs"]
+mod news;
+#[path = "fleet/planted.rs"]
+mod planted;
+#[path = "fleet/redis.rs"]
+mod redis;
 #[path = "fleet/rolling.rs"]
 mod rolling;
 #[path = "fleet/spool.rs"]
@@ -49,9 +59,52 @@ impl Fleet {
         self.world.issuer.token(person, &self.server).mint()
     }
 
+    /// What this broker gives for a person now, past the proxy, if anything.
+    async fn given_by(&self, broker: &Broker, person: &str, server: &Server) -> Option<String> {
+        if !knows(broker, server).await {
+            return None;
+        }
+        let token = self.world.issuer.token(person, server).mint();
+        let request = acquire(&broker.grpc, &token, server).await;
+        let mut api = broker_api(&broker.grpc).await.expect("the same user may connect");
+        match api.acquire_credential(request).await.expect("it answers").into_inner().answer {
+            Some(Answer::Credential(credential)) => String::from_utf8(credential.headers[0].value.clone()).ok(),
+            _ => None,
+        }
+    }
+
+    /// The same of every broker.
+    async fn given_by_each(&self, person: &str, server: &Server) -> Vec<Option<String>> {
+        join_all(self.world.brokers().map(|broker| self.given_by(broker, person, server))).await
+    }
+
+    async fn until_they_coordinate(&self) {
+        for broker in self.world.brokers() {
+            let is_well = async || readiness(broker).await["degraded"].as_array()?.is_empty().then_some(());
+            eventually("it coordinates", is_well).await;
+        }
+    }
+
+    /// Not the one that operators of a test and their commands speak to.
+    fn another(&self) -> &Broker {
+        self.world.others.last().expect("there are three")
+    }
+
     fn refreshes(&self) -> usize {
         self.provider.token_requests_by("refresh_token").len()
     }
+}
+
+/// Whether this broker's proxies know a server.
+async fn knows(broker: &Broker, server: &Server) -> bool {
+    e2e::snapshot(&broker.grpc).await.servers.iter().any(|published| published.name == server.name)
+}
+
+/// What a broker says of itself while it stays ready.
+async fn readiness(broker: &Broker) -> serde_json::Value {
+    let answer = reqwest::get(format!("http://{}/readyz", broker.http)).await.expect("it answers");
+    assert_eq!(answer.status(), 200, "it stays ready");
+    answer.json().await.expect("JSON")
 }
 
 /// Long enough for another broker to take up what a dead one has begun.

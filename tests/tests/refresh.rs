@@ -15,6 +15,8 @@ mod ends;
 mod herd;
 #[path = "refresh/killed.rs"]
 mod killed;
+#[path = "refresh/late.rs"]
+mod late;
 #[path = "refresh/outages.rs"]
 mod outages;
 #[path = "refresh/rejected.rs"]

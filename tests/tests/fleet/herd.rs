@@ -38,12 +38,12 @@ impl Fleet {
         join_all(callers).await.into_iter().collect()
     }
 
-    fn redis(&mut self) -> &mut redis_counterpart::Redis {
+    pub(super) fn redis(&mut self) -> &mut redis_counterpart::Redis {
         self.world.redis.as_mut().expect("brokers over Postgres have one")
     }
 
     /// So many people, whose tokens are over.
-    async fn people(&self, count: usize) -> Vec<String> {
+    pub(super) async fn people(&self, count: usize) -> Vec<String> {
         let people: Vec<String> = (0..count).map(|_| e2e::unique("caller")).collect();
         stream::iter(people.iter().map(|person| self.consents(person)))
             .buffer_unordered(8)
@@ -53,7 +53,7 @@ impl Fleet {
     }
 
     /// For each of these people every caller gets the one token that the provider was asked for once.
-    async fn one_request_each(&self, people: &[String]) {
+    pub(super) async fn one_request_each(&self, people: &[String]) {
         let started = Instant::now();
         for person in people {
             let before = self.refreshes();

@@ -85,7 +85,10 @@ async fn over_http2(world: &World, server: &Server, token: &str) -> Reply {
 pub(crate) async fn nowhere(world: &mut World, mut said: Vec<(String, Vec<u8>)>, canaries: &[Canary]) {
     said.extend(everything_said(world).await);
     said.push(("the snapshot".to_owned(), e2e::snapshot(&world.broker.grpc).await.encode_to_vec()));
-    said.extend(world.broker.dump().into_iter().map(|(path, bytes)| (path.display().to_string(), bytes)));
+    let dump: Vec<_> =
+        world.broker.dump().into_iter().map(|(path, bytes)| (path.display().to_string(), bytes)).collect();
+    is_a_dump(&dump);
+    said.extend(dump);
     for canary in canaries {
         for (place, bytes) in &said {
             canary.assert_absent(place, bytes);
@@ -97,6 +100,17 @@ pub(crate) async fn nowhere(world: &mut World, mut said: Vec<(String, Vec<u8>)>,
     canaries.iter().for_each(|canary| canary.assert_absent_below(world.dir()));
     world.broker.stop().await;
     canaries.iter().for_each(|canary| canary.assert_absent_below(world.dir()));
+}
+
+/// Of a store that holds what was done: where nothing is written down, no secret is found either.
+fn is_a_dump(dump: &[(String, Vec<u8>)]) {
+    let known = b"alice@example.com";
+    let holds = |bytes: &[u8]| bytes.windows(known.len()).any(|part| part == known);
+    assert!(dump.iter().any(|(_, bytes)| holds(bytes)), "nobody is in the store");
+    match dump.iter().find(|(path, _)| path.ends_with("-wal")) {
+        Some((_, log)) => assert!(log.len() > 4096, "SQLite's log holds no page"),
+        None => assert!(dump.iter().all(|(path, _)| path == "pg_dump"), "SQLite's log is missing"),
+    }
 }
 
 #[test]
