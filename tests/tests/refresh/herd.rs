@@ -1,8 +1,10 @@
 //! Many callers, one grant, one request.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use e2e::{Auth, Browser, Idp, OAuth, Server, World, acquire, broker_api, provider::Rotation, run};
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use e2e::{Auth, Browser, Idp, OAuth, Server, World, acquire, broker_api, eventually_within, provider::Rotation, run};
 use futures::{StreamExt, future::join_all, stream};
 use sallyport_proto::broker::acquire_credential_response::Answer;
 
@@ -21,12 +23,12 @@ async fn agrees(world: &World, name: &str, server: &Server) {
     assert!(page.text.contains(" is connected."), "{name}: {page:?}");
 }
 
-/// What fifty callers are given at once, past the proxy, which would ask once for all of them.
-async fn given_at_once(world: &World, person: &str, server: &Server) -> BTreeSet<Vec<u8>> {
+/// What so many callers are given at once, past the proxy, which would ask once for all of them.
+async fn given_at_once(world: &World, person: &str, server: &Server, callers: usize) -> BTreeSet<Vec<u8>> {
     let socket = &world.broker.grpc;
     let request = acquire(socket, &world.issuer.token(person, server).mint(), server).await;
     let api = broker_api(socket).await.expect("the same user may connect");
-    let callers = (0..CALLERS).map(|_| {
+    let callers = (0..callers).map(|_| {
         let (mut api, request) = (api.clone(), request.clone());
         async move {
             match api.acquire_credential(request).await.expect("it answers").into_inner().answer {
@@ -36,6 +38,69 @@ async fn given_at_once(world: &World, person: &str, server: &Server) -> BTreeSet
         }
     });
     join_all(callers).await.into_iter().collect()
+}
+
+/// In how many of the rounds tokens are to be due and alive, and for how many that is prepared: should some come late.
+const ALIVE: usize = ROUNDS / 2;
+const PREPARED: usize = ALIVE + 20;
+/// How long those tokens live, and when they are due at the latest.
+const LIFE: Duration = Duration::from_secs(30);
+const DUE: Duration = Duration::from_millis(25_600);
+
+/// When a token ends and how long it lives, as the provider wrote it.
+fn times(header: &[u8]) -> (Duration, Duration) {
+    let token = std::str::from_utf8(header).ok().and_then(|value| value.strip_prefix("Bearer ")).expect("a token");
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1).expect("three parts")).expect("base64url");
+    let claims: serde_json::Value = serde_json::from_slice(&claims).expect("JSON");
+    let seconds = |name: &str| Duration::from_secs(claims[name].as_u64().expect("a number"));
+    (seconds("exp"), seconds("exp") - seconds("iat"))
+}
+
+/// What is asked of the real provider, round by round.
+struct Herd<'w> {
+    world: &'w World,
+    server: Server,
+    idp: Idp,
+    client: OAuth,
+    /// Rounds in which a token was given out that was due.
+    alive: usize,
+}
+
+impl Herd<'_> {
+    /// These people consent, in this order; answers when each had.
+    async fn consent(&self, people: impl Iterator<Item = usize>) -> VecDeque<(String, Instant)> {
+        let consents = people.map(|number| async move {
+            let person = format!("caller-{number}");
+            agrees(self.world, &person, &self.server).await;
+            (person, Instant::now())
+        });
+        stream::iter(consents).buffered(8).collect().await
+    }
+
+    async fn requests(&self) -> u64 {
+        self.idp.token_requests(&self.client.client_id).await
+    }
+
+    /// Every caller is given a token that lives, for one request; and so is who comes afterwards, for none.
+    async fn round(&mut self, person: &str) {
+        let before = self.requests().await;
+        let given = given_at_once(self.world, person, &self.server, CALLERS).await;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+        let times: Vec<_> = given.iter().map(|token| times(token)).collect();
+        assert!(times.iter().all(|(end, _)| *end > now), "{person} was given a token that is over: {times:?}");
+        let is_due = times.iter().any(|(_, life)| *life == LIFE);
+        self.alive += usize::from(is_due);
+        assert!(given.len() <= 1 + usize::from(is_due), "{person}: {CALLERS} callers, one token beside the old one");
+        let renewed = async || (self.requests().await == before + 1).then_some(());
+        eventually(&format!("the token of {person} is renewed"), renewed).await;
+        let after = eventually("the new one is served", async || {
+            let given = given_at_once(self.world, person, &self.server, 1).await;
+            given.iter().all(|token| self::times(token).1 != LIFE).then_some(given)
+        })
+        .await;
+        assert!(after.len() == 1 && given.iter().all(|token| after.contains(token) || self::times(token).1 == LIFE));
+        assert_eq!(self.requests().await, before + 1, "{person}");
+    }
 }
 
 #[test]
@@ -48,19 +113,25 @@ fn l1_fifty_callers_make_one_request_two_hundred_times_at_a_provider_where_a_sec
         let server = world.server().auth(Auth::AuthorizationCode { at: client.clone(), scopes }).register().await;
         let first = Browser::of("first");
         world.admit(&client, &idp, &first, &world.consent_link(&first, &server).await).await;
-        // Over when its turn comes: whoever asks has to wait for the next.
-        idp.access_token_ttl(1).await;
-        let people: Vec<String> = (0..ROUNDS).map(|round| format!("caller-{round}")).collect();
-        let consents = people.iter().map(|person| agrees(world, person, &server));
-        stream::iter(consents).buffer_unordered(8).for_each(async |()| {}).await;
-        idp.access_token_ttl(3600).await;
-        let consented = idp.token_requests(&client.client_id).await;
-        for (person, requests) in people.iter().zip(consented + 1..) {
-            let given = given_at_once(world, person, &server).await;
-            assert_eq!(given.len(), 1, "{person}: {CALLERS} callers, one token");
-            assert_eq!(idp.token_requests(&client.client_id).await, requests, "{person}");
+        let mut herd = Herd { world, server, idp, client, alive: 0 };
+        // Due, and not over, when their turn comes: whoever asks gets the old one, and does not wait for the next.
+        herd.idp.access_token_ttl(LIFE.as_secs()).await;
+        let mut alive = herd.consent(0..PREPARED).await;
+        // Over by then: whoever asks has to wait.
+        herd.idp.access_token_ttl(1).await;
+        let mut over = herd.consent(PREPARED..ROUNDS).await;
+        herd.idp.access_token_ttl(3600).await;
+        let is_due = |(_, since): &(String, Instant)| since.elapsed() >= DUE;
+        while alive.len() + over.len() > 0 {
+            if !over.is_empty() && !alive.front().is_some_and(is_due) {
+                herd.round(&over.pop_front().expect("it is not empty").0).await;
+            } else if let Some(next) = alive.pop_front() {
+                eventually_within(LIFE, "it is due", async || is_due(&next).then_some(())).await;
+                herd.round(&next.0).await;
+            }
         }
-        assert_eq!(idp.grants_revoked().await, 0);
+        assert!(herd.alive >= ALIVE, "only {} of {ROUNDS} rounds began with a token that was alive", herd.alive);
+        assert_eq!(herd.idp.grants_revoked().await, 0);
     });
 }
 
