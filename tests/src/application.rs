@@ -4,7 +4,7 @@ use std::{path::Path, process::Command};
 
 use serde_json::{Value, json};
 
-use crate::{Browser, Child, Page, World, eventually, ports, setup, setup::root};
+use crate::{Browser, Child, Page, World, WorldBuilder, eventually, ports, setup, setup::root};
 
 /// The application, once it runs.
 pub struct Application {
@@ -16,6 +16,11 @@ pub struct Application {
 impl Application {
     /// A world whose gateway takes the application's tokens, and the application.
     pub async fn with_world() -> (World, Self) {
+        Self::with(World::build()).await
+    }
+
+    /// The same, of a world in the making.
+    pub async fn with(world: WorldBuilder) -> (World, Self) {
         let port = ports::free();
         let origin = format!("http://127.0.0.1:{port}");
         let issuer = origin.clone();
@@ -23,7 +28,7 @@ impl Application {
             let external = json!({"issuer": issuer, "login": false, "audiences": [config["public_url"]]});
             config["issuers"].as_array_mut().expect("a list").push(external);
         };
-        let mut world = World::build().broker(external).start_unready().await;
+        let mut world = world.broker(external).start_unready().await;
         let child = Self::spawn(world.dir(), port, &world.public_url);
         world.broker.until_ready().await;
         (world, Self { origin, _child: child })

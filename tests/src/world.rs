@@ -213,6 +213,18 @@ impl WorldBuilder {
         self
     }
 
+    /// The same, where the secret of the client for sign-in is in this file, outside the world.
+    pub fn sign_in_with_secret_in(mut self, file: std::path::PathBuf) -> Self {
+        self.sign_in = true;
+        self.broker(move |config| {
+            let secret = config["sign_in"].as_object_mut().and_then(|sign_in| sign_in.remove("client_secret"));
+            std::fs::write(&file, secret.as_ref().and_then(Value::as_str).expect("there is one"))
+                .expect("it is writable");
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("it is there");
+            config["sign_in"]["client_secret_file"] = file.to_string_lossy().into();
+        })
+    }
+
     /// The master key is in a file, whatever the size of the gate.
     pub fn key_file(mut self) -> Self {
         self.key_file = true;

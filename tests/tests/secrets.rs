@@ -8,5 +8,7 @@ mod canaries;
 mod people;
 #[path = "secrets/records.rs"]
 mod records;
+#[path = "secrets/sign_in.rs"]
+mod sign_in;
 #[path = "secrets/vault.rs"]
 mod vault;

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use e2e::{
-    Auth, Browser, Canary, Levels, Provider, Server, World, eventually, eventually_within,
+    Answer, Auth, Browser, Canary, Levels, Provider, Server, World, eventually, eventually_within,
     provider::{Endpoint, Fault, Moment},
     run,
 };
@@ -11,7 +11,7 @@ use url::Url;
 
 use crate::canaries::nowhere;
 
-type Said = Vec<(String, Vec<u8>)>;
+pub(crate) type Said = Vec<(String, Vec<u8>)>;
 
 /// Where the provider last sent a browser.
 fn last_callback(provider: &Provider) -> Url {
@@ -49,7 +49,7 @@ async fn consent(world: &World, provider: &Provider, server: &Server, said: &mut
 }
 
 /// What the provider gave to the gate, and was given by it.
-fn exchanged(provider: &Provider) -> Vec<Canary> {
+pub(crate) fn exchanged(provider: &Provider) -> Vec<Canary> {
     let mut canaries = vec![Canary::new("the client secret", &provider.client_secret)];
     canaries.extend(provider.codes().into_iter().map(|code| Canary::new("a code", code)));
     for family in provider.families() {
@@ -65,6 +65,14 @@ fn exchanged(provider: &Provider) -> Vec<Canary> {
         canaries.push(Canary::new("a state", secret));
     }
     canaries
+}
+
+/// There is something of each kind that cannot be found by chance.
+pub(crate) fn planted(canaries: &[Canary], kinds: &[&str]) {
+    for what in kinds {
+        let is_one = |canary: &Canary| canary.what == *what && canary.value.len() > 20;
+        assert!(canaries.iter().any(is_one), "no {what}: {canaries:?}");
+    }
 }
 
 #[test]
@@ -99,60 +107,54 @@ fn v1_h18_nothing_that_people_and_providers_exchange_with_the_gate_is_found_anyw
     });
 }
 
-/// Alice signs in at the identity provider, and consents; answers what was hers, the gate's or its issuer's alone.
-async fn signs_in_and_consents(world: &World, server: &Server) -> Vec<Canary> {
-    let (alice, idp) = (Browser::of("alice"), world.idp.as_ref().expect("people can sign in"));
-    let link = world.consent_link(&alice, server).await;
-    let ways = alice.get(&alice.get(&link).await.link("Sign in").expect("a way to sign in")).await;
-    let button = format!("Sign in at {}", idp.issuer.trim_start_matches("http://"));
-    let there = alice.press(&ways, &button).await.location().expect("a way to the issuer");
-    let mut canaries: Vec<_> =
-        alice.cookies(&link).into_iter().map(|cookie| Canary::new("the cookie of a sign-in", cookie)).collect();
-    let back = idp.consent(&alice, &there, "alice").await;
-    let consenting = alice.go_on(alice.get(&back).await).await;
-    assert!(consenting.text.contains("You are signed in as <strong>alice@example.com</strong>."), "{consenting:?}");
-    let hidden = consenting.hidden("Connect").swap_remove(0);
-    canaries.push(Canary::new("a form's token", hidden));
-    canaries.extend(alice.cookies(&link).into_iter().map(|cookie| Canary::new("a session cookie", cookie)));
-    let connected = alice.go_on(alice.press(&consenting, "Connect").await).await;
-    assert!(connected.text.contains("Return to your agent"), "{connected:?}");
-    for (name, what) in [("state", "a sign-in's state"), ("nonce", "a sign-in's nonce")] {
-        let value = there.query_pairs().find(|(key, _)| key == name).expect("it is sent").1.into_owned();
-        canaries.push(Canary::new(what, value.rsplit('.').next().unwrap_or_default()));
-    }
-    for exchange in idp.exchanges().await {
-        for (name, what) in [("code", "a code"), ("code_verifier", "a verifier"), ("id_token", "an ID token")] {
-            let value = exchange[name].as_str().expect("each exchange has it");
-            canaries.push(Canary::new(what, value.rsplit('.').next().unwrap_or_default()));
-        }
-    }
-    canaries
+/// Tokens of this account, as the provider answers with them.
+fn of_account(name: &'static str) -> Fault {
+    Fault::shape(move |own| {
+        let mut own = own.clone();
+        own["workspace_id"] = name.into();
+        Answer::json(&own)
+    })
 }
 
 #[test]
-fn v1_h18_nothing_that_a_sign_in_exchanges_with_the_gate_is_found_anywhere() {
+fn v1_h18_nothing_that_a_choice_between_accounts_needs_is_found_anywhere() {
     run(async {
-        let mut world = World::build().sign_in().trace(Levels::TraceButPinned).start().await;
+        let mut world = World::build().trace(Levels::TraceButPinned).start().await;
         let provider = Arc::new(Provider::start().await);
-        let server = world.server().auth(Auth::authorization_code(&provider)).register().await;
-        let mut canaries = signs_in_and_consents(&world, &server).await;
-        for what in [
-            "the cookie of a sign-in",
-            "a session cookie",
-            "a sign-in's state",
-            "a sign-in's nonce",
-            "a code",
-            "a verifier",
-            "an ID token",
-            "a form's token",
+        let server = world.server().auth(Auth::authorization_code(&provider));
+        let server = server.manifest(|server| server["auth_data"]["provider"] = "notion".into()).register().await;
+        let (alice, nobody) = (Browser::of("alice"), Browser::of("nobody"));
+        let (mut said, mut canaries) = (Said::new(), Vec::new());
+        for (button, accounts) in [
+            ("Keep the account that is connected", ["one", "two"]),
+            ("Use the other account from now on", ["one", "two"]),
         ] {
-            assert!(
-                canaries.iter().any(|canary| canary.what == what && canary.value.len() > 20),
-                "no {what}: {canaries:?}"
-            );
+            provider.fail_next(Endpoint::Token, 1, &of_account(accounts[0]));
+            provider.access_token_life(Duration::from_secs(1));
+            assert!(world.consent(&alice, &server).await.text.contains("is connected"));
+            provider.withdraw("alice");
+            let token = world.token_of(&alice, &server);
+            let link = eventually("her grant has ended", async || {
+                let reply = server.call_as(&token).send().await;
+                let is_over = reply.to_string().contains("/connect/");
+                is_over.then(|| world.link_in(&reply))
+            })
+            .await;
+            provider.fail_next(Endpoint::Token, 1, &of_account(accounts[1]));
+            let choice = world.connect(&alice, &link).await;
+            let hidden = choice.hidden(button).swap_remove(0);
+            assert!(choice.text.contains("<code>two</code>") && hidden.len() > 20, "{choice:?}");
+            canaries.push(Canary::new("the token of a choice between accounts", hidden));
+            canaries.extend(alice.cookies(&link).into_iter().map(|cookie| Canary::new("a session cookie", cookie)));
+            // While it is held, too.
+            exchanged(&provider).iter().for_each(|canary| canary.assert_absent_below(world.dir()));
+            let mut pages = vec![nobody.get(&choice.url).await, nobody.press(&choice, button).await];
+            pages.push(alice.go_on(alice.press(&choice, button).await).await);
+            said.extend(pages.into_iter().map(|page| (page.url.path().to_owned(), page.text.into_bytes())));
         }
         canaries.extend(exchanged(&provider));
-        nowhere(&mut world, Said::new(), &canaries).await;
+        planted(&canaries, &["the token of a choice between accounts", "an access token", "a refresh token"]);
+        nowhere(&mut world, said, &canaries).await;
     });
 }
 
