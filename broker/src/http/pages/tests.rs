@@ -5,6 +5,7 @@ mod answers;
 mod applications;
 mod bad_input;
 mod given_back;
+mod hostile_accounts;
 mod issuer;
 mod links;
 mod nowhere;

@@ -11,7 +11,8 @@ const MAX_ACCOUNT: usize = 512;
 
 /// What the profile names, else the subject of an ID token. Opaque: to be compared, never to sign anybody in.
 pub(super) fn read(profile: &Profile, body: &Object) -> Option<String> {
-    let parts: Vec<&str> = profile.account.iter().filter_map(|path| body.text_at(path)).collect();
+    let parts = profile.account.iter().filter_map(|path| body.text_at(path)).filter(|part| !part.is_empty());
+    let parts: Vec<&str> = parts.collect();
     let name = if parts.is_empty() { subject(body.text_at(&["id_token"])?)? } else { parts.join("/") };
     (!name.is_empty() && name.len() <= MAX_ACCOUNT && name.bytes().all(|byte| byte.is_ascii_graphic())).then_some(name)
 }
