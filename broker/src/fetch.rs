@@ -76,7 +76,7 @@ pub enum SetUpError {
 
 /// What to ask.
 pub struct Request {
-    /// `GET` or `POST`.
+    /// HTTP method.
     pub method: Method,
     /// Where.
     pub url: Url,

@@ -67,7 +67,7 @@ pub use ports::free_ports;
 pub use provider::Provider;
 pub use raw::{RawConnection, RawReply};
 pub use runtime::{run, spawn};
-pub use server::{Auth, OAuth, Server, ServerBuilder};
+pub use server::{Auth, OAuth, Server, ServerBuilder, github};
 pub use setup::setup;
 pub use store::{Database, NoWrites};
 pub use tls::{Authority, Certificate};

@@ -82,6 +82,11 @@ impl OAuth {
         }
     }
 
+    /// The same, where our own provider is a GitHub: for a manifest that is [`github`].
+    pub fn at_github(provider: &Provider) -> Self {
+        Self { token_url: provider.github_token_url(), ..Self::at(provider) }
+    }
+
     /// A client at the real provider, once [`World::admit`] has registered it.
     pub fn at_idp(idp: &Idp) -> Self {
         Self {
@@ -93,6 +98,12 @@ impl OAuth {
             client_secret: crate::unique("client-secret"),
         }
     }
+}
+
+/// Changes a manifest so that the provider is GitHub, with its own ways to end a token and to name an account.
+pub fn github(server: &mut Value) {
+    server["auth_data"]["provider"] = "github".into();
+    server["auth_data"].as_object_mut().expect("it has OAuth").remove("revocation_url");
 }
 
 /// A registered server.

@@ -23,7 +23,7 @@ mod walk;
 #[path = "consent/words.rs"]
 mod words;
 
-use e2e::{Auth, Browser, Page, Provider, Server, World, unique};
+use e2e::{Auth, Browser, OAuth, Page, Provider, Server, World, github, unique};
 use std::sync::Arc;
 use url::Url;
 
@@ -39,6 +39,16 @@ impl Notes {
         let world = World::shared().await;
         let provider = Arc::new(Provider::start().await);
         let server = world.server().auth(Auth::authorization_code(&provider)).register().await;
+        server.upstream.guarded_by(&provider);
+        Self { world, provider, server }
+    }
+
+    /// The same at a GitHub of one's own.
+    async fn at_github() -> Self {
+        let world = World::shared().await;
+        let provider = Arc::new(Provider::start().await);
+        let auth = Auth::AuthorizationCode { at: OAuth::at_github(&provider), scopes: vec!["repo".to_owned()] };
+        let server = world.server().auth(auth).manifest(github).register().await;
         server.upstream.guarded_by(&provider);
         Self { world, provider, server }
     }

@@ -1,4 +1,4 @@
-//! How a form reaches a provider's endpoint, and as which client.
+//! How a request reaches a provider's endpoint, and as which client.
 
 use std::time::Duration;
 
@@ -45,9 +45,32 @@ pub enum NoAnswer {
     Failed(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 
-/// How a form reaches a token endpoint: follows no redirects, keeps to the deadline, reads at most `max_answer` bytes.
+/// One request to an endpoint of a provider.
+pub struct Request<'a> {
+    /// HTTP method.
+    pub method: Method,
+    /// Where to.
+    pub url: &'a Url,
+    /// Besides what the body is.
+    pub headers: Vec<(&'static str, Secret)>,
+    /// What is sent, if anything is.
+    pub body: Option<Body>,
+}
+
+/// What a request carries.
+pub enum Body {
+    /// As most endpoints want it.
+    Form(Secret),
+    /// As APIs want it.
+    Json(Secret),
+}
+
+/// How a request reaches a provider: follows no redirects, keeps to the deadline, reads at most `max_answer` bytes.
 #[async_trait]
 pub trait TokenEndpoint: Send + Sync + 'static {
+    /// Asks once.
+    async fn ask(&self, request: Request<'_>, max_answer: usize, deadline: Duration) -> Result<Answer, NoAnswer>;
+
     /// Posts a form once.
     async fn post_form(
         &self,
@@ -56,34 +79,32 @@ pub trait TokenEndpoint: Send + Sync + 'static {
         form: Secret,
         max_answer: usize,
         deadline: Duration,
-    ) -> Result<Answer, NoAnswer>;
+    ) -> Result<Answer, NoAnswer> {
+        let request = Request { method: Method::POST, url, headers, body: Some(Body::Form(form)) };
+        self.ask(request, max_answer, deadline).await
+    }
 }
 
 #[async_trait]
 impl TokenEndpoint for Fetcher {
-    async fn post_form(
-        &self,
-        url: &Url,
-        headers: Vec<(&'static str, Secret)>,
-        form: Secret,
-        max_answer: usize,
-        deadline: Duration,
-    ) -> Result<Answer, NoAnswer> {
+    async fn ask(&self, request: Request<'_>, max_answer: usize, deadline: Duration) -> Result<Answer, NoAnswer> {
+        let Request { method, url, headers, body } = request;
         let mut map = HeaderMap::new();
-        map.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        let body = body.map(|body| {
+            let (kind, body) = match body {
+                Body::Form(form) => ("application/x-www-form-urlencoded", form),
+                Body::Json(json) => ("application/json", json),
+            };
+            map.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            body
+        });
         for (name, value) in headers {
             // Exposed to be sent to the provider it is for; marked, so that no log of the client shows it.
             let mut value = HeaderValue::from_bytes(value.expose()).map_err(|error| NoAnswer::Failed(error.into()))?;
             value.set_sensitive(true);
             map.insert(name, value);
         }
-        let request = fetch::Request {
-            method: Method::POST,
-            url: url.clone(),
-            headers: map,
-            body: Some(form),
-            timeout: deadline,
-        };
+        let request = fetch::Request { method, url: url.clone(), headers: map, body, timeout: deadline };
         let answer = match self.send(request).await {
             Ok(answer) => answer,
             Err(FetchError::TooLarge) => return Err(NoAnswer::TooLarge),
@@ -135,8 +156,17 @@ impl Client<'_> {
     }
 }
 
+/// A header that shows a token to whoever gave it, or whom it is for.
+pub(super) fn bearer(token: &Secret) -> (&'static str, Secret) {
+    let token = token.expose();
+    let mut value = Vec::with_capacity("Bearer ".len() + token.len());
+    value.extend_from_slice(b"Bearer ");
+    value.extend_from_slice(token);
+    ("authorization", Secret::new(value))
+}
+
 /// RFC 6749 §2.3.1: both halves are form-encoded before they are joined, so that a `:` in the id is not the separator.
-fn basic(client_id: &Secret, client_secret: &Secret) -> Secret {
+pub(super) fn basic(client_id: &Secret, client_secret: &Secret) -> Secret {
     let mut pair =
         Zeroizing::new(String::with_capacity(4 * (client_id.expose().len() + client_secret.expose().len()) + 1));
     // Sent to the provider they are registered with.

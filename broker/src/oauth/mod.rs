@@ -11,7 +11,7 @@ pub mod revocation;
 pub mod token_request;
 pub mod token_response;
 
-pub use endpoint::{Answer, Client, NoAnswer, TokenEndpoint};
+pub use endpoint::{Answer, Client, NoAnswer, Request, TokenEndpoint};
 pub use pkce::Verifier;
 pub use token_request::{Grant, RESERVED_PARAMS, TokenRequest, request_token};
 pub use token_response::{Fault, Given, RefusalCode, Token, TokenEndpointError};

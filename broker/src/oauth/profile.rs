@@ -1,6 +1,7 @@
 //! What is particular about providers: how they rotate, how long tokens live, what they ask for, and in what shape they
 //! answer. A profile changes how things are said, never what is checked.
 
+mod api;
 mod providers;
 #[cfg(test)]
 mod tests;
@@ -11,6 +12,8 @@ use url::Url;
 
 use super::token_response::RefusalCode;
 use crate::model::ClientAuthentication;
+use crate::secret::Secret;
+pub use api::Api;
 pub use providers::{ALL, ATLASSIAN, GENERIC, GITHUB, GOOGLE, MICROSOFT, NOTION, SALESFORCE, SLACK, SLACK_USER};
 
 /// OpenID Connect Core §11: asks for a refresh token, and need not be listed among what was granted.
@@ -46,6 +49,8 @@ pub enum RevocationStyle {
     Rfc7009,
     /// A request that carries the access token itself, and revokes that one.
     Bearer,
+    /// GitHub's REST API: `DELETE` with the access token in JSON, as the client with its secret. Revokes that one.
+    AppToken,
 }
 
 /// One kind of provider.
@@ -80,9 +85,11 @@ pub struct Profile {
     pub account: &'static [&'static [&'static str]],
     /// Its own words for refusals.
     pub refusals: &'static [(&'static str, RefusalCode)],
+    /// Where its API is.
+    pub api: Api,
     /// How a token is revoked.
     pub revocation: RevocationStyle,
-    /// Where, if the manifest does not say; a path is one at the token endpoint's host.
+    /// Where, if the manifest does not say, and it is not the API that does it; a path is one at the token endpoint's host.
     pub revocation_url: Option<&'static str>,
     /// Where a person sees and ends what they have allowed, for what cannot be revoked from here.
     pub manage_url: Option<&'static str>,
@@ -129,11 +136,29 @@ impl Profile {
 
     /// Where tokens of this token endpoint are revoked. The profile's own place gets only the provider's own tokens: a
     /// manifest that borrows a profile for another provider must not send its tokens to the first.
-    pub fn revocation_url(&self, configured: Option<&Url>, token_url: &Url) -> Option<Url> {
-        match configured {
-            Some(url) => Some(url.clone()),
-            None if self.is_at(token_url) => token_url.join(self.revocation_url?).ok(),
-            None => None,
+    pub fn revocation_url(&self, configured: Option<&Url>, token_url: &Url, client_id: &Secret) -> Option<Url> {
+        match (configured, self.revocation) {
+            (Some(url), _) => Some(url.clone()),
+            // An id is no secret, and stands in a path here.
+            (None, RevocationStyle::AppToken) => {
+                self.api_url(token_url, &["applications", client_id.expose_str()?, "token"])
+            }
+            (None, RevocationStyle::Rfc7009 | RevocationStyle::Bearer) if self.is_at(token_url) => {
+                token_url.join(self.revocation_url?).ok()
+            }
+            (None, RevocationStyle::Rfc7009 | RevocationStyle::Bearer) => None,
         }
+    }
+
+    /// A place of the API that knows the tokens of this token endpoint. Each segment stays one, whatever is in it.
+    pub fn api_url(&self, token_url: &Url, segments: &[&str]) -> Option<Url> {
+        let mut url = match self.api {
+            Api::Unknown => return None,
+            Api::At(root) if self.is_at(token_url) => root.parse().ok()?,
+            Api::At(_) => return None,
+            Api::GitHub => api::github(token_url)?,
+        };
+        url.path_segments_mut().ok()?.pop_if_empty().extend(segments);
+        Some(url)
     }
 }

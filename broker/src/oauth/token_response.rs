@@ -171,6 +171,12 @@ pub(super) enum Refused {
     No,
 }
 
+/// Whether the body of an answer is an object that has this member.
+pub(super) fn is_told(answer: &Answer, member: &str) -> bool {
+    let body = body::read(answer.content_type.as_deref(), answer.body.expose()).ok().and_then(Body::plain);
+    body.is_some_and(|body| !matches!(body.get(member), Value::Null))
+}
+
 /// Judges an answer in which no token is expected; its body need not be anything.
 pub(super) fn refused(profile: &Profile, answer: &Answer) -> Option<Refused> {
     let body = body::read(answer.content_type.as_deref(), answer.body.expose()).ok().and_then(Body::plain);

@@ -3,10 +3,14 @@
 use std::sync::Arc;
 
 use http_body_util::BodyExt;
-use hyper::{Request, body::Incoming, http::request::Parts};
+use hyper::{
+    Request,
+    body::{Bytes, Incoming},
+    http::request::Parts,
+};
 use serde_json::json;
 
-use super::{Endpoint, Form, Inner, Iss, Moment, State, TokenRequest};
+use super::{Endpoint, Form, Inner, Iss, Moment, State, TokenRequest, github};
 use crate::{Answer, HttpReply, listener::Sent};
 
 pub(super) async fn serve(state: Arc<State>, request: Request<Incoming>) -> HttpReply {
@@ -14,13 +18,14 @@ pub(super) async fn serve(state: Arc<State>, request: Request<Incoming>) -> Http
     // A client that breaks off while it sends is answered as well: it will not read it.
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     // A provider finishes what it was asked for, whether or not the client waits for it.
-    crate::spawn(async move { route(&state, &parts, Form::parse(&body)).await }).await.expect("no panic")
+    crate::spawn(async move { route(&state, &parts, &body).await }).await.expect("no panic")
 }
 
-async fn route(state: &State, parts: &Parts, form: Form) -> HttpReply {
+async fn route(state: &State, parts: &Parts, body: &Bytes) -> HttpReply {
+    let form = Form::parse(body);
     let issuer = format!("http://{}", header(parts, "host"));
     let answer = match (parts.method.as_str(), parts.uri.path()) {
-        ("POST", "/token") => {
+        ("POST", "/token" | github::TOKEN) => {
             let index = state.lock().token_request_arrived(form);
             return process(state, parts, Endpoint::Token, |inner| inner.token(index, &parts.headers)).await;
         }
@@ -31,6 +36,17 @@ async fn route(state: &State, parts: &Parts, form: Form) -> HttpReply {
             let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes());
             state.lock().authorize(&issuer, &parts.headers, &query, form.get("decision"))
         }
+        ("GET", github::USER) => {
+            let token = header(parts, "authorization");
+            return process(state, parts, Endpoint::Account, |inner| inner.user(token)).await;
+        }
+        ("DELETE", path) => match github::application(path) {
+            Some(client) => {
+                let ends = |inner: &mut Inner| inner.delete_token(client, &parts.headers, body);
+                return process(state, parts, Endpoint::Revoke, ends).await;
+            }
+            None => Answer::status(404),
+        },
         ("GET", "/.well-known/oauth-authorization-server") => state.lock().described(&issuer),
         ("GET", "/userinfo") => state.lock().userinfo(header(parts, "authorization")),
         _ => Answer::status(404),

@@ -3,6 +3,7 @@
 //! ```text
 //! browser ──▶ /authorize ──▶ redirect URI          Decision, Iss, StateSent
 //! broker  ──▶ /token, /revoke                      Fault at a Moment; Rotation
+//! broker  ──▶ GitHub's names for these             github.rs
 //! test    ──▶ what was asked, who is alive         questions.rs
 //! ```
 //!
@@ -12,6 +13,7 @@ mod authorize;
 mod client;
 mod fault;
 mod form;
+mod github;
 mod http;
 mod ledger;
 mod pkce;
@@ -48,6 +50,8 @@ pub enum Endpoint {
     Token,
     /// `/revoke`.
     Revoke,
+    /// The account that a token is for.
+    Account,
 }
 
 /// The server.
@@ -76,11 +80,13 @@ struct Inner {
     resource: Option<String>,
     token_faults: Faults,
     revoke_faults: Faults,
+    account_faults: Faults,
     metadata: Value,
     authorizations: Vec<Form>,
     codes: Vec<String>,
     token_requests: Vec<TokenRequest>,
     revocations: Vec<String>,
+    accounts_asked: usize,
     ahead: Duration,
 }
 
@@ -96,11 +102,13 @@ impl Default for Inner {
             resource: None,
             token_faults: Faults::default(),
             revoke_faults: Faults::default(),
+            account_faults: Faults::default(),
             metadata: json!({}),
             authorizations: Vec::new(),
             codes: Vec::new(),
             token_requests: Vec::new(),
             revocations: Vec::new(),
+            accounts_asked: 0,
             ahead: Duration::ZERO,
         }
     }
@@ -126,6 +134,7 @@ impl Inner {
         match endpoint {
             Endpoint::Token => &mut self.token_faults,
             Endpoint::Revoke => &mut self.revoke_faults,
+            Endpoint::Account => &mut self.account_faults,
         }
     }
 }
@@ -215,6 +224,7 @@ impl Provider {
         let mut inner = self.state.lock();
         inner.token_faults = Faults::default();
         inner.revoke_faults = Faults::default();
+        inner.account_faults = Faults::default();
     }
 
     /// Sets the provider's clock forward: codes, access tokens and grace end sooner.

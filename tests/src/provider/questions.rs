@@ -99,6 +99,11 @@ impl Provider {
         self.state.lock().revocations.clone()
     }
 
+    /// How often it was asked, by a token, whose account that is for.
+    pub fn accounts_asked(&self) -> usize {
+        self.state.lock().accounts_asked
+    }
+
     /// Every byte that was sent to it.
     pub fn received(&self) -> Vec<u8> {
         self.listening.received()

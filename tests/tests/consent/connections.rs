@@ -1,6 +1,10 @@
 //! What a person has connected, and how they end it.
 
-use e2e::{Chromium, run};
+use e2e::{
+    Browser, Chromium, Page,
+    provider::{Endpoint, Fault},
+    run,
+};
 
 use crate::Notes;
 
@@ -41,6 +45,47 @@ fn nobody_ends_another_persons_connection() {
         assert!(refused.status == 403 || refused.status == 404, "{refused:?}");
         assert!(notes.provider.revocations().is_empty());
         assert!(notes.is_connected(&alice).await && notes.is_connected(&bob).await);
+    });
+}
+
+async fn disconnects(notes: &Notes, person: &Browser) -> Page {
+    let connections = format!("{}/connections", notes.world.public_url).parse().expect("a URL");
+    person.press(&person.get(&connections).await, "Disconnect").await
+}
+
+#[test]
+fn o13_disconnecting_ends_the_token_at_a_github_of_ones_own_and_no_other() {
+    run(async {
+        let notes = Notes::at_github().await;
+        let ((alice, link), (bob, own)) = (notes.caller("alice").await, notes.caller("bob").await);
+        for (person, link) in [(&alice, &link), (&bob, &own)] {
+            notes.world.connect(person, link).await;
+            assert!(notes.is_connected(person).await);
+        }
+        let [hers, his] = &notes.provider.issued()[..] else { panic!("{:?}", notes.provider.issued()) };
+        let page = disconnects(&notes, &alice).await;
+        assert!(page.text.contains("was told, and has ended the access."), "{page:?}");
+        assert_eq!(notes.provider.revocations(), std::slice::from_ref(hers));
+        assert!(!notes.provider.is_live(hers) && notes.provider.is_live(his));
+        assert!(!notes.is_connected(&alice).await && notes.is_connected(&bob).await);
+    });
+}
+
+#[test]
+fn o13_a_github_that_does_not_end_a_token_is_named_with_where_to_end_it() {
+    run(async {
+        let notes = Notes::at_github().await;
+        for (login, fault) in
+            [("alice", Fault::status(503)), ("bob", Fault::status(404)), ("carol", Fault::status(422))]
+        {
+            let (person, link) = notes.caller(login).await;
+            notes.world.connect(&person, &link).await;
+            notes.provider.fail_next(Endpoint::Revoke, 1, &fault);
+            let page = disconnects(&notes, &person).await;
+            assert!(page.text.contains("could not be told") && page.text.contains("github.com/settings"), "{page:?}");
+            assert!(!notes.is_connected(&person).await, "it is gone here all the same");
+        }
+        assert!(notes.provider.revocations().is_empty());
     });
 }
 

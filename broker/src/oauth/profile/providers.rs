@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{GrantedScopes, Profile, RevocationStyle, Rotation};
+use super::{Api, GrantedScopes, Profile, RevocationStyle, Rotation};
 use crate::model::ClientAuthentication;
 use crate::oauth::RefusalCode;
 
@@ -27,18 +27,19 @@ const STRICT: Profile = Profile {
     nested: None,
     account: &[],
     refusals: &[],
+    api: Api::Unknown,
     revocation: RevocationStyle::Rfc7009,
     revocation_url: None,
     manage_url: None,
 };
 
-/// GitHub Apps, and OAuth apps, whose tokens do not expire.
+/// GitHub Apps, and OAuth apps, whose tokens do not expire; also on an Enterprise Server, where manifests name the profile.
 ///
-/// Not revoked from here: GitHub has no RFC 7009 endpoint, and its own REST calls for it (`DELETE
-/// /applications/{client_id}/token`) are of another shape, at another host.
+/// Revoked is the access token (GitHub Docs, REST API endpoints for OAuth authorizations: "Delete an app token"). Not the whole
+/// authorization (`/grant`): other grants of the same account would end with it, such as that of a virtual account.
 pub static GITHUB: Profile = Profile {
     name: "github",
-    token_endpoints: &["github.com"],
+    token_endpoints: &["github.com", "*.ghe.com"],
     default_lifetime: Duration::from_secs(8 * 3600),
     refresh_kills_access_token: true,
     client_authentication: ClientAuthentication::Post,
@@ -49,6 +50,8 @@ pub static GITHUB: Profile = Profile {
         ("incorrect_client_credentials", RefusalCode::InvalidClient),
         ("redirect_uri_mismatch", RefusalCode::InvalidRequest),
     ],
+    api: Api::GitHub,
+    revocation: RevocationStyle::AppToken,
     manage_url: Some("https://github.com/settings/apps/authorizations"),
     ..STRICT
 };

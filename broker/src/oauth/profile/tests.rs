@@ -101,13 +101,17 @@ fn every_place_to_revoke_or_manage_is_https() {
 #[test]
 fn only_the_providers_own_tokens_go_to_its_place_of_revocation() {
     let url = |text: &str| text.parse::<Url>().expect("a URL");
+    let gate = Secret::new("gate/../1");
     let own = url("https://oauth2.googleapis.com/token");
-    assert_eq!(GOOGLE.revocation_url(None, &own), Some(url("https://oauth2.googleapis.com/revoke")));
-    assert_eq!(GOOGLE.revocation_url(None, &url("https://login.example.com/token")), None);
+    assert_eq!(GOOGLE.revocation_url(None, &own, &gate), Some(url("https://oauth2.googleapis.com/revoke")));
+    assert_eq!(GOOGLE.revocation_url(None, &url("https://login.example.com/token"), &gate), None);
     let configured = url("https://login.example.com/revoke");
-    assert_eq!(GOOGLE.revocation_url(Some(&configured), &own), Some(configured.clone()));
-    assert_eq!(GITHUB.revocation_url(None, &url("https://github.com/login/oauth/access_token")), None);
+    assert_eq!(GOOGLE.revocation_url(Some(&configured), &own, &gate), Some(configured.clone()));
+    let github = url("https://github.com/login/oauth/access_token");
+    let expected = url("https://api.github.com/applications/gate%2F..%2F1/token");
+    assert_eq!(GITHUB.revocation_url(None, &github, &gate), Some(expected));
+    assert_eq!(GITHUB.revocation_url(None, &url("https://login.example.com/token"), &gate), None);
     let sandbox = url("https://test.salesforce.com/services/oauth2/token");
     let expected = url("https://test.salesforce.com/services/oauth2/revoke");
-    assert_eq!(SALESFORCE.revocation_url(None, &sandbox), Some(expected));
+    assert_eq!(SALESFORCE.revocation_url(None, &sandbox, &gate), Some(expected));
 }

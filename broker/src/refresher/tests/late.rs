@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::people::{DUE, People};
 use super::*;
 use crate::fetch::Fetcher;
-use crate::oauth::endpoint::{Answer, NoAnswer};
+use crate::oauth::endpoint::{Answer, NoAnswer, Request};
 use crate::oauth::profile::{GENERIC, GITHUB, MICROSOFT, Profile, Rotation};
 use crate::store::{Intent, Standing};
 
@@ -22,15 +22,8 @@ struct Stopped {
 
 #[async_trait]
 impl TokenEndpoint for Stopped {
-    async fn post_form(
-        &self,
-        url: &url::Url,
-        headers: Vec<(&'static str, Secret)>,
-        form: Secret,
-        max_answer: usize,
-        deadline: Duration,
-    ) -> Result<Answer, NoAnswer> {
-        let answer = self.network.post_form(url, headers, form, max_answer, deadline).await;
+    async fn ask(&self, request: Request<'_>, max_answer: usize, deadline: Duration) -> Result<Answer, NoAnswer> {
+        let answer = self.network.ask(request, max_answer, deadline).await;
         self.answered.send_replace(true);
         self.goes_on.subscribe().wait_for(|goes_on| *goes_on).await.unwrap();
         answer

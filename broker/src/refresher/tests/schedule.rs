@@ -5,7 +5,7 @@ use std::sync::Mutex;
 
 use super::people::{DUE, People, agreed, provider_client};
 use super::*;
-use crate::oauth::endpoint::{Answer, NoAnswer};
+use crate::oauth::endpoint::{Answer, NoAnswer, Request};
 use crate::oauth::profile::GENERIC;
 use crate::store::{Intent, Standing};
 
@@ -17,14 +17,7 @@ struct Counting {
 
 #[async_trait]
 impl TokenEndpoint for Counting {
-    async fn post_form(
-        &self,
-        _: &url::Url,
-        _: Vec<(&'static str, Secret)>,
-        _: Secret,
-        _: usize,
-        _: Duration,
-    ) -> Result<Answer, NoAnswer> {
+    async fn ask(&self, _: Request<'_>, _: usize, _: Duration) -> Result<Answer, NoAnswer> {
         let mut asked_at = self.asked_at.lock().unwrap();
         asked_at.push(self.clock.now());
         let body = provider::PAIR.replace("NUMBER", &asked_at.len().to_string());
