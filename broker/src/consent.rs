@@ -69,7 +69,8 @@ pub struct Parts {
 /// How long the store may take to come back before tokens, which are in memory only, are given back.
 pub const COMMIT: Duration = Duration::from_secs(5);
 
-/// From a code to tokens that are stored or given back, at most: a shutdown waits for longer.
+/// From a code to tokens that are stored or given back, at most: a shutdown waits for longer. While a provider is asked whose
+/// they are, they are held in the store.
 pub const LONGEST: Duration = exchange::PROVIDER.saturating_add(COMMIT).saturating_add(exchange::GIVE_BACK);
 
 /// The use cases. Cheap to clone.

@@ -10,6 +10,8 @@ mod connections;
 mod headers;
 #[path = "consent/links.rs"]
 mod links;
+#[path = "consent/other_account.rs"]
+mod other_account;
 #[path = "consent/path.rs"]
 mod path;
 #[path = "consent/people.rs"]

@@ -9,14 +9,18 @@ use crate::audit::{Actor, Call, Event};
 use crate::grants::{AtProvider, Tokens, host};
 use crate::keys;
 use crate::model::{Generation, PrincipalId, ProviderClient};
+use crate::oauth::account::Question;
 use crate::oauth::{Given, Grant, TokenEndpointError, TokenRequest, Verifier, request_token};
 use crate::refresher::{Pair, Registered};
 use crate::secret::Secret;
-use crate::store::{ConsentAttempt, StoreError, StoredConsent};
+use crate::store::{ConsentAttempt, Sealed, StoreError, StoredConsent};
 use crate::vault::Place;
 
 /// One request to the token endpoint.
 pub(super) const PROVIDER: Duration = Duration::from_secs(10);
+
+/// One request for the account that tokens are for.
+const ACCOUNT: Duration = Duration::from_secs(4);
 
 /// Giving back what cannot be stored or used.
 pub(super) const GIVE_BACK: Duration = Duration::from_secs(4);
@@ -80,18 +84,21 @@ pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<()
     let given = request_token(&*inner.endpoint, &request, PROVIDER).await;
     let error = match given {
         Ok(Given::Token(token)) => {
-            let granted = Granted::of(token, client, &attempt.scopes, &attempt.auth_revisions, issued_at);
+            let mut granted = Granted::of(token, client, &attempt.scopes, &attempt.auth_revisions, issued_at);
+            let held = inner.learn_account(consent, attempt.number, client, &mut granted, &actor).await;
             let by = PrincipalId(actor.subject.clone());
             let stored = match inner.commit(consent, &granted, &by, Over::SameAccount, pair).await {
                 Ok(Some(generation)) => {
                     inner.connected(consent, attempt.number, actor, call, generation, granted.account).await;
                     return Ok(());
                 }
-                Ok(None) => inner.hold(consent, attempt.number, &granted, &actor).await,
+                Ok(None) => inner.hold(consent, attempt.number, &granted, &actor, held.as_ref()).await,
                 Err(error) => Err(error),
             };
             return match stored {
-                Ok(()) => Ok(()),
+                Ok(_) => Ok(()),
+                // What is held is not what was held: it is there, and the person is asked without being told the name.
+                Err(Refused::Store(error)) if held.is_some() && matches!(*error, StoreError::Conflict) => Ok(()),
                 Err(error) => {
                     let refused = inner.let_go(consent, client, &registered, granted, actor, call, error).await;
                     // The store may be back: whoever loads the answer again need not wait for what never comes.
@@ -126,6 +133,31 @@ pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<()
 }
 
 impl Inner {
+    /// Asks the provider whose the tokens are, if it did not say and can be asked. They are held first: what was given is
+    /// durable before it is used (I5). Answers what is held; nothing comes of it otherwise.
+    async fn learn_account(
+        &self,
+        consent: &StoredConsent,
+        attempt: u32,
+        client: &ProviderClient,
+        granted: &mut Granted,
+        by: &Actor,
+    ) -> Option<Sealed> {
+        if granted.account.is_some() {
+            return None;
+        }
+        let question = Question::of(client.profile, &client.token_url, &granted.scopes)?;
+        let held = match self.hold(consent, attempt, granted, by, None).await {
+            Ok(held) => held,
+            Err(error) => {
+                tracing::warn!(%error, "the provider is not asked whose tokens these are");
+                return None;
+            }
+        };
+        granted.account = question.ask(&*self.endpoint, &granted.access_token, ACCOUNT).await;
+        Some(held)
+    }
+
     /// What follows from a stored grant.
     pub(super) async fn connected(
         &self,
@@ -188,10 +220,17 @@ impl Inner {
         }
     }
 
-    /// From when a code is taken: the request, the commit, giving back, and as much again of what the store may take for
+    /// From when a code is taken: the requests, the commit, giving back, and as much again of what the store may take for
     /// each.
-    fn longest_exchange(&self) -> Duration {
-        PROVIDER + GIVE_BACK + 2 * self.commit_limit
+    pub(super) fn longest_exchange(&self) -> Duration {
+        PROVIDER + ACCOUNT + GIVE_BACK + 2 * self.commit_limit
+    }
+
+    /// Whether a question is there to be answered by the person, and none any more by the provider.
+    async fn is_held_to_be_chosen(&self, consent: &StoredConsent) -> Result<bool, Refused> {
+        let (Some(attempt), Some(held)) = (&consent.attempt, &consent.held) else { return Ok(false) };
+        let held = self.open_held(&consent.id, attempt.number, held).await?;
+        Ok(!held.may_be_asked_for(consent, self.clock.now(), self.longest_exchange()))
     }
 
     /// Another broker took the code.
@@ -199,7 +238,7 @@ impl Inner {
         let ended = async {
             loop {
                 let now = self.consent(&consent.id).await?;
-                if now.outcome.is_some() || now.held.is_some() || now.attempts != attempt.number {
+                if now.outcome.is_some() || now.attempts != attempt.number || self.is_held_to_be_chosen(&now).await? {
                     return Ok(());
                 }
                 // Whoever took it has died, or could not store even that it came to nothing.

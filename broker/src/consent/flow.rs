@@ -105,6 +105,9 @@ impl Consents {
             if !held.is_by(session) {
                 return Err(inner.refuse(visit, Some(&consent), Refused::WrongPerson).await);
             }
+            if held.may_be_asked_for(&consent, inner.clock.now(), inner.longest_exchange()) {
+                return Err(Refused::Pending);
+            }
             let came = held.granted;
             return Ok(match grant {
                 Some(grant) if came.is_stored_as(&grant) => Page::Connected { server },

@@ -6,7 +6,7 @@ use super::{Inner, Refused};
 use crate::clock::UnixTime;
 use crate::keys;
 use crate::model::{Generation, PrincipalId, ProviderClient};
-use crate::oauth::Token;
+use crate::oauth::{Token, account};
 use crate::refresher::Pair;
 use crate::refresher::due::{self, Chance};
 use crate::secret::Secret;
@@ -69,16 +69,17 @@ impl Granted {
 
     /// Whether the provider told both times who it is, and it is not the same (O12).
     pub(super) fn is_of_another_account(&self, grant: &StoredGrant) -> bool {
-        matches!((&self.account, &grant.account), (Some(came), Some(held)) if came != held)
+        matches!((&self.account, &grant.account), (Some(came), Some(held)) if !account::is_same(came, held))
     }
 
-    /// Whether this is what was stored, and is there, whatever it was renewed to since.
+    /// Whether this is what was stored, and is there, whatever it was renewed to since; its account may have been told only
+    /// after it was held.
     pub(super) fn is_stored_as(&self, grant: &StoredGrant) -> bool {
-        grant.consented_at == Some(self.issued_at) && grant.account == self.account
+        grant.consented_at == Some(self.issued_at) && (self.account.is_none() || grant.account == self.account)
     }
 
     fn is_of_the_same_account(&self, grant: &StoredGrant) -> bool {
-        self.account.is_some() && self.account == grant.account
+        matches!((&self.account, &grant.account), (Some(came), Some(held)) if account::is_same(came, held))
     }
 }
 

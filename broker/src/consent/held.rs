@@ -2,6 +2,7 @@
 //! two they want (O12). An agent must not begin to act in another account because a browser was signed in to it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::grant::{Granted, Over};
 use super::{Consents, Ended, Inner, Refused, Visit, actor};
@@ -68,6 +69,11 @@ pub(super) struct Held {
 }
 
 impl Held {
+    /// Whether the provider may still be asked whose they are: till then there is nothing to choose.
+    pub(super) fn may_be_asked_for(&self, consent: &StoredConsent, now: UnixTime, limit: Duration) -> bool {
+        self.granted.account.is_none() && consent.code_taken.is_some_and(|at| now < at.after(limit))
+    }
+
     pub(super) fn is_by(&self, session: &Session) -> bool {
         self.by.subject == session.principal.0
     }
@@ -96,6 +102,9 @@ impl Consents {
         let held = inner.open_held(&consent.id, attempt.number, held).await?;
         if !held.is_by(session) {
             return Err(inner.refuse(visit, Some(&consent), Refused::WrongPerson).await);
+        }
+        if held.may_be_asked_for(&consent, inner.clock.now(), inner.longest_exchange()) {
+            return Err(Refused::Pending);
         }
         let grant = inner.store.grant(&consent.key).await?;
         if inner.is_chosen(&consent, attempt.number, &held, grant.as_ref()).await {
@@ -180,14 +189,16 @@ impl Inner {
         is_chosen
     }
 
-    /// Durable before anybody is asked.
+    /// Durable before anybody is asked, be it a person or the provider; in place of the same without its account, if that is
+    /// held already.
     pub(super) async fn hold(
         &self,
         consent: &StoredConsent,
         attempt: u32,
         granted: &Granted,
         by: &Actor,
-    ) -> Result<(), Refused> {
+        instead_of: Option<&Sealed>,
+    ) -> Result<Sealed, Refused> {
         let text = |secret: &Secret| secret.expose_str().unwrap_or_default().to_owned();
         let written = Written {
             // Exposed to be sealed in one piece with what they are for.
@@ -207,7 +218,11 @@ impl Inner {
         serde_json::to_writer(&mut json, &written).expect("text and numbers always become JSON");
         let place = Place::of_consent(&consent.id, "held", attempt);
         let sealed = self.vault.data_key(&place).await?.seal(&place, &Secret::new(json));
-        Ok(self.store.hold_tokens(&consent.id, attempt, &sealed).await?)
+        match instead_of {
+            Some(before) => self.store.replace_held(&consent.id, attempt, before, &sealed).await?,
+            None => self.store.hold_tokens(&consent.id, attempt, &sealed).await?,
+        }
+        Ok(sealed)
     }
 
     pub(super) async fn open_held(&self, id: &str, attempt: u32, held: &Sealed) -> Result<Held, Refused> {

@@ -1,6 +1,7 @@
 //! OAuth as a client: what is asked of providers' endpoints, and how their answers are read. Knows no store and serves
 //! no HTTP.
 
+pub mod account;
 pub mod authorize;
 pub mod callback;
 pub mod endpoint;

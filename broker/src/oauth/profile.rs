@@ -53,6 +53,19 @@ pub enum RevocationStyle {
     AppToken,
 }
 
+/// A request to a provider's API that tells whose a token is.
+#[derive(Debug, PartialEq, Eq)]
+pub struct AccountRequest {
+    /// Segments of the path.
+    pub path: &'static [&'static str],
+    /// The member of the answer that names the account for good.
+    pub id: &'static str,
+    /// The member that people know it by.
+    pub name: &'static str,
+    /// Scopes of which one must have been granted; none where any token will do.
+    pub scopes: &'static [&'static str],
+}
+
 /// One kind of provider.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Profile {
@@ -83,6 +96,8 @@ pub struct Profile {
     pub nested: Option<&'static str>,
     /// Paths to what names the account at the provider; all that are there are taken together.
     pub account: &'static [&'static [&'static str]],
+    /// How the account is asked for, where the answer that gave a token does not name it.
+    pub account_request: Option<AccountRequest>,
     /// Its own words for refusals.
     pub refusals: &'static [(&'static str, RefusalCode)],
     /// Where its API is.

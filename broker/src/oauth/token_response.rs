@@ -13,6 +13,7 @@ mod refusal;
 
 use std::time::Duration;
 
+pub(super) use self::account::told as account_told;
 use self::body::{Body, Object, Value};
 use self::given::given;
 pub use self::given::{Given, Token};

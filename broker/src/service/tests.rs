@@ -19,6 +19,7 @@ use crate::grants::{self, Grants};
 use crate::issuers::Provider as LoginIssuer;
 use crate::issuers::own::OwnIssuer;
 use crate::model::{PrincipalKind, SecretRef, Servers, Template, TemplatePart};
+use crate::oauth::TokenEndpoint;
 use crate::peer::{PeerIdentity, Scope};
 use crate::refresher::tests::{Provider, client_of, loopback};
 use crate::refresher::{self, Limits};
@@ -295,11 +296,16 @@ impl Fixture {
 
     /// Consents of one more broker on the same store.
     pub(crate) fn consents(&self) -> Consents {
+        self.consents_through(loopback())
+    }
+
+    /// The same, which reaches providers through this.
+    pub(crate) fn consents_through(&self, endpoint: Arc<dyn TokenEndpoint>) -> Consents {
         Consents::new(consent::Parts {
             tenant: Tenant("t".into()),
             store: Arc::clone(&self.store) as Arc<dyn Store>,
             vault: self.vault.clone(),
-            endpoint: loopback(),
+            endpoint,
             secrets: Arc::clone(&self.secrets) as Arc<dyn ResolveTemplate>,
             audit: self.audit.clone(),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,

@@ -194,6 +194,7 @@ macro_rules! suite {
                     o1_a_new_attempt_destroys_the_one_before,
                     o6_an_end_destroys_every_secret_and_stays,
                     o12_held_tokens_wait_for_the_end_and_for_nothing_else,
+                    o12_what_is_held_is_replaced_by_who_holds_it_before_anything_is_chosen,
                     o12_the_first_choice_counts,
                     those_that_expired_while_they_held_tokens_are_found,
                     only_what_expired_is_dropped,

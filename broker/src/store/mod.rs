@@ -396,6 +396,8 @@ pub trait Store: Send + Sync + 'static {
     /// Holds the tokens of this attempt, whose code was taken, until it is finished. `Conflict` if it is not the last
     /// attempt, has ended or holds some.
     async fn hold_tokens(&self, id: &str, attempt: u32, held: &Sealed) -> Result<(), StoreError>;
+    /// Holds this in place of exactly what this attempt holds. `Conflict` if it holds anything else, or something was chosen.
+    async fn replace_held(&self, id: &str, attempt: u32, before: &Sealed, held: &Sealed) -> Result<(), StoreError>;
     /// Says whether what this attempt holds becomes the grant's, and answers what was said first: that is what counts, at
     /// every broker. `Conflict` if it holds nothing, or nothing any more.
     async fn choose_held(&self, id: &str, attempt: u32, takes: bool) -> Result<bool, StoreError>;

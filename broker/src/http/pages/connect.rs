@@ -12,6 +12,7 @@ use super::present::present;
 use super::refused::recorded;
 use crate::audit::Event;
 use crate::consent::{Asked, Begun, Choice, Page, Stage};
+use crate::oauth::account::shown;
 use crate::signin::Session;
 
 /// GET: changes nothing, since chats and mail programs look behind links as well.
@@ -127,10 +128,16 @@ fn ask(id: &str, session: &Session, server: &str, asked: &Asked, account: Option
 }
 
 fn choose_account(id: &str, session: &Session, held: Option<&str>, came: Option<&str>) -> Markup {
+    let held = held.map_or_else(|| "unknown".to_owned(), shown);
     html! {
         p role="alert" {
-            "You came back from the provider with another account (" code { (came.unwrap_or("unknown")) }
-            ") than the one that is connected (" code { (held.unwrap_or("unknown")) } ")."
+            @if let Some(came) = came {
+                "You came back from the provider with another account (" code { (shown(came)) }
+                ") than the one that is connected (" code { (held) } ")."
+            } @else {
+                "You came back from the provider, which did not say with which account. " code { (held) }
+                " is connected."
+            }
         }
         form method="post" action={ "/connect/" (id) "/account" } {
             (csrf(session))
@@ -144,8 +151,10 @@ fn choose_account(id: &str, session: &Session, held: Option<&str>, came: Option<
 fn take_or_leave(id: &str, session: &Session, came: Option<&str>) -> Markup {
     html! {
         p role="alert" {
-            "You came back from the provider with another account (" code { (came.unwrap_or("unknown")) }
-            ") than the one that was connected, and that one was disconnected meanwhile."
+            @if let Some(came) = came {
+                "You came back from the provider with another account (" code { (shown(came)) }
+                ") than the one that was connected, and that one was disconnected meanwhile."
+            } @else { "You came back from the provider, which did not say with which account. None is connected." }
         }
         form method="post" action={ "/connect/" (id) "/account" } {
             (csrf(session))

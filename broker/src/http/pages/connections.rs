@@ -12,6 +12,7 @@ use super::present::present;
 use super::refused::{recorded, refused};
 use crate::consent::{Connection, Connections};
 use crate::grants::{AtProvider, Ended};
+use crate::oauth::account::shown;
 use crate::signin::Session;
 
 /// GET: mine.
@@ -83,7 +84,7 @@ fn row(session: &Session, connection: &Connection) -> Markup {
                 @if let Some(reason) = connection.needs_consent { br; em { "needs your consent again: " (reason) } }
             }
             td { @for server in &connection.servers { (server) br; } }
-            td { (connection.account.as_deref().unwrap_or("not told")) }
+            td { (connection.account.as_deref().map_or_else(|| "not told".to_owned(), shown)) }
             td { @if let Some(since) = since { time datetime=(since) { (since.get(..10).unwrap_or_default()) } } }
             td {
                 form method="post" action={ "/connections/" (connection.id) "/disconnect" } {

@@ -1,6 +1,7 @@
 //! The pages through their router: a browser that is signed in, a provider that answers, and what is stored then.
 
 mod accounts;
+mod accounts_asked;
 mod answers;
 mod applications;
 mod bad_input;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Api, GrantedScopes, Profile, RevocationStyle, Rotation};
+use super::{AccountRequest, Api, GrantedScopes, Profile, RevocationStyle, Rotation};
 use crate::model::ClientAuthentication;
 use crate::oauth::RefusalCode;
 
@@ -26,6 +26,7 @@ const STRICT: Profile = Profile {
     authorization_params: &[],
     nested: None,
     account: &[],
+    account_request: None,
     refusals: &[],
     api: Api::Unknown,
     revocation: RevocationStyle::Rfc7009,
@@ -44,6 +45,8 @@ pub static GITHUB: Profile = Profile {
     refresh_kills_access_token: true,
     client_authentication: ClientAuthentication::Post,
     granted_scopes: GrantedScopes::Listed(GITHUB_SCOPES),
+    // A login can be changed, and taken by somebody else then.
+    account_request: Some(AccountRequest { path: &["user"], id: "id", name: "login", scopes: &[] }),
     refusals: &[
         ("bad_refresh_token", RefusalCode::InvalidGrant),
         ("bad_verification_code", RefusalCode::InvalidGrant),
@@ -132,6 +135,20 @@ pub static GOOGLE: Profile = Profile {
         ("https://www.googleapis.com/auth/userinfo.profile", "profile"),
     ]),
     authorization_params: &[("access_type", "offline"), ("prompt", "consent")],
+    // By the same `sub` as in an ID token, which comes with `openid` alone.
+    account_request: Some(AccountRequest {
+        path: &["v1", "userinfo"],
+        id: "sub",
+        name: "email",
+        scopes: &[
+            "openid",
+            "email",
+            "profile",
+            "https://www.googleapis.com/auth/userinfo.email",
+            "https://www.googleapis.com/auth/userinfo.profile",
+        ],
+    }),
+    api: Api::At("https://openidconnect.googleapis.com/"),
     revocation_url: Some("https://oauth2.googleapis.com/revoke"),
     manage_url: Some("https://myaccount.google.com/connections"),
     ..STRICT
@@ -161,6 +178,8 @@ pub static ATLASSIAN: Profile = Profile {
     token_endpoints: &["auth.atlassian.com"],
     client_authentication: ClientAuthentication::Post,
     authorization_params: &[("audience", "api.atlassian.com"), ("prompt", "consent")],
+    account_request: Some(AccountRequest { path: &["me"], id: "account_id", name: "email", scopes: &["read:me"] }),
+    api: Api::At("https://api.atlassian.com/"),
     refusals: &[
         // Under status 403, for a refresh token that is used up or revoked.
         ("unauthorized_client", RefusalCode::InvalidGrant),

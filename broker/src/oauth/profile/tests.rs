@@ -95,6 +95,10 @@ fn every_place_to_revoke_or_manage_is_https() {
         for url in [profile.revocation_url, profile.manage_url].into_iter().flatten() {
             assert_eq!(token_url.join(url).expect("a URL").scheme(), "https", "{url}");
         }
+        match profile.api {
+            Api::At(root) => assert!(root.starts_with("https://") && root.ends_with('/'), "{root}"),
+            Api::GitHub | Api::Unknown => {}
+        }
     }
 }
 

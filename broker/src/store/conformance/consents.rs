@@ -149,6 +149,21 @@ async fn holding(store: &dyn Store) {
     store.hold_tokens("c1", 1, &sealed("tokens")).await.unwrap();
 }
 
+pub(super) async fn o12_what_is_held_is_replaced_by_who_holds_it_before_anything_is_chosen(store: &dyn Store) {
+    holding(store).await;
+    let (tokens, named) = (sealed("tokens"), sealed("tokens with a name"));
+    assert!(is_conflict(store.replace_held("c1", 1, &named, &tokens).await), "something else is held");
+    assert!(is_conflict(store.replace_held("c1", 2, &tokens, &named).await), "another attempt");
+    assert!(is_conflict(store.replace_held("c9", 1, &tokens, &named).await), "no such consent");
+    assert_eq!(found(store, "c1").await.held, Some(tokens.clone()));
+    store.replace_held("c1", 1, &tokens, &named).await.unwrap();
+    assert_eq!(found(store, "c1").await.held, Some(named.clone()));
+    store.choose_held("c1", 1, true).await.unwrap();
+    assert!(is_conflict(store.replace_held("c1", 1, &named, &tokens).await), "somebody has chosen what was held");
+    store.finish_consent("c1", 1, "done").await.unwrap();
+    assert!(is_conflict(store.replace_held("c1", 1, &named, &tokens).await), "it is over");
+}
+
 pub(super) async fn o12_the_first_choice_counts(store: &dyn Store) {
     holding(store).await;
     assert!(is_conflict(store.choose_held("c1", 2, true).await), "another attempt");

@@ -102,6 +102,19 @@ pub(super) async fn hold(db: &mut Connection, id: &str, attempt: u32, held: &Sea
     one(kept.rows_affected())
 }
 
+pub(super) async fn replace_held(
+    db: &mut Connection,
+    id: &str,
+    attempt: u32,
+    before: &Sealed,
+    held: &Sealed,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE consents SET held = $1
+         WHERE id = $2 AND attempt = $3 AND held = $4 AND takes_held IS NULL AND outcome IS NULL";
+    let replaced = query(sql).bind(&held.0).bind(id).bind(i64::from(attempt)).bind(&before.0).execute(db).await?;
+    one(replaced.rows_affected())
+}
+
 pub(super) async fn choose(db: &mut Connection, id: &str, attempt: u32, takes: bool) -> Result<bool, StoreError> {
     // Of one that is nobody's any more nothing is taken, whatever was chosen before.
     let sql = "UPDATE consents SET takes_held = CASE WHEN subjects = '[]' THEN 0 ELSE coalesce(takes_held, $1) END

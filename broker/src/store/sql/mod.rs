@@ -296,6 +296,10 @@ impl Store for Handle {
         writing!(self, |db| consents::hold(db, id, attempt, held))
     }
 
+    async fn replace_held(&self, id: &str, attempt: u32, before: &Sealed, held: &Sealed) -> Result<(), StoreError> {
+        writing!(self, |db| consents::replace_held(db, id, attempt, before, held))
+    }
+
     async fn choose_held(&self, id: &str, attempt: u32, takes: bool) -> Result<bool, StoreError> {
         writing!(self, |db| consents::choose(db, id, attempt, takes))
     }

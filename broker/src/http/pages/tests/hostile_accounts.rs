@@ -2,7 +2,7 @@
 
 use super::words::{HOSTILE, tags};
 use super::*;
-use crate::oauth::profile::{SALESFORCE, SLACK};
+use crate::oauth::profile::{GITHUB, SALESFORCE, SLACK};
 
 /// An answer of a provider in which this account stands wherever its shape has a name.
 type Shape = fn(&str) -> serde_json::Value;
@@ -41,10 +41,23 @@ fn slack(account: &str) -> serde_json::Value {
     serde_json::json!({"ok": true, "app_id": account, "team": place, "enterprise": place, "authed_user": user})
 }
 
-const SHAPES: [(&Profile, Shape); 4] =
-    [(&GENERIC, id_token), (&NOTION, notion), (&SALESFORCE, salesforce), (&SLACK, slack)];
+/// Both answers in one: the token endpoint's, and the account's.
+fn github(account: &str) -> serde_json::Value {
+    with(serde_json::json!({"id": account, "login": account, "name": account, "company": account}))
+}
+
+const SHAPES: [(&Profile, Shape); 5] =
+    [(&GENERIC, id_token), (&NOTION, notion), (&SALESFORCE, salesforce), (&SLACK, slack), (&GITHUB, github)];
 
 impl Site {
+    /// Every server is at a provider of this kind, which answers wherever such a one does.
+    fn are_really_at(&self, profile: &'static Profile) {
+        match profile.account_request {
+            Some(_) => self.are_at_github(),
+            None => self.are_at(profile),
+        }
+    }
+
     /// Alice is asked for more than before, and comes back with this answer; the page that she sees then.
     async fn comes_back(&self, alice: &Browser, time: usize, answer: &serde_json::Value) -> (String, Reply) {
         self.needs("wiki", &[&format!("scope-{time}")]);
@@ -73,7 +86,7 @@ async fn o7_thirty_hostile_names_of_accounts_stay_text_in_every_shape() {
     for (profile, shape) in SHAPES {
         let site = Site::new().await;
         let alice = site.browser("alice").await;
-        site.are_at(profile);
+        site.are_really_at(profile);
         assert!(site.comes_back(&alice, 0, &shape("zz0")).await.1.says("is connected"), "{}", profile.name);
         let plain = site.pages_of(&alice, 1, &shape("zz1")).await;
         for (page, says) in plain.iter().zip(["than the one that is connected", "meanwhile", "is connected", "<td>"]) {
@@ -107,7 +120,7 @@ async fn o7_names_of_accounts_that_are_no_names_are_not_shown_at_all() {
     for (profile, shape) in SHAPES.into_iter().take(2) {
         let site = Site::new().await;
         let alice = site.browser("alice").await;
-        site.are_at(profile);
+        site.are_really_at(profile);
         for (time, words) in nameless.iter().enumerate() {
             let (_, page) = site.comes_back(&alice, time, &shape(words)).await;
             let list = site.get(&alice, "/connections").await;
