@@ -2,9 +2,7 @@
 //! know would go on with what was revoked, for as long as it is told so (I11).
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-
-use tokio::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How old what was read last may be for proxies to be told that they are up to date.
 const LIMIT: Duration = Duration::from_secs(2);
@@ -30,6 +28,12 @@ impl Reads {
     /// It was read now, or begins to be followed, just after it was read first.
     pub fn read(&self, what: Read) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)[what as usize] = Some(Instant::now());
+    }
+
+    /// It was read last so long ago.
+    #[cfg(test)]
+    pub(super) fn read_before(&self, what: Read, ago: Duration) {
+        self.0.lock().unwrap()[what as usize] = Instant::now().checked_sub(ago);
     }
 
     /// What was not read for too long, and for how long.

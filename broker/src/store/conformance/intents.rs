@@ -250,7 +250,7 @@ pub(super) async fn every_end_destroys_what_is_left(store: &dyn Store) {
 
 pub(super) async fn what_is_set_aside_keeps_everything_and_is_due_no_more(store: &dyn Store) {
     live(store, "g").await;
-    store.keep_spare("g", ONE, &sealed("spare")).await.unwrap();
+    store.keep_spare("g", ONE, ONE, &sealed("spare")).await.unwrap();
     let begun = intent("a/1", 1);
     store.take_intent("g", ONE, &begun, None, None).await.unwrap();
     assert!(store.pause("g", ONE, Some(&begun), &pause(1)).await.unwrap());
