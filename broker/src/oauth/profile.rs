@@ -54,7 +54,7 @@ pub enum RevocationStyle {
 }
 
 /// A request to a provider's API that tells whose a token is.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AccountRequest {
     /// Segments of the path.
     pub path: &'static [&'static str],

@@ -42,7 +42,7 @@ async fn given_at_once(world: &World, person: &str, server: &Server, callers: us
 
 /// In how many of the rounds tokens are to be due and alive, and for how many that is prepared: should some come late.
 const ALIVE: usize = ROUNDS / 2;
-const PREPARED: usize = ALIVE + 20;
+const PREPARED: usize = ALIVE + 60;
 /// How long those tokens live, and when they are due at the latest.
 const LIFE: Duration = Duration::from_secs(30);
 const DUE: Duration = Duration::from_millis(25_600);
