@@ -33,6 +33,16 @@ pub fn opened_age(usual: std::time::Duration) -> std::time::Duration {
 #[cfg(feature = "failpoints")]
 pub use armed::opened_age;
 
+/// Whether what is committed is on disk before that is answered: it is, unless `SALLYPORT_WITHOUT_DURABILITY` is set, to see that
+/// the benchmark notices.
+#[cfg(not(feature = "failpoints"))]
+pub const fn is_durable() -> bool {
+    true
+}
+
+#[cfg(feature = "failpoints")]
+pub use armed::is_durable;
+
 #[cfg(feature = "failpoints")]
 pub mod seed;
 
@@ -68,6 +78,11 @@ mod armed {
         let said = std::env::var("SALLYPORT_OPENED_MS").ok();
         let said = said.map(|text| text.parse().expect("SALLYPORT_OPENED_MS is a number"));
         said.map_or(usual, std::time::Duration::from_millis)
+    }
+
+    /// Whether what is committed is on disk before that is answered: it is, unless `SALLYPORT_WITHOUT_DURABILITY` is set.
+    pub fn is_durable() -> bool {
+        std::env::var_os("SALLYPORT_WITHOUT_DURABILITY").is_none()
     }
 
     fn parse(text: &str) -> (Point, AtomicUsize) {

@@ -11,7 +11,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use crate::{Child, Database, eventually, ports, setup, store::Store, world::Change};
+use crate::{Child, Database, Program, eventually, ports, setup, store::Store, world::Change};
 
 /// A running broker.
 pub struct Broker {
@@ -28,6 +28,7 @@ pub struct Broker {
     dir: PathBuf,
     log: PathBuf,
     store: Store,
+    program: Program,
     child: Option<Child>,
 }
 
@@ -83,7 +84,14 @@ fn place(config: &mut Value, dir: &Path, http: SocketAddr) {
 
 impl Broker {
     /// Writes the configuration: that of a demonstration on loopback, changed by the test.
-    pub(crate) fn new(dir: &Path, public_url: &str, issuer: &str, store: Store, change: Vec<Change>) -> Self {
+    pub(crate) fn new(
+        dir: &Path,
+        public_url: &str,
+        issuer: &str,
+        store: Store,
+        program: Program,
+        change: Vec<Change>,
+    ) -> Self {
         let http = SocketAddr::from(([127, 0, 0, 1], ports::free()));
         let mut config = json!({
             "mode": "demonstration",
@@ -98,7 +106,7 @@ impl Broker {
         for change in store.change().into_iter().chain(change) {
             change(&mut config);
         }
-        Self::of(&config, dir, http, store)
+        Self::of(&config, dir, http, store, program)
     }
 
     /// One more like it, over the same store and with the same master key, in a directory of its own; it is not started.
@@ -108,10 +116,10 @@ impl Broker {
         let mut config = serde_json::from_slice(&config).expect("JSON is YAML, and ours is JSON");
         let http = SocketAddr::from(([127, 0, 0, 1], ports::free()));
         place(&mut config, dir, http);
-        Self::of(&config, dir, http, self.store.clone())
+        Self::of(&config, dir, http, self.store.clone(), self.program.clone())
     }
 
-    fn of(config: &Value, dir: &Path, http: SocketAddr, store: Store) -> Self {
+    fn of(config: &Value, dir: &Path, http: SocketAddr, store: Store, program: Program) -> Self {
         let file = dir.join("sallyport.yaml");
         std::fs::write(&file, format!("{config:#}")).expect("the directory is writable");
         Self {
@@ -123,12 +131,16 @@ impl Broker {
             dir: dir.to_path_buf(),
             log: dir.join("broker.log"),
             store,
+            program,
             child: None,
         }
     }
 
     /// Changes its configuration, for its next start.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut Value)) {
+    ///
+    /// # Panics
+    /// When the file is not as it was written.
+    pub fn change(&self, change: impl FnOnce(&mut Value)) {
         let text = std::fs::read(&self.config).expect("it was written");
         let mut config: Value = serde_json::from_slice(&text).expect("it is JSON");
         change(&mut config);
@@ -176,6 +188,18 @@ impl Broker {
         self.store.open(&self.data).await
     }
 
+    /// The files that commits go to first: what is on disk of them is durable.
+    ///
+    /// # Panics
+    /// When they cannot be listed.
+    pub fn commit_logs(&self) -> Vec<PathBuf> {
+        self.store.commit_logs(&self.data)
+    }
+
+    pub(crate) fn program(&self) -> &Program {
+        &self.program
+    }
+
     pub(crate) fn store(&self) -> Store {
         self.store.clone()
     }
@@ -202,7 +226,7 @@ impl Broker {
 
     /// Starts it and does not wait.
     pub fn spawn(&mut self) {
-        self.spawn_as(Command::new(&setup().broker));
+        self.spawn_as(self.program.command());
     }
 
     /// Starts one that ends as by `kill -9` when it reaches this point of a refresh, and waits until it is ready.
@@ -308,17 +332,6 @@ impl Broker {
         self.command(&[&set, owners].concat()).await.ok();
         std::fs::remove_file(&file).expect("just written");
         format!("tfy-secret://demo:{group}:{key}")
-    }
-
-    /// Sets many secrets quickly, while it does not run: `<group>:k<n>` with the five digits of `n` as the value.
-    pub async fn seed_secrets(&self, group: &str, numbers: std::ops::Range<usize>) {
-        let mut command = tokio::process::Command::new(&setup().broker_failpoints);
-        command.arg("seed-secrets").arg(&self.config).arg(group);
-        command.args([numbers.start, numbers.len()].map(|number| number.to_string()));
-        // Of nobody: moto takes any.
-        command.env("AWS_ACCESS_KEY_ID", "nobody").env("AWS_SECRET_ACCESS_KEY", "nothing");
-        let seeded = command.current_dir(&self.dir).kill_on_drop(true).output().await;
-        Output::from(seeded.expect("the binary is there")).ok();
     }
 
     /// `sallyport token issue`; `whom` is `--user` or `--virtual-account`.

@@ -3,6 +3,7 @@
 use std::{
     process::Command,
     sync::{Arc, Mutex},
+    time::{Duration, Instant},
 };
 
 use http_body_util::BodyExt as _;
@@ -41,6 +42,8 @@ struct State {
     moto: String,
     fault: Mutex<KmsFault>,
     requests: Mutex<Vec<(String, Value)>>,
+    /// How long moto took, with the way there and back.
+    times: Mutex<Vec<(String, Duration)>>,
 }
 
 impl Kms {
@@ -66,7 +69,12 @@ impl Kms {
         })
         .await;
         let key_id = made["KeyMetadata"]["KeyId"].as_str().unwrap_or_else(|| panic!("{made}")).to_owned();
-        let state = Arc::new(State { moto: url, fault: Mutex::new(KmsFault::None), requests: Mutex::default() });
+        let state = Arc::new(State {
+            moto: url,
+            fault: Mutex::new(KmsFault::None),
+            requests: Mutex::default(),
+            times: Mutex::default(),
+        });
         let shared = state.clone();
         let proxy = Listening::start(None, move |request| answer(shared.clone(), request)).await;
         let endpoint = format!("http://{}", proxy.address);
@@ -92,6 +100,12 @@ impl Kms {
         })
     }
 
+    /// How long each request of this operation took since the last time that was asked, the way through the proxy included.
+    pub fn take_times(&self, operation: &str) -> Vec<Duration> {
+        let mut times = self.state.times.lock().expect("no holder panics");
+        times.extract_if(.., |(of, _)| of == operation).map(|(_, time)| time).collect()
+    }
+
     /// Every request so far: operation and body.
     pub fn requests(&self) -> Vec<(String, Value)> {
         self.state.requests.lock().expect("no holder panics").clone()
@@ -107,12 +121,13 @@ impl World {
 }
 
 async fn answer(state: Arc<State>, request: Request<Incoming>) -> Reply {
+    let arrived = Instant::now();
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
     let target = parts.headers.get("x-amz-target").and_then(|target| target.to_str().ok()).unwrap_or_default();
     let mut asked: Value = serde_json::from_slice(&body).unwrap_or_default();
     let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-    state.requests.lock().expect("no holder panics").push((operation, asked.clone()));
+    state.requests.lock().expect("no holder panics").push((operation.clone(), asked.clone()));
     let fault = {
         let mut fault = state.fault.lock().expect("no holder panics");
         let now = *fault;
@@ -135,6 +150,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Reply {
     }
     let answer = forwarded.send().await.map_err(std::io::Error::other)?;
     let (status, body) = (answer.status(), answer.bytes().await.map_err(std::io::Error::other)?);
+    state.times.lock().expect("no holder panics").push((operation, arrived.elapsed()));
     let reply = Response::builder().status(status).header("content-type", "application/x-amz-json-1.1");
     reply.body(bytes_body(body)).map_err(std::io::Error::other)
 }

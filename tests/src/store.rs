@@ -113,6 +113,16 @@ impl Store {
     }
 }
 
+impl Store {
+    /// The files that commits go to first.
+    pub(crate) fn commit_logs(&self, data: &Path) -> Vec<PathBuf> {
+        match self {
+            Self::Sqlite => vec![data.join("sallyport.db-wal")],
+            Self::Postgres(Shared { server, .. }) => server.commit_logs(),
+        }
+    }
+}
+
 impl Database {
     /// Does this; answers how many rows it changed.
     ///

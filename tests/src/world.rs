@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::{
-    Authority, Broker, Envoy, Idp, Issuer, Server, ServerBuilder, Upstream,
+    Authority, Broker, Envoy, Idp, Issuer, Program, Server, ServerBuilder, Upstream,
     dir::Dir,
     envoy::{Levels, Options},
     eventually, ports,
@@ -55,6 +55,7 @@ pub struct WorldBuilder {
     postgres: Option<&'static Postgres>,
     brokers: Option<usize>,
     redis: Between,
+    program: Option<Program>,
 }
 
 /// What brokers over one database spare each other work by.
@@ -261,6 +262,12 @@ impl WorldBuilder {
         self
     }
 
+    /// Runs this build of the broker.
+    pub fn program(mut self, program: Program) -> Self {
+        self.program = Some(program);
+        self
+    }
+
     /// Uses an issuer that was started, and perhaps broken, before.
     pub fn issuer(mut self, issuer: Issuer) -> Self {
         self.issuer = Some(issuer);
@@ -323,7 +330,8 @@ impl WorldBuilder {
             change
         });
         let changes = coordination.into_iter().chain(changes).collect();
-        let mut broker = Broker::new(dir.path(), &public_url, &issuer.url, store, changes);
+        let program = self.program.unwrap_or_default();
+        let mut broker = Broker::new(dir.path(), &public_url, &issuer.url, store, program, changes);
         let others = (1..self.brokers.unwrap_or(1)).map(|number| broker.another(&dir.path().join(number.to_string())));
         let mut others: Vec<_> = others.collect();
         // At once: tables and keys that all share are made by one of them, whichever it is.

@@ -23,11 +23,13 @@ pub(crate) struct Options {
 /// # Errors
 /// Those of the set-up and the build.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> {
-    build::run(workspace, &options.setup)?;
+    build::with_test_parts(workspace, &options.setup)?;
+    let broker = build::optimised_broker(workspace)?;
     println!("bench");
     let mut cargo = run::cargo();
     cargo
-        .args(["run", "--quiet", "--package", "e2e", "--bin", "bench", "--"])
+        .args(["run", "--quiet", "--package", "e2e", "--bin", "bench", "--", "--broker"])
+        .arg(broker)
         .args(&options.arguments)
         .current_dir(&workspace.root);
     Ok(if run::shown(&mut cargo)?.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

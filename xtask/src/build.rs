@@ -1,7 +1,7 @@
 //! Builds the filter for Envoy and the broker; for the tests also a filter that traps and a broker that ends on request.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -57,6 +57,18 @@ pub(crate) fn with_test_parts(workspace: &Workspace, options: &Options) -> Resul
         broker(workspace, "sallyport-failpoints", &["--features", "sallyport-broker/failpoints"])
     })?;
     Ok(installed)
+}
+
+/// Builds the broker as images of it are built, and beside it what fills its store; answers where it is.
+///
+/// # Errors
+/// That one of them does not build.
+pub(crate) fn optimised_broker(workspace: &Workspace) -> Result<PathBuf> {
+    step("broker, optimised", || broker(workspace, "sallyport", &["--release"]))?;
+    step("what fills its store, optimised", || {
+        broker(workspace, "sallyport-failpoints", &["--release", "--features", "sallyport-broker/failpoints"])
+    })?;
+    Ok(workspace.target.join("release/sallyport"))
 }
 
 fn what_ships(workspace: &Workspace, installed: &Installed) -> Result<()> {

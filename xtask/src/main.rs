@@ -42,7 +42,7 @@ enum Command {
     Test(test::Options),
     /// Kill, pause and restart the parts of a fleet, and check its history.
     Chaos(chaos::Options),
-    /// Measure the gate beside Envoy's own filters, in one run.
+    /// Measure the gate beside Envoy's own filters, and the broker by itself, in one run.
     Bench(bench::Options),
 }
 

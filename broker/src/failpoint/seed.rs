@@ -1,13 +1,18 @@
-//! Many secrets at once, for tests that need thousands: each as `sallyport secret set` would leave it, without a transaction and
-//! a record of its own.
+//! Many secrets and grants at once, for tests that need thousands: each as a command or a consent would leave it, without a
+//! transaction and a record of its own.
+
+mod grants;
 
 use crate::cli::Failure;
 use crate::config::Config;
 use crate::model::{Generation, SecretRef};
 use crate::secret::Secret;
 use crate::serve;
+use crate::store::Store;
 use crate::store::copy::{Record, Table, Value, tables};
 use crate::vault::{Place, RecordKind};
+
+pub use grants::grants;
 
 /// Records written in one transaction.
 const BATCH: usize = 500;
@@ -42,13 +47,22 @@ pub async fn secrets(config: &Config, group: &str, first: usize, count: usize) -
     let groups = vec![vec![("name", text())]];
     let owners = vec![vec![("secret_group", text()), ("owner", text())]];
     for (name, records) in [("secret_groups", groups), ("secret_owners", owners), ("secrets", secrets)] {
-        let Some(table) = tables.iter().find(|table| table.name == name) else { continue };
-        let records: Vec<Record> = records.into_iter().map(|record| in_order(table, record)).collect();
-        for batch in records.chunks(BATCH) {
-            store.put_records(table, batch).await.map_err(|error| failed(&error))?;
-        }
+        let table = named(&tables, name)?;
+        put(&*store, table, records.into_iter().map(|record| in_order(table, record)).collect()).await?;
     }
     store.close().await;
+    Ok(())
+}
+
+fn named<'t>(tables: &'t [Table], name: &str) -> Result<&'t Table, Failure> {
+    let table = tables.iter().find(|table| table.name == name);
+    table.ok_or_else(|| Failure::new(format!("there is no table `{name}`"), ""))
+}
+
+async fn put(store: &dyn Store, table: &Table, records: Vec<Record>) -> Result<(), Failure> {
+    for batch in records.chunks(BATCH) {
+        store.put_records(table, batch).await.map_err(|error| Failure::of(&error))?;
+    }
     Ok(())
 }
 

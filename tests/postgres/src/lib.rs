@@ -188,6 +188,18 @@ impl Server {
         }
     }
 
+    /// The files that commits go to first, in order of their age.
+    ///
+    /// # Panics
+    /// When they may not be listed.
+    pub fn commit_logs(&self) -> Vec<PathBuf> {
+        let directory = self.dir.join("data/pg_wal");
+        let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+        let mut files: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+        files.sort();
+        files
+    }
+
     /// What `pg_dump` makes of a database.
     ///
     /// # Panics

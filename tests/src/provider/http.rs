@@ -18,19 +18,24 @@ pub(super) async fn serve(state: Arc<State>, request: Request<Incoming>) -> Http
     // A client that breaks off while it sends is answered as well: it will not read it.
     let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
     // A provider finishes what it was asked for, whether or not the client waits for it.
-    crate::spawn(async move { route(&state, &parts, &body).await }).await.expect("no panic")
+    crate::spawn(async move { route(state, &parts, &body).await }).await.expect("no panic")
 }
 
-async fn route(state: &State, parts: &Parts, body: &Bytes) -> HttpReply {
+async fn route(state: Arc<State>, parts: &Parts, body: &Bytes) -> HttpReply {
     let form = Form::parse(body);
     let issuer = format!("http://{}", header(parts, "host"));
     let answer = match (parts.method.as_str(), parts.uri.path()) {
         ("POST", "/token" | github::TOKEN) => {
             let index = state.lock().token_request_arrived(form);
-            return process(state, parts, Endpoint::Token, |inner| inner.token(index, &parts.headers)).await;
+            let own = |inner: &mut Inner| {
+                let told = state.clone();
+                sent(parts).then(move || told.lock().token_requests[index].is_answered());
+                inner.token(index, &parts.headers)
+            };
+            return process(&state, parts, Endpoint::Token, own).await;
         }
         ("POST", "/revoke") => {
-            return process(state, parts, Endpoint::Revoke, |inner| inner.revoke(&parts.headers, &form)).await;
+            return process(&state, parts, Endpoint::Revoke, |inner| inner.revoke(&parts.headers, &form)).await;
         }
         ("GET" | "POST", "/authorize") => {
             let query = Form::parse(parts.uri.query().unwrap_or_default().as_bytes());
@@ -38,12 +43,12 @@ async fn route(state: &State, parts: &Parts, body: &Bytes) -> HttpReply {
         }
         ("GET", github::USER) => {
             let token = header(parts, "authorization");
-            return process(state, parts, Endpoint::Account, |inner| inner.user(token)).await;
+            return process(&state, parts, Endpoint::Account, |inner| inner.user(token)).await;
         }
         ("DELETE", path) => match github::application(path) {
             Some(client) => {
                 let ends = |inner: &mut Inner| inner.delete_token(client, &parts.headers, body);
-                return process(state, parts, Endpoint::Revoke, ends).await;
+                return process(&state, parts, Endpoint::Revoke, ends).await;
             }
             None => Answer::status(404),
         },
@@ -72,8 +77,11 @@ async fn process(
     }
     let own = own(&mut state.lock());
     fault.strike(Moment::AfterProcessBeforeReply).await?;
-    let sent = parts.extensions.get::<Sent>().expect("every request has one");
-    fault.reply(own, sent).respond().await
+    fault.reply(own, sent(parts)).respond().await
+}
+
+fn sent(parts: &Parts) -> &Sent {
+    parts.extensions.get::<Sent>().expect("every request has one")
 }
 
 impl Inner {

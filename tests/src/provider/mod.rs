@@ -37,7 +37,7 @@ pub use ledger::{Family, Revoked};
 pub use pkce::challenge;
 pub use refusal::Refusal;
 pub use rules::Rotation;
-pub use token::{Outcome, TokenRequest};
+pub use token::{Answered, Outcome, TokenRequest};
 
 use crate::Listening;
 use fault::Faults;
@@ -162,6 +162,11 @@ impl Provider {
         let mut inner = self.state.lock();
         inner.clients.retain(|known| known.id != client.id);
         inner.clients.push(client);
+    }
+
+    /// Has given this refresh token to the gate before, when this user approved of its reading notes.
+    pub(crate) fn knows(&self, user: &str, refresh_token: &str) {
+        self.state.lock().ledger.knows(user, &self.client_id, refresh_token);
     }
 
     /// Rotates refresh tokens like this from now on.

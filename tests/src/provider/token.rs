@@ -1,6 +1,6 @@
 //! `/token` and `/revoke`.
 
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 
 use hyper::HeaderMap;
 use serde_json::json;
@@ -25,6 +25,17 @@ pub struct TokenRequest {
     pub authentication: Option<ClientAuthentication>,
     /// What came of it.
     pub outcome: Outcome,
+    /// When the last byte of its answer was in the kernel's hands, unless it was made to fail.
+    pub answered: Option<Answered>,
+}
+
+/// The last byte of an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    /// When it was sent.
+    pub at: SystemTime,
+    /// How long that was after the request was read.
+    pub after: Duration,
 }
 
 /// What came of a token request in the provider's books, whatever the client was told.
@@ -45,7 +56,11 @@ pub enum Outcome {
 
 impl TokenRequest {
     pub(super) fn arrived(form: Form) -> Self {
-        Self { at: Instant::now(), form, authentication: None, outcome: Outcome::NotProcessed }
+        Self { at: Instant::now(), form, authentication: None, outcome: Outcome::NotProcessed, answered: None }
+    }
+
+    pub(super) fn is_answered(&mut self) {
+        self.answered = Some(Answered { at: SystemTime::now(), after: self.at.elapsed() });
     }
 
     /// `grant_type`.

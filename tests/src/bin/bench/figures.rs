@@ -22,7 +22,8 @@ impl Spread {
         Self { median: f64::midpoint(low, high), least: sorted[0], most: sorted[sorted.len() - 1] }
     }
 
-    fn show(&self, digits: usize) -> String {
+    /// For people.
+    pub(crate) fn show(&self, digits: usize) -> String {
         let Self { median, least, most } = self;
         format!("{median:.digits$} ({least:.digits$}–{most:.digits$})")
     }

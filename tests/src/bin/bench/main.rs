@@ -1,38 +1,43 @@
-//! `cargo xtask bench`: the gate beside Envoy's own filters, in one run, on one machine, with one upstream.
+//! `cargo xtask bench`: the gate beside Envoy's own filters, and the broker by itself, in one run on one machine.
 //!
-//! Sides take turns, so that whatever else the machine does meets them all; what counts is their ratio. Nothing is
-//! asserted about time. What is asserted: that each side does its work, before and while it is measured.
+//! Nothing is asserted about time. What is asserted: that every part does its work while it is measured, and that what the
+//! broker acknowledges is on disk; figures of a broker that only says so are none.
 
+mod compare;
 mod cores;
-mod disk;
+mod durability;
 mod figures;
 mod gate;
+mod grants;
 mod load;
+mod misses;
 mod native;
+mod quantiles;
+mod refreshes;
+mod releases;
+mod site;
+mod stores;
 mod upstream;
 
 use std::{
     fs,
-    net::SocketAddr,
     path::{Path, PathBuf},
-    process::Command,
+    process::ExitCode,
 };
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use cores::Cores;
-use disk::Disk;
-use e2e::Envoy;
-use figures::{Latency, Row, Sample, Spread};
-use gate::Gate;
-use load::{CONNECTIONS, Connections, Script};
-use native::Native;
-use serde_json::json;
-use upstream::{ANSWER, Upstream};
+use e2e::Program;
+use serde_json::{Value, json};
 
 /// How long and how often.
 #[derive(Parser)]
-#[command(name = "bench", about = "Measures the gate beside Envoy's own filters.")]
+#[command(
+    name = "bench",
+    about = "Measures the gate beside Envoy's own filters, and the broker by itself.",
+    after_help = examples()
+)]
 struct Options {
     /// Rounds of each side.
     #[arg(long, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
@@ -40,241 +45,131 @@ struct Options {
     /// Requests of a round.
     #[arg(long, default_value_t = 12_000, value_parser = clap::value_parser!(u32).range(100..=18_000))]
     requests: u32,
+    /// People who come once, for each figure of what happens once.
+    #[arg(long, default_value_t = 300, value_parser = clap::value_parser!(u16).range(20..=5_000))]
+    people: u16,
     /// Only the rows whose name holds this.
     #[arg(long, default_value = "")]
     only: String,
     /// Another build of the filter, measured in place of Envoy's own filters.
     #[arg(long)]
     against: Option<PathBuf>,
+    /// The build of the broker whose own figures are taken, in place of the one that the tests run.
+    #[arg(long)]
+    broker: Option<PathBuf>,
+    /// Where the figures are written to, as JSON; `target/bench` if not said.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Runs the broker over stores that answer before anything is on disk: to see that this is noticed.
+    #[arg(long)]
+    without_durability: bool,
 }
 
-const HIT: &str = "hit path: cached caller and credential, body read, policy, credential swapped";
-const FIRST_SIGHT: &str = "first sight of an RS256 token: every request brings another one";
-const HALF_LOAD: &str = "latency over the bare proxy at half load, hit path";
-const DISK: &str = "durability: one at a time, SQLite";
-const GATE: &str = "gate";
-const NATIVE: &str = "jwt_authn (cached) + mcp + rbac + header_mutation";
-const NATIVE_UNCACHED: &str = "jwt_authn (no cache) + mcp + rbac + header_mutation";
-const OTHER: &str = "gate with another build of the filter";
-const BARE: &str = "bare proxy";
-
-/// One proxy to send to.
-#[derive(Clone, Copy)]
-struct Target {
-    address: SocketAddr,
-    process: u32,
-    kind: Kind,
+fn examples() -> String {
+    let rows = compare::ROWS.iter().chain(&stores::ROWS).chain(&grants::ROWS);
+    let rows: Vec<String> = rows.map(|row| format!("  {row}\n")).collect();
+    format!(
+        "Rows:\n{}\nExamples:\n  cargo xtask bench\n  cargo xtask bench -- --only \"hit path\" --rounds 3\n  \
+         cargo xtask bench -- --only SQLite --people 1000\n  cargo xtask bench -- --only grants\n  \
+         cargo xtask bench -- --only \"miss, SQLite\" --without-durability    (fails, as it must)",
+        rows.concat()
+    )
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Gate,
-    Native,
-    Bare,
+impl Options {
+    fn wants(&self, row: &str) -> bool {
+        row.contains(&self.only)
+    }
+
+    fn wants_any(&self, rows: &[&str]) -> bool {
+        rows.iter().any(|row| self.wants(row))
+    }
+
+    /// The broker whose own figures are taken.
+    fn program(&self) -> Program {
+        self.broker.as_deref().map_or_else(Program::default, Program::at)
+    }
+
+    fn write(&self, name: &str, machine: &Value, mut report: Value) -> Result<()> {
+        report["machine"] = machine.clone();
+        let usual = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
+        let directory = self.json.clone().unwrap_or_else(usual);
+        fs::create_dir_all(&directory)?;
+        let file = directory.join(name);
+        fs::write(&file, format!("{report:#}\n"))?;
+        println!("\nas JSON: {}", file.canonicalize()?.display());
+        Ok(())
+    }
 }
 
-struct Bench {
-    options: Options,
-    upstream: Upstream,
-    gate: Gate,
-    native: Native,
-    /// A proxy with another build of the filter.
-    other: Option<Envoy>,
+fn main() -> ExitCode {
+    match measured() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nerror: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn main() -> Result<()> {
+fn measured() -> Result<()> {
     let options = Options::parse();
     let cores = Cores::find()?;
     // Before any thread or child is started: both inherit it.
     cores::pin(std::process::id(), cores.rest)?;
     // Fails only where one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    e2e::run(bench(options, cores))
+    e2e::run(bench(&options, cores))
 }
 
-async fn bench(options: Options, cores: Cores) -> Result<()> {
-    let credential = e2e::unique("credential");
-    let upstream = Upstream::start(&credential)?;
-    let gate = Gate::start(&credential, &upstream).await?;
-    let native = Native::start(&gate, &credential, &upstream).await?;
-    gate.verify(&upstream).await?;
-    native.verify(&gate, &upstream).await?;
-    cores::pin(gate.world.envoy.child().pid(), cores.gateway)?;
-    cores::pin(native.child.pid(), cores.gateway)?;
-
-    let envoy = envoy_version()?;
-    let Options { rounds, requests, .. } = options;
-    println!("{} cores, {envoy}, one worker, on a core of its own", cores.allowed);
-    println!(
-        "load, upstream and broker on another; {CONNECTIONS} connections, {requests} requests a round, {rounds} rounds in turn"
-    );
-    println!("one connection manager for all sides; no access log on any side; median (least–most)");
-
-    let other = match options.against.clone() {
-        Some(module) => Some(gate.with_module(module, cores.gateway).await?),
-        None => None,
-    };
-    let mut bench = Bench { options, upstream, gate, native, other };
-    let mut rows = Vec::new();
-    if bench.wants(HIT) {
-        let script = bench.script(1);
-        rows.push(bench.throughput(HIT, 1.0, NATIVE, bench.native.cached, &script).await?);
+async fn bench(options: &Options, cores: Cores) -> Result<()> {
+    let [gate, stores, grants] = [&compare::ROWS[..], &stores::ROWS, &grants::ROWS].map(|rows| options.wants_any(rows));
+    ensure!(gate || stores || grants, "no row is named like `{}`: see --help", options.only);
+    ensure!(stores || !options.without_durability, "only rows of a store are checked for durability: see --help");
+    let load = load_average()?;
+    println!("{} cores; load of the machine before: {load}", cores.allowed);
+    let machine = json!({"cores": cores.allowed, "load_before": load});
+    if gate {
+        options.write("gate.json", &machine, compare::measure(options, cores).await?)?;
     }
-    if bench.wants(FIRST_SIGHT) {
-        // The filter forgets a token long before its turn comes again.
-        let script = bench.script(4 * gate::CACHE_ENTRIES);
-        rows.push(bench.throughput(FIRST_SIGHT, 0.9, NATIVE_UNCACHED, bench.native.uncached, &script).await?);
+    let mut broker = json!({});
+    if stores {
+        broker["stores"] = stores::measure(options, cores).await?;
     }
-    let mut latency = None;
-    if bench.wants(HALF_LOAD) {
-        latency = Some(bench.half_load().await?);
+    if grants {
+        broker["grants"] = grants::measure(options, cores).await?;
     }
-    let mut disk = None;
-    if bench.wants(DISK) {
-        let measured = Disk::measure(DISK).await?;
-        measured.print();
-        disk = Some(measured);
+    if stores || grants {
+        broker["broker"] = json!(options.program().file());
+        options.write("broker.json", &machine, broker)?;
     }
-
-    let report = json!({
-        "machine": {"cores": cores.allowed, "envoy": envoy},
-        "load": {"connections": CONNECTIONS, "requests_a_round": requests, "rounds": rounds},
-        "access_log": false,
-        "throughput": rows,
-        "latency_ms": latency,
-        "durability_ms": disk,
-    });
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
-    fs::create_dir_all(&directory)?;
-    fs::write(directory.join("gate.json"), format!("{report:#}\n"))?;
-    println!("\nas JSON: target/bench/gate.json");
+    println!("\nload of the machine after: {}", load_average()?);
     Ok(())
 }
 
-impl Bench {
-    fn wants(&self, row: &str) -> bool {
-        row.contains(&self.options.only)
-    }
-
-    /// Calls with so many different tokens of one caller, in turn.
-    fn script(&self, tokens: usize) -> Script {
-        Script::new((0..tokens).map(|_| self.gate.request(&self.gate.token().mint())).collect(), ANSWER)
-    }
-
-    fn targets(&self, native: SocketAddr) -> [Target; 3] {
-        let (gate, envoy) = (self.gate.world.envoy.child().pid(), self.native.child.pid());
-        let compared = match &self.other {
-            Some(other) => Target { address: other.gateway, process: other.child().pid(), kind: Kind::Gate },
-            None => Target { address: native, process: envoy, kind: Kind::Native },
-        };
-        [
-            Target { address: self.gate.address(), process: gate, kind: Kind::Gate },
-            compared,
-            Target { address: self.native.bare, process: envoy, kind: Kind::Bare },
-        ]
-    }
-
-    async fn throughput(
-        &mut self,
-        name: &'static str,
-        budget: f64,
-        native_name: &'static str,
-        native: SocketAddr,
-        script: &Script,
-    ) -> Result<Row> {
-        let mut samples: [Vec<Sample>; 3] = Default::default();
-        let targets = self.targets(native);
-        for round in 0..self.options.rounds {
-            // There and back: what drifts in one direction meets both alike.
-            let order = if round % 2 == 0 { [0, 1, 2] } else { [2, 1, 0] };
-            for side in order {
-                samples[side].push(self.round(targets[side], script).await?);
-            }
-        }
-        let [gate, native, bare] = &samples;
-        let compared = if self.other.is_some() { OTHER } else { native_name };
-        let row = Row::of(name, budget, [(GATE, gate), (compared, native), (BARE, bare)]);
-        row.print();
-        Ok(row)
-    }
-
-    async fn round(&mut self, target: Target, script: &Script) -> Result<Sample> {
-        let requests = usize::try_from(self.options.requests)?;
-        let mut connections = self.ready(target, script).await?;
-        let before = cores::cpu_time(target.process)?;
-        let taken = connections.saturate(script, requests)?.as_secs_f64();
-        let cpu = (cores::cpu_time(target.process)? - before).as_secs_f64();
-        self.finish(target, requests).await?;
-        let count = requests as f64;
-        Ok(Sample { per_second: count / taken, cpu_us: cpu / count * 1e6, busy: cpu / taken })
-    }
-
-    async fn half_load(&mut self) -> Result<Latency> {
-        let script = self.script(1);
-        let targets = self.targets(self.native.cached);
-        let full = self.round(targets[0], &script).await?;
-        let per_second = full.per_second / 2.0;
-        let requests = usize::try_from(self.options.requests)? / 2;
-        let mut over: [[Vec<f64>; 2]; 2] = Default::default();
-        for round in 0..self.options.rounds {
-            let order = if round % 2 == 0 { [0, 1, 2] } else { [2, 1, 0] };
-            let mut quantiles = [[0.0; 2]; 3];
-            for side in order {
-                let target = targets[side];
-                let mut connections = self.ready(target, &script).await?;
-                let waits = connections.paced(&script, requests, per_second)?;
-                self.finish(target, requests).await?;
-                quantiles[side] = [2, 100].map(|part| waits[waits.len() - 1 - waits.len() / part].as_secs_f64() * 1e3);
-            }
-            for side in 0..2 {
-                for quantile in 0..2 {
-                    over[side][quantile].push(quantiles[side][quantile] - quantiles[2][quantile]);
-                }
-            }
-        }
-        let [gate, native] = over.map(|quantiles| quantiles.map(Spread::of));
-        let sides = vec![(GATE, gate[0], gate[1]), (NATIVE, native[0], native[1])];
-        let latency = Latency { name: HALF_LOAD, requests_per_second: per_second, budget: [0.1, 1.0], sides };
-        latency.print();
-        Ok(latency)
-    }
-
-    /// Connections to one side, each used once.
-    async fn ready(&mut self, target: Target, script: &Script) -> Result<Connections> {
-        self.gate.mark().await?;
-        let connections = Connections::open(target.address, script)?;
-        if target.kind == Kind::Gate {
-            self.gate.settle(CONNECTIONS).await;
-            self.gate.mark().await?;
-        }
-        self.upstream.seen();
-        Ok(connections)
-    }
-
-    /// Every request was forwarded as it should be, and no work of this side is left over for the next.
-    async fn finish(&mut self, target: Target, requests: usize) -> Result<()> {
-        let seen = self.upstream.seen();
-        ensure!(seen.calls == u64::try_from(requests)?, "{requests} were answered, but the upstream saw {seen:?}");
-        match target.kind {
-            Kind::Gate => {
-                ensure!(
-                    seen.swapped > 0 && seen.unswapped == 0,
-                    "the gate did not always swap the credential: {seen:?}"
-                );
-                self.gate.settle(requests).await;
-            }
-            Kind::Native => {
-                ensure!(seen.swapped > 0 && seen.unswapped == 0, "the credential was not always swapped: {seen:?}");
-            }
-            Kind::Bare => {}
-        }
-        Ok(())
-    }
+/// Over one, five and fifteen minutes: who else was at work.
+fn load_average() -> Result<String> {
+    let text = fs::read_to_string("/proc/loadavg").context("cannot read /proc/loadavg")?;
+    Ok(text.split_whitespace().take(3).collect::<Vec<_>>().join(" "))
 }
 
-fn envoy_version() -> Result<String> {
-    let output = Command::new(&e2e::setup().envoy).arg("--version").output()?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let version = text.split_once("version:").and_then(|(_, rest)| rest.trim().split('/').nth(1));
-    Ok(format!("Envoy {}", version.context("Envoy does not say its version")?))
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_hold_together() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn no_two_rows_have_one_name() {
+        let mut rows: Vec<_> = compare::ROWS.iter().chain(&stores::ROWS).chain(&grants::ROWS).collect();
+        let all = rows.len();
+        rows.sort();
+        rows.dedup();
+        assert_eq!(rows.len(), all);
+    }
 }
