@@ -11,7 +11,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -50,6 +50,7 @@ pub struct Database {
 
 static SHARED: LazyLock<Server> = LazyLock::new(Server::start);
 static COUNT: AtomicU32 = AtomicU32::new(0);
+static ON_DISK: AtomicBool = AtomicBool::new(false);
 
 impl Server {
     /// The one of this process, started when it is first asked for.
@@ -57,25 +58,19 @@ impl Server {
         &SHARED
     }
 
+    /// Has those of this process that start from now on keep their files on a disk: what that costs is measured.
+    pub fn keep_on_disk() {
+        ON_DISK.store(true, Ordering::Relaxed);
+    }
+
     /// One of one's own.
     ///
     /// # Panics
     /// When it cannot be started.
     pub fn start() -> Self {
-        Self::start_at(Place::Quick)
-    }
-
-    /// The same with its files on a disk, where what they cost is measured.
-    ///
-    /// # Panics
-    /// When it cannot be started.
-    pub fn start_on_disk() -> Self {
-        Self::start_at(Place::Disk)
-    }
-
-    fn start_at(place: Place) -> Self {
         process::remove_left_over();
         let account = Account::find();
+        let place = if ON_DISK.load(Ordering::Relaxed) { Place::Disk } else { Place::Quick };
         let dir = process::directory(&account, place);
         let (data, bouncer) = (dir.join("data"), dir.join("bouncer"));
         // An order of texts other than that of their bytes, as a company's database may have it.

@@ -29,6 +29,7 @@ use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use cores::Cores;
 use e2e::Program;
+use postgres_counterpart::Server;
 use serde_json::{Value, json};
 
 /// How long and how often.
@@ -119,6 +120,7 @@ fn measured() -> Result<()> {
     cores::pin(std::process::id(), cores.rest)?;
     // Fails only where one is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    Server::keep_on_disk();
     e2e::run(bench(&options, cores))
 }
 
