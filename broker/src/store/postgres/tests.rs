@@ -184,16 +184,18 @@ async fn of_two_that_wait_for_each_other_one_conflicts_and_changes_nothing() {
     for key in ["k1", "k2"] {
         store.put_secret(&secret(key), &[], NOW).await.unwrap();
     }
-    let both = tokio::sync::Barrier::new(2);
-    let crossed = async |first: &'static str, second: &'static str| -> Result<(), StoreError> {
-        let mut tx = store.write().await?;
-        let sql = "UPDATE secrets SET updated_at = 1 WHERE key = $1";
-        query(sql).bind(first).execute(&mut *tx).await?;
-        both.wait().await;
+    let sql = "UPDATE secrets SET updated_at = 1 WHERE key = $1";
+    let begun = async |first: &'static str| {
+        let mut tx = store.write().await.unwrap();
+        query(sql).bind(first).execute(&mut *tx).await.unwrap();
+        tx
+    };
+    let (one, other) = (begun("k1").await, begun("k2").await);
+    let crossed = async |mut tx: Transaction<'static, Postgres>, second: &'static str| -> Result<(), StoreError> {
         query(sql).bind(second).execute(&mut *tx).await?;
         Ok(tx.commit().await?)
     };
-    let outcome = tokio::join!(crossed("k1", "k2"), crossed("k2", "k1"));
+    let outcome = tokio::join!(crossed(one, "k2"), crossed(other, "k1"));
     assert!(
         matches!(outcome, (Ok(()), Err(StoreError::Conflict)) | (Err(StoreError::Conflict), Ok(()))),
         "{outcome:?}"

@@ -159,7 +159,7 @@ pub(super) async fn take_up(
 ) -> Result<(), StoreError> {
     let taken_up = query(
         "UPDATE grants SET reason = '', due_at = refresh_after
-         WHERE id = $1 AND generation = $2 AND standing = 'live' AND reason = $3 AND refresh_token IS NOT NULL",
+         WHERE id = $1 AND generation = $2 AND standing = 'live' AND reason = $3 AND refresh_token IS NOT NULL AND $3 <> ''",
     );
     let taken_up = taken_up.bind(id).bind(signed(generation.0)).bind(reason).execute(db).await?;
     one(taken_up.rows_affected())
