@@ -65,6 +65,7 @@ fn assert_the_rest_is_sound(record: &Value, all: &[Value]) {
         ("ts", text("ts").len() == 24 && text("ts").starts_with("20") && text("ts").ends_with('Z')),
         ("sequence", before["sequence"].as_u64() < record["sequence"].as_u64()),
         ("source_address", text("source_address").starts_with("127.0.0.1:")),
+        ("peer", ["uid:", "dns:", "uri:"].iter().any(|kind| text("peer").starts_with(kind))),
         ("proxy", text("proxy").starts_with("gateway")),
         ("policy", record["policy"]["version"].as_u64() > Some(0) && record["policy"]["rule"] == "team:everyone"),
         ("use_handle", is_hex(&record["use_handle"], 16)),
@@ -75,7 +76,7 @@ fn assert_the_rest_is_sound(record: &Value, all: &[Value]) {
     ] {
         assert!(sound, "{field} in {record}");
     }
-    assert_eq!(record.as_object().expect("an object").len(), 10, "a field that nobody looked at in {record}");
+    assert_eq!(record.as_object().expect("an object").len(), 11, "a field that nobody looked at in {record}");
 }
 
 #[test]
