@@ -271,6 +271,8 @@ http.on('error', (error) => {
   process.stderr.write(`cannot listen on 127.0.0.1:${options.port}: ${error.code}\n`)
   process.exit(1)
 })
+// Longer than anybody keeps an idle connection: a request on one that is just being closed would never be answered.
+http.keepAliveTimeout = 75_000
 http.listen(Number(options.port), '127.0.0.1', () => {
   const { port } = http.address()
   server.issuer = `http://127.0.0.1:${port}`

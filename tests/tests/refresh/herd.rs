@@ -13,39 +13,44 @@ use super::*;
 const ROUNDS: usize = 200;
 const CALLERS: usize = 50;
 
-/// A person of their own at the gate, who is alice at the real provider: with a grant of its own.
-async fn agrees(world: &World, name: &str, server: &Server) {
-    let mut person = Browser::of(name);
-    let link = world.consent_link(&person, server).await;
-    world.sign_in(&person).await;
-    "alice".clone_into(&mut person.login);
-    let page = world.connect(&person, &link).await;
-    assert!(page.text.contains(" is connected."), "{name}: {page:?}");
-}
-
-/// What so many callers are given at once, past the proxy, which would ask once for all of them.
-async fn given_at_once(world: &World, person: &str, server: &Server, callers: usize) -> BTreeSet<Vec<u8>> {
+/// What so many callers are answered at once, past the proxy, which would ask once for all of them, and give up sooner than a
+/// busy machine answers.
+async fn answered_at_once(world: &World, person: &str, server: &Server, callers: usize) -> Vec<Answer> {
     let socket = &world.broker.grpc;
     let request = acquire(socket, &world.issuer.token(person, server).mint(), server).await;
     let api = broker_api(socket).await.expect("the same user may connect");
     let callers = (0..callers).map(|_| {
         let (mut api, request) = (api.clone(), request.clone());
-        async move {
-            match api.acquire_credential(request).await.expect("it answers").into_inner().answer {
-                Some(Answer::Credential(credential)) => credential.headers[0].value.clone(),
-                other => panic!("no credential: {other:?}"),
-            }
-        }
+        async move { api.acquire_credential(request).await.expect("it answers").into_inner().answer.expect("an answer") }
     });
-    join_all(callers).await.into_iter().collect()
+    join_all(callers).await
+}
+
+/// What so many callers are given at once.
+async fn given_at_once(world: &World, person: &str, server: &Server, callers: usize) -> BTreeSet<Vec<u8>> {
+    let credential = |answer| match answer {
+        Answer::Credential(credential) => credential.headers[0].value.clone(),
+        other => panic!("no credential: {other:?}"),
+    };
+    answered_at_once(world, person, server, callers).await.into_iter().map(credential).collect()
+}
+
+/// A person of their own at the gate, who is alice at the real provider: with a grant of its own.
+async fn agrees(world: &World, name: &str, server: &Server) {
+    let mut person = Browser::of(name);
+    let answer = answered_at_once(world, name, server, 1).await.remove(0);
+    let Answer::ConsentRequired(required) = answer else { panic!("{name} has not consented: {answer:?}") };
+    world.sign_in(&person).await;
+    "alice".clone_into(&mut person.login);
+    let page = world.connect(&person, &required.consents[0].url.parse().expect("a link")).await;
+    assert!(page.text.contains(" is connected."), "{name}: {page:?}");
 }
 
 /// In how many of the rounds tokens are to be due and alive, and for how many that is prepared: should some come late.
 const ALIVE: usize = ROUNDS / 2;
 const PREPARED: usize = ALIVE + 60;
-/// How long those tokens live, and when they are due at the latest.
-const LIFE: Duration = Duration::from_secs(30);
-const DUE: Duration = Duration::from_millis(25_600);
+/// How long those tokens live at least.
+const LIFE: Duration = Duration::from_secs(20);
 
 /// When a token ends and how long it lives, as the provider wrote it.
 fn times(header: &[u8]) -> (Duration, Duration) {
@@ -62,7 +67,9 @@ struct Herd<'w> {
     server: Server,
     idp: Idp,
     client: OAuth,
-    /// Rounds in which a token was given out that was due.
+    /// How long tokens live that are due and alive when their turn comes.
+    life: Duration,
+    /// Rounds in which such a token was given out.
     alive: usize,
 }
 
@@ -77,6 +84,15 @@ impl Herd<'_> {
         stream::iter(consents).buffered(8).collect().await
     }
 
+    /// A token lives since shortly before its holder had consented; it is due at 85 % of its life at the latest.
+    fn is_due(&self, since: Instant) -> bool {
+        since.elapsed() >= self.life.mul_f64(0.855)
+    }
+
+    fn is_over(&self, since: Instant) -> bool {
+        since.elapsed() + Duration::from_secs(1) >= self.life
+    }
+
     async fn requests(&self) -> u64 {
         self.idp.token_requests(&self.client.client_id).await
     }
@@ -88,17 +104,19 @@ impl Herd<'_> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
         let times: Vec<_> = given.iter().map(|token| times(token)).collect();
         assert!(times.iter().all(|(end, _)| *end > now), "{person} was given a token that is over: {times:?}");
-        let is_due = times.iter().any(|(_, life)| *life == LIFE);
+        let is_due = times.iter().any(|(_, life)| *life == self.life);
         self.alive += usize::from(is_due);
         assert!(given.len() <= 1 + usize::from(is_due), "{person}: {CALLERS} callers, one token beside the old one");
         let renewed = async || (self.requests().await == before + 1).then_some(());
         eventually(&format!("the token of {person} is renewed"), renewed).await;
         let after = eventually("the new one is served", async || {
             let given = given_at_once(self.world, person, &self.server, 1).await;
-            given.iter().all(|token| self::times(token).1 != LIFE).then_some(given)
+            given.iter().all(|token| self::times(token).1 != self.life).then_some(given)
         })
         .await;
-        assert!(after.len() == 1 && given.iter().all(|token| after.contains(token) || self::times(token).1 == LIFE));
+        assert!(
+            after.len() == 1 && given.iter().all(|token| after.contains(token) || self::times(token).1 == self.life)
+        );
         assert_eq!(self.requests().await, before + 1, "{person}");
     }
 }
@@ -113,22 +131,32 @@ fn l1_fifty_callers_make_one_request_two_hundred_times_at_a_provider_where_a_sec
         let server = world.server().auth(Auth::AuthorizationCode { at: client.clone(), scopes }).register().await;
         let first = Browser::of("first");
         world.admit(&client, &idp, &first, &world.consent_link(&first, &server).await).await;
-        let mut herd = Herd { world, server, idp, client, alive: 0 };
-        // Due, and not over, when their turn comes: whoever asks gets the old one, and does not wait for the next.
-        herd.idp.access_token_ttl(LIFE.as_secs()).await;
-        let mut alive = herd.consent(0..PREPARED).await;
-        // Over by then: whoever asks has to wait.
+        let mut herd = Herd { world, server, idp, client, life: LIFE, alive: 0 };
+        // Over when their turn comes: whoever asks has to wait.
         herd.idp.access_token_ttl(1).await;
+        let start = Instant::now();
         let mut over = herd.consent(PREPARED..ROUNDS).await;
+        // Due, and not over: whoever asks gets the old one, and does not wait. The first is due when the last has consented.
+        let pace = start.elapsed().as_secs_f64() / over.len() as f64;
+        herd.life = LIFE.max(Duration::from_secs((1.3 * pace * PREPARED as f64).ceil() as u64));
+        herd.idp.access_token_ttl(herd.life.as_secs()).await;
+        let mut alive = herd.consent(0..PREPARED).await;
         herd.idp.access_token_ttl(3600).await;
-        let is_due = |(_, since): &(String, Instant)| since.elapsed() >= DUE;
-        while alive.len() + over.len() > 0 {
-            if !over.is_empty() && !alive.front().is_some_and(is_due) {
-                herd.round(&over.pop_front().expect("it is not empty").0).await;
-            } else if let Some(next) = alive.pop_front() {
-                eventually_within(LIFE, "it is due", async || is_due(&next).then_some(())).await;
-                herd.round(&next.0).await;
+        loop {
+            while let Some(late) = alive.pop_front_if(|(_, since)| herd.is_over(*since)) {
+                over.push_back(late);
             }
+            let due = alive.pop_front_if(|(_, since)| herd.is_due(*since));
+            let next = match due.or_else(|| over.pop_front()) {
+                Some(next) => next,
+                None => {
+                    let Some(next) = alive.pop_front() else { break };
+                    let is_due = async || herd.is_due(next.1).then_some(());
+                    eventually_within(herd.life, "it is due", is_due).await;
+                    next
+                }
+            };
+            herd.round(&next.0).await;
         }
         assert!(herd.alive >= ALIVE, "only {} of {ROUNDS} rounds began with a token that was alive", herd.alive);
         assert_eq!(herd.idp.grants_revoked().await, 0);
