@@ -108,7 +108,12 @@ impl Refresh {
     async fn try_spare(&self, ready: Ready, spare: Spare) -> Result<Turn, RefreshError> {
         let inner = &self.inner;
         let opened = inner.open_refresh_token(&ready.id, spare.generation, &spare.refresh_token).await;
-        let Ok(refresh_token) = opened else { return self.over(&ready).await };
+        let refresh_token = match opened {
+            Ok(refresh_token) => refresh_token,
+            // It may be the later one: kept for when its key can be used again. The provider has not acted.
+            Err(why @ RefreshError::Vault(_)) => return Err(self.leave_spare(&ready, why).await),
+            Err(_) => return self.over(&ready).await,
+        };
         // A second request takes its own time.
         let takes = inner.limits.provider + inner.limits.commit;
         let intent = inner.owner.intent(ready.intent.attempt, inner.clock.now(), takes);
@@ -132,6 +137,17 @@ impl Refresh {
                 Err(self.leave(&ready, error).await)
             }
         }
+    }
+
+    async fn leave_spare(&self, ready: &Ready, why: RefreshError) -> RefreshError {
+        tracing::error!(grant = ready.id, %why, "a spare refresh token cannot be tried yet, and is kept");
+        let generation = ready.stored.generation;
+        let failure =
+            Failure { generation, why, retry_after: None, attempt: 0, last_attempt_in: None, may_be_astray: false };
+        let now = self.inner.clock.now();
+        let (why, pause) = self.inner.backoffs.failed(&self.key, failure, ready.stored.pause.as_ref(), now);
+        self.give_back(ready, &pause).await;
+        why
     }
 
     /// There is nothing to ask the provider with.

@@ -61,3 +61,24 @@ async fn what_is_agreed_to_meanwhile_replaces_what_does_not_open() {
     assert_eq!((stored.generation, stored.standing), (Generation(2), Standing::Live));
     assert_eq!(people.fixture.provider.count(), 0);
 }
+
+#[tokio::test]
+async fn i5_a_spare_whose_key_is_not_to_be_had_now_is_kept_with_its_grant() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    let stored = people.stored().await;
+    // Sealed under a master key that is not held here.
+    let elsewhere = people.fixture.dir.path().join("elsewhere").join("master.key");
+    let elsewhere = Vault::open_or_create(elsewhere, &Tenant("t".into())).unwrap();
+    let pair = Pair::new(&elsewhere, &stored.id).await.unwrap();
+    let spare = Secret::new("canary-refresh-spare");
+    let (_, spare) = pair.seal(&stored.id, Generation(2), &Secret::new("unused"), Some(&spare));
+    people.fixture.store.keep_spare(&stored.id, Generation(1), Generation(2), &spare.unwrap()).await.unwrap();
+    people.fixture.provider.is_strict("canary-refresh-spare");
+    people.fixture.clock.advance(HOUR);
+    let error = people.token(Need::Live).await.unwrap_err();
+    assert!(matches!(error, RefreshError::Vault(_)), "{error:?}");
+    let left = people.stored().await;
+    assert_eq!((left.standing, left.intent), (Standing::Live, None));
+    assert!(left.spare.is_some() && left.material.is_some_and(|material| material.refresh_token.is_some()));
+}
