@@ -5,6 +5,7 @@
 
 mod asked;
 mod callback;
+mod choice;
 mod connections;
 mod exchange;
 mod flow;
@@ -32,13 +33,17 @@ use crate::store::{Store, StoredConsent};
 use crate::vault::Vault;
 
 pub use asked::Asked;
+pub use choice::Choice;
 pub use connections::{Connection, Connections};
 pub use flow::{Begun, Page, Stage};
-pub use held::Choice;
 pub use refused::{Ended, Refused};
 
 /// How long a link works without a click on "start again", and a person may stay at the provider.
 const LIFE: Duration = Duration::from_secs(10 * 60);
+
+/// How many bytes of scopes an upstream may ask for at once. The filter passes on no more, but what a proxy sends is not
+/// believed.
+const MAX_SCOPES: usize = 1024;
 
 /// What [`Consents`] are made of.
 pub struct Parts {
@@ -71,7 +76,8 @@ pub const COMMIT: Duration = Duration::from_secs(5);
 
 /// From a code to tokens that are stored or given back, at most: a shutdown waits for longer. While a provider is asked whose
 /// they are, they are held in the store.
-pub const LONGEST: Duration = exchange::PROVIDER.saturating_add(COMMIT).saturating_add(exchange::GIVE_BACK);
+pub const LONGEST: Duration =
+    exchange::PROVIDER.saturating_add(COMMIT).saturating_add(grant::FIND_OUT).saturating_add(exchange::GIVE_BACK);
 
 /// The use cases. Cheap to clone.
 #[derive(Clone)]
@@ -209,8 +215,8 @@ impl Consents {
         }
     }
 
-    /// The link to agree to scopes that an upstream asks for beyond the manifest's; none if they were agreed to, so that
-    /// agreeing again would not help.
+    /// The link to agree to scopes that an upstream asks for beyond the manifest's; none if agreeing would not help: they
+    /// were agreed to, or are none that a provider could be asked for.
     ///
     /// # Errors
     /// As [`Consents::required`].
@@ -222,6 +228,9 @@ impl Consents {
         scopes: &[String],
     ) -> Result<Option<Link>, Refused> {
         let code = authorization_code(server).ok_or(Refused::Gone)?;
+        if !are_scopes(scopes) {
+            return Ok(None);
+        }
         match self.0.is_connected(code, holder, scopes).await? {
             true => Ok(None),
             false => Ok(Some(self.required(holder, subjects, server, scopes).await?)),
@@ -274,6 +283,14 @@ impl Visit<'_> {
 
 fn actor(session: &Session) -> Actor {
     Actor { issuer: session.signed_in_at.clone(), subject: session.principal.0.clone(), client_id: None }
+}
+
+/// Whether an upstream's words are scope tokens (RFC 6749 §3.3), and no more than a page and a URL have room for.
+fn are_scopes(scopes: &[String]) -> bool {
+    let is_token = |scope: &String| {
+        !scope.is_empty() && scope.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'))
+    };
+    scopes.iter().all(is_token) && scopes.join(" ").len() <= MAX_SCOPES
 }
 
 fn authorization_code(server: &Server) -> Option<&AuthorizationCode> {

@@ -58,8 +58,10 @@ const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
 /// How long renewals that are under way may go on after that.
 const DRAIN: Duration = Duration::from_secs(20);
 
-const _: () =
-    assert!(consent::LONGEST.as_secs() < DRAIN.as_secs(), "what a consent gave must be stored or given back by then");
+const _: () = assert!(
+    consent::LONGEST.as_millis() < DRAIN.as_millis(),
+    "what a consent gave must be stored or given back by then"
+);
 
 /// How often what has expired is dropped: strangers can begin sign-ins. A consent is kept for a day longer, since its link
 /// says until then that it has expired, and starts again.

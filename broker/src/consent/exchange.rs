@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::grant::{Granted, Over};
 use super::{Ended, Inner, Refused};
 use crate::audit::{Actor, Call, Event};
@@ -85,14 +87,17 @@ pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<()
     let error = match given {
         Ok(Given::Token(token)) => {
             let mut granted = Granted::of(token, client, &attempt.scopes, &attempt.auth_revisions, issued_at);
+            let deadline = Instant::now() + inner.commit_limit;
             let held = inner.learn_account(consent, attempt.number, client, &mut granted, &actor).await;
+            // What is held is durable: the time for it begins anew.
+            let deadline = if held.is_some() { Instant::now() + inner.commit_limit } else { deadline };
             let by = PrincipalId(actor.subject.clone());
-            let stored = match inner.commit(consent, &granted, &by, Over::SameAccount, pair).await {
+            let stored = match inner.commit(consent, &granted, &by, Over::SameAccount, pair, deadline).await {
                 Ok(Some(generation)) => {
                     inner.connected(consent, attempt.number, actor, call, generation, granted.account).await;
                     return Ok(());
                 }
-                Ok(None) => inner.hold(consent, attempt.number, &granted, &actor, held.as_ref()).await,
+                Ok(None) => inner.hold_by(deadline, consent, attempt.number, &granted, &actor, held.as_ref()).await,
                 Err(error) => Err(error),
             };
             return match stored {
@@ -147,7 +152,9 @@ impl Inner {
             return None;
         }
         let question = Question::of(client.profile, &client.token_url, &granted.scopes)?;
-        let held = match self.hold(consent, attempt, granted, by, None).await {
+        // The rest of the time is for storing them without it.
+        let soon = Instant::now() + self.commit_limit / 2;
+        let held = match self.hold_by(soon, consent, attempt, granted, by, None).await {
             Ok(held) => held,
             Err(error) => {
                 tracing::warn!(%error, "the provider is not asked whose tokens these are");

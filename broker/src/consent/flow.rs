@@ -97,20 +97,18 @@ impl Consents {
         let account = inner.role_of(visit, session, &consent).await?.account();
         let grant = inner.store.grant(&consent.key).await?;
         let server = consent.server.clone();
-        if let Some(attempt) = &consent.attempt
-            && let Some(held) = &consent.held
-        {
-            let held = inner.open_held(&consent.id, attempt.number, held).await?;
+        let held = inner.held(&consent).await?.map(|(_, held)| held);
+        let is_answered = held.as_ref().is_some_and(|held| held.is_answered(grant.as_ref()));
+        if let Some(held) = held.filter(|_| !is_answered) {
             // Of a virtual account's owners, too, only the one who came back with them.
             if !held.is_by(session) {
-                return Err(inner.refuse(visit, Some(&consent), Refused::WrongPerson).await);
+                return Err(inner.refuse(visit, Some(&consent), Refused::OtherOwner).await);
             }
             if held.may_be_asked_for(&consent, inner.clock.now(), inner.longest_exchange()) {
                 return Err(Refused::Pending);
             }
             let came = held.granted;
             return Ok(match grant {
-                Some(grant) if came.is_stored_as(&grant) => Page::Connected { server },
                 Some(grant) if is_connected(Some(&grant)) => {
                     Page::Choose { server, held: grant.account, came: came.account }
                 }
@@ -122,6 +120,8 @@ impl Consents {
         }
         let asked = Asked::of(&inner.tenant, &inner.servers(), &consent, grant.as_ref()).ok_or(Refused::Gone)?;
         let stage = match &consent.outcome {
+            // Only that it ended was not stored.
+            None if is_answered => Stage::Ended(Ended::Done),
             Some(outcome) => Stage::Ended(Ended::from_code(outcome)),
             None if consent.expires_at <= inner.clock.now() => Stage::Expired,
             None => Stage::Fresh,
@@ -139,6 +139,9 @@ impl Consents {
         let session = visit.session.ok_or(Refused::SignedOut)?;
         let mut consent = inner.consent(id).await?;
         let account = inner.role_of(visit, session, &consent).await?.account();
+        if consent.held.is_some() && self.end_answered(&consent, visit).await? {
+            consent = inner.consent(id).await?;
+        }
         let grant = inner.store.grant(&consent.key).await?;
         if consent.held.is_some() || inner.is_finished(&consent, grant.as_ref()) {
             return Ok(Begun::Look(consent.id));

@@ -1,7 +1,10 @@
 //! From a provider's answer to a stored grant. Consent wins over a refresh that is under way: it commits on top.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::held::Held;
 use super::{Inner, Refused};
 use crate::clock::UnixTime;
 use crate::keys;
@@ -14,6 +17,9 @@ use crate::store::{GrantCommit, Material, Standing, StoreError, StoredConsent, S
 use crate::vault::Place;
 
 const COMMIT_PAUSE: Duration = Duration::from_millis(50);
+
+/// For how long the store is asked whether what was cut off was done all the same.
+pub(super) const FIND_OUT: Duration = Duration::from_millis(500);
 
 /// What a person's consent gave.
 pub(super) struct Granted {
@@ -29,9 +35,14 @@ pub(super) struct Granted {
 
 /// What may be replaced by what was granted.
 #[derive(Clone, Copy)]
-pub(super) enum Over {
-    /// The grant of whichever account.
-    AnyAccount,
+pub(super) enum Over<'a> {
+    /// The grant of whichever account, by what this attempt holds.
+    AnyAccount {
+        /// Counts the times the consent was begun.
+        attempt: u32,
+        /// What was chosen.
+        held: &'a Held,
+    },
     /// Only a grant that is not known to be another account's.
     SameAccount,
 }
@@ -72,41 +83,46 @@ impl Granted {
         matches!((&self.account, &grant.account), (Some(came), Some(held)) if !account::is_same(came, held))
     }
 
-    /// Whether this is what was stored, and is there, whatever it was renewed to since; its account may have been told only
-    /// after it was held.
+    /// Whether this is what was stored, whatever it was renewed to since; its account may have been told only after it was
+    /// held.
     pub(super) fn is_stored_as(&self, grant: &StoredGrant) -> bool {
         grant.consented_at == Some(self.issued_at) && (self.account.is_none() || grant.account == self.account)
     }
 
-    fn is_of_the_same_account(&self, grant: &StoredGrant) -> bool {
+    /// Whether the provider told both times who it is, and it is the same.
+    pub(super) fn is_of_the_same_account(&self, grant: &StoredGrant) -> bool {
         matches!((&self.account, &grant.account), (Some(came), Some(held)) if account::is_same(came, held))
     }
 }
 
 impl Inner {
     /// Stores what was granted to `by` as the next generation, whatever anybody else stores meanwhile; answers which that is, or
-    /// nothing if another account is connected and its replacement was not agreed to.
+    /// nothing if another account is connected and its replacement was not agreed to, or if somebody else has come to an end
+    /// of what was held.
     ///
     /// # Errors
-    /// [`Refused::NotFound`] if the consent is nobody's any more; or if the store has not taken it in time.
+    /// [`Refused::NotFound`] if the consent is nobody's any more; or if the store has not taken it by `deadline`, as far as it
+    /// says so within [`FIND_OUT`] more.
     pub(super) async fn commit(
         &self,
         consent: &StoredConsent,
         granted: &Granted,
         by: &PrincipalId,
-        over: Over,
+        over: Over<'_>,
         pair: Pair,
+        deadline: Instant,
     ) -> Result<Option<Generation>, Refused> {
-        let deadline = Instant::now() + self.commit_limit;
         let (mut pair, mut tried) = (Some(pair), None);
         loop {
-            let error = match self.try_commit(consent, granted, by, over, &mut pair, &mut tried).await {
-                Ok(committed) => return Ok(committed),
-                Err(Refused::NotFound) => return Err(Refused::NotFound),
-                Err(error) => error,
+            let trying = self.try_commit(consent, granted, by, over, &mut pair, &mut tried);
+            let error = match timeout_at(deadline, trying).await {
+                Ok(Ok(committed)) => return Ok(committed),
+                Ok(Err(Refused::NotFound)) => return Err(Refused::NotFound),
+                Ok(Err(error)) => error,
+                Err(elapsed) => StoreError::Unavailable(Box::new(elapsed)).into(),
             };
             if Instant::now() + COMMIT_PAUSE > deadline {
-                return Err(error);
+                return self.found(consent, tried.as_ref()).await.map(Some).ok_or(error);
             }
             if !matches!(&error, Refused::Store(store) if matches!(**store, StoreError::Conflict)) {
                 tracing::warn!(%error, "tokens of a consent wait for the store");
@@ -115,12 +131,18 @@ impl Inner {
         }
     }
 
+    /// The generation that the last try became, where only the answer was lost or came too late.
+    async fn found(&self, consent: &StoredConsent, tried: Option<&Material>) -> Option<Generation> {
+        let (tried, stored) = (tried?, timeout(FIND_OUT, self.store.grant(&consent.key)).await.ok()?.ok()??);
+        (stored.material.as_ref() == Some(tried)).then_some(stored.generation)
+    }
+
     async fn try_commit(
         &self,
         consent: &StoredConsent,
         granted: &Granted,
         by: &PrincipalId,
-        over: Over,
+        over: Over<'_>,
         pair: &mut Option<Pair>,
         tried: &mut Option<Material>,
     ) -> Result<Option<Generation>, Refused> {
@@ -131,15 +153,16 @@ impl Inner {
         if let Some(stored) = stored.as_ref().filter(|stored| tried.is_some() && stored.material == *tried) {
             return Ok(Some(stored.generation));
         }
-        // An operator has given the holder's name to somebody else: nobody would be there for what is stored now.
-        if self.consent(&consent.id).await?.subjects.is_empty() {
+        // An operator has given the holder's name to somebody else, or that of the owner who agreed: nobody would be there
+        // for what is stored now.
+        let now = self.consent(&consent.id).await?;
+        if now.subjects.is_empty() || by.0 != key.holder && self.subject(by).await?.is_none() {
             return Err(Refused::NotFound);
         }
         match over {
-            // Another broker was told of the same choice.
-            Over::AnyAccount => {
-                if let Some(stored) = stored.as_ref().filter(|stored| granted.is_stored_as(stored)) {
-                    return Ok(Some(stored.generation));
+            Over::AnyAccount { held, .. } => {
+                if now.held.as_ref() != Some(&held.sealed) {
+                    return Ok(None);
                 }
             }
             // What its holder has disconnected is not in the way.
@@ -178,8 +201,17 @@ impl Inner {
             invalidates: Some(self.clock.now()),
             id,
         };
-        *tried = Some(record.material.clone());
-        self.store.commit_consented(&record, &consent.id).await?;
+        match over {
+            Over::SameAccount => {
+                *tried = Some(record.material.clone());
+                self.store.commit_consented(&record, &consent.id).await?;
+            }
+            Over::AnyAccount { attempt, held } => {
+                let chosen = self.held_as_chosen(consent, attempt, held, stored.as_ref(), generation).await?;
+                *tried = Some(record.material.clone());
+                self.store.commit_chosen(&record, &consent.id, attempt, &held.sealed, &chosen).await?;
+            }
+        }
         Ok(Some(generation))
     }
 

@@ -1,43 +1,67 @@
 //! Tokens of another account than the one that is connected: sealed in the consent until the person says which of the
 //! two they want (O12). An agent must not begin to act in another account because a browser was signed in to it.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::grant::{Granted, Over};
-use super::{Consents, Ended, Inner, Refused, Visit, actor};
-use crate::audit::{Actor, Call, Event};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::grant::{FIND_OUT, Granted};
+use super::{Inner, Refused};
+use crate::audit::Actor;
 use crate::clock::UnixTime;
-use crate::grants::{AtProvider, Tokens, provider_client};
-use crate::keys::{self, Key, Purpose};
-use crate::model::PrincipalId;
-use crate::refresher::Pair;
+use crate::grants::Tokens;
+use crate::model::Generation;
 use crate::secret::Secret;
 use crate::signin::Session;
 use crate::store::{Sealed, Standing, StoreError, StoredConsent, StoredGrant};
 use crate::vault::Place;
 
-/// How long after its link expired a question waits for its answer.
-const UNANSWERED_MS: u64 = 60 * 60 * 1000;
+/// Room for the longest tokens of two accounts, so that no copy is left behind by growing.
+const ROOM: usize = 256 * 1024;
 
-/// What a person does with tokens of another account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// The account stays that was connected before.
-    Keep,
-    /// The other one takes its place.
-    Replace,
-    /// The other one is not connected, whether or not there is one to keep.
-    Decline,
+/// Tokens that wait for a choice, or for what follows from it.
+pub(super) struct Held {
+    /// What was granted.
+    pub(super) granted: Granted,
+    /// The person who came back with it: nobody else is asked, or told of the account.
+    pub(super) by: Actor,
+    /// Once they are the grant's: written with it, so that no crash leaves what was chosen without its end.
+    pub(super) chosen: Option<Chosen>,
+    /// As it was read: whoever finds something else has been overtaken.
+    pub(super) sealed: Sealed,
 }
 
-impl Choice {
-    /// Whether the tokens become the grant's.
-    fn takes_them(self) -> bool {
-        match self {
-            Self::Replace => true,
-            Self::Keep | Self::Decline => false,
-        }
+/// What follows once held tokens are the grant's.
+pub(super) struct Chosen {
+    /// The generation they are.
+    pub(super) generation: Generation,
+    /// The account that was connected before.
+    pub(super) account: Option<String>,
+    /// Its tokens, to be revoked.
+    pub(super) replaced: Vec<Tokens>,
+}
+
+impl Held {
+    /// Whether the provider may still be asked whose they are: till then there is nothing to choose.
+    pub(super) fn may_be_asked_for(&self, consent: &StoredConsent, now: UnixTime, limit: Duration) -> bool {
+        let is_over = self.chosen.is_some() || self.granted.account.is_some();
+        !is_over && consent.code_taken.is_some_and(|at| now < at.after(limit))
+    }
+
+    pub(super) fn is_by(&self, session: &Session) -> bool {
+        self.by.subject == session.principal.0
+    }
+
+    /// Whether nothing is left to be chosen: it was, or the very account is connected by now. Then these tokens are not
+    /// revoked: many a provider ends all that it gave for the account, and some give the same token again.
+    pub(super) fn is_answered(&self, grant: Option<&StoredGrant>) -> bool {
+        let is_same = |grant: &StoredGrant| self.granted.is_of_the_same_account(grant);
+        self.chosen.is_some() || self.is_stored(grant) || is_connected(grant) && grant.is_some_and(is_same)
+    }
+
+    /// Whether they were stored unasked, and only the end of that was not.
+    pub(super) fn is_stored(&self, grant: Option<&StoredGrant>) -> bool {
+        grant.is_some_and(|grant| self.granted.is_stored_as(grant))
     }
 }
 
@@ -58,25 +82,21 @@ struct Written {
     by: String,
     #[serde(default)]
     signed_in_at: String,
+    #[serde(default)]
+    chosen: Option<WrittenChoice>,
 }
 
-/// Tokens that wait for a choice.
-pub(super) struct Held {
-    /// What was granted.
-    pub(super) granted: Granted,
-    /// The person who came back with it: nobody else is asked, or told of the account.
-    pub(super) by: Actor,
+#[derive(serde::Serialize, serde::Deserialize)]
+struct WrittenChoice {
+    generation: u64,
+    account: Option<String>,
+    replaced: Vec<WrittenTokens>,
 }
 
-impl Held {
-    /// Whether the provider may still be asked whose they are: till then there is nothing to choose.
-    pub(super) fn may_be_asked_for(&self, consent: &StoredConsent, now: UnixTime, limit: Duration) -> bool {
-        self.granted.account.is_none() && consent.code_taken.is_some_and(|at| now < at.after(limit))
-    }
-
-    pub(super) fn is_by(&self, session: &Session) -> bool {
-        self.by.subject == session.principal.0
-    }
+#[derive(serde::Serialize, serde::Deserialize)]
+struct WrittenTokens {
+    access_token: Option<String>,
+    refresh_token: Option<String>,
 }
 
 impl Drop for Written {
@@ -87,121 +107,18 @@ impl Drop for Written {
     }
 }
 
-impl Consents {
-    /// Does with held tokens what the person wants, once. Those that are not wanted are revoked. Answers the consent, whose
-    /// page says the rest.
-    ///
-    /// # Errors
-    /// As [`Consents::page`], or if the choice cannot be stored.
-    pub async fn choose(&self, id: &str, choice: Choice, visit: Visit<'_>) -> Result<String, Refused> {
-        let inner = &self.0;
-        let session = visit.session.ok_or(Refused::SignedOut)?;
-        let consent = inner.consent(id).await?;
-        inner.role_of(visit, session, &consent).await?;
-        let (Some(attempt), Some(held)) = (&consent.attempt, &consent.held) else { return Ok(consent.id) };
-        let held = inner.open_held(&consent.id, attempt.number, held).await?;
-        if !held.is_by(session) {
-            return Err(inner.refuse(visit, Some(&consent), Refused::WrongPerson).await);
-        }
-        if held.may_be_asked_for(&consent, inner.clock.now(), inner.longest_exchange()) {
-            return Err(Refused::Pending);
-        }
-        let grant = inner.store.grant(&consent.key).await?;
-        if inner.is_chosen(&consent, attempt.number, &held, grant.as_ref()).await {
-            return Ok(consent.id);
-        }
-        // What there was to keep was disconnected meanwhile: the page asks another question by now.
-        if choice == Choice::Keep && !is_connected(grant.as_ref()) {
-            return Ok(consent.id);
-        }
-        let (id, number, call) = (consent.id.clone(), attempt.number, visit.call(Some(&consent.server)));
-        self.settle(consent, number, held, choice, Some(actor(session)), call).await?;
-        Ok(id)
-    }
-
-    /// Has tokens revoked that are held for a question which nobody has answered long after the link expired; answers how
-    /// many there were. The account stays that is connected.
-    ///
-    /// # Errors
-    /// If the store fails.
-    pub async fn abandon(&self) -> Result<usize, Refused> {
-        let inner = &self.0;
-        let before = UnixTime(inner.clock.now().0.saturating_sub(UNANSWERED_MS));
-        let abandoned = inner.store.abandoned_consents(before).await?.readable();
-        let count = abandoned.len();
-        for consent in abandoned {
-            let id = consent.id.clone();
-            if let Err(error) = self.abandon_one(consent).await {
-                tracing::warn!(consent = id, %error, "tokens stay held that nobody asks for");
-            }
-        }
-        Ok(count)
-    }
-
-    async fn abandon_one(&self, consent: StoredConsent) -> Result<(), Refused> {
-        let inner = &self.0;
-        let (Some(attempt), Some(held)) = (&consent.attempt, &consent.held) else { return Ok(()) };
-        let number = attempt.number;
-        let held = inner.open_held(&consent.id, number, held).await?;
-        let grant = inner.store.grant(&consent.key).await?;
-        if inner.is_chosen(&consent, number, &held, grant.as_ref()).await {
-            return Ok(());
-        }
-        let call = Call { server: consent.server.0.clone(), ..Call::default() };
-        self.settle(consent, number, held, Choice::Decline, None, call).await
-    }
-
-    /// Once, whoever asks for it and at whichever broker: a person in two windows, or the clock. The first choice is the one
-    /// that counts, also where whoever made it did not come to the end.
-    async fn settle(
-        &self,
-        consent: StoredConsent,
-        attempt: u32,
-        held: Held,
-        choice: Choice,
-        actor: Option<Actor>,
-        call: Call,
-    ) -> Result<(), Refused> {
-        let inner = Arc::clone(&self.0);
-        let key = Key::new(&inner.tenant, Purpose::Consent, &[consent.id.as_bytes(), b"choice"]);
-        let settling = || async move {
-            match inner.store.choose_held(&consent.id, attempt, choice.takes_them()).await {
-                Ok(true) => inner.replace(&consent, attempt, held, call).await,
-                Ok(false) => inner.keep(&consent, attempt, held.granted, actor, call).await,
-                // Settled already.
-                Err(StoreError::Conflict) => Ok(()),
-                Err(error) => Err(error.into()),
-            }
-        };
-        let flight = self.0.flights.join(&key, settling).ok_or(Refused::Draining)?;
-        flight.landed().await.unwrap_or(Err(Refused::Pending))
+impl Drop for WrittenTokens {
+    fn drop(&mut self) {
+        use zeroize::Zeroize as _;
+        self.access_token.zeroize();
+        self.refresh_token.zeroize();
     }
 }
 
-impl Inner {
-    /// Whether the other account was chosen already, and only the end of the consent was not stored: what is held may be used
-    /// up by now, and to keep the first would revoke the one that is connected. Then it ends here.
-    async fn is_chosen(&self, consent: &StoredConsent, attempt: u32, held: &Held, grant: Option<&StoredGrant>) -> bool {
-        let is_chosen = grant.is_some_and(|grant| held.granted.is_stored_as(grant));
-        if is_chosen {
-            self.finish(consent, attempt, Ended::Done).await;
-        }
-        is_chosen
-    }
-
-    /// Durable before anybody is asked, be it a person or the provider; in place of the same without its account, if that is
-    /// held already.
-    pub(super) async fn hold(
-        &self,
-        consent: &StoredConsent,
-        attempt: u32,
-        granted: &Granted,
-        by: &Actor,
-        instead_of: Option<&Sealed>,
-    ) -> Result<Sealed, Refused> {
-        let text = |secret: &Secret| secret.expose_str().unwrap_or_default().to_owned();
-        let written = Written {
-            // Exposed to be sealed in one piece with what they are for.
+impl Written {
+    /// Exposed to be sealed in one piece with what they are for.
+    fn of(granted: &Granted, by: &Actor, chosen: Option<WrittenChoice>) -> Self {
+        Self {
             access_token: text(&granted.access_token),
             refresh_token: granted.refresh_token.as_ref().map(text),
             scopes: granted.scopes.clone(),
@@ -212,17 +129,90 @@ impl Inner {
             refresh_after: granted.refresh_after,
             by: by.subject.clone(),
             signed_in_at: by.issuer.clone(),
-        };
-        // Room for the longest, so that no copy is left behind by growing.
-        let mut json = Vec::with_capacity(64 * 1024);
-        serde_json::to_writer(&mut json, &written).expect("text and numbers always become JSON");
-        let place = Place::of_consent(&consent.id, "held", attempt);
-        let sealed = self.vault.data_key(&place).await?.seal(&place, &Secret::new(json));
+            chosen,
+        }
+    }
+}
+
+fn text(secret: &Secret) -> String {
+    secret.expose_str().unwrap_or_default().to_owned()
+}
+
+impl Inner {
+    /// Durable before anybody is asked, be it a person or the provider; in place of the same without its account, if that is
+    /// held already.
+    async fn hold(
+        &self,
+        consent: &StoredConsent,
+        attempt: u32,
+        granted: &Granted,
+        by: &Actor,
+        instead_of: Option<&Sealed>,
+    ) -> Result<Sealed, Refused> {
+        let sealed = self.seal_held(&consent.id, attempt, &Written::of(granted, by, None)).await?;
         match instead_of {
             Some(before) => self.store.replace_held(&consent.id, attempt, before, &sealed).await?,
             None => self.store.hold_tokens(&consent.id, attempt, &sealed).await?,
         }
         Ok(sealed)
+    }
+
+    /// As [`Inner::hold`], by `deadline`. What was cut off then is held all the same if the store says so.
+    pub(super) async fn hold_by(
+        &self,
+        deadline: Instant,
+        consent: &StoredConsent,
+        attempt: u32,
+        granted: &Granted,
+        by: &Actor,
+        instead_of: Option<&Sealed>,
+    ) -> Result<Sealed, Refused> {
+        let error = match timeout_at(deadline, self.hold(consent, attempt, granted, by, instead_of)).await {
+            Ok(Ok(held)) => return Ok(held),
+            Ok(Err(error)) => error,
+            Err(elapsed) => StoreError::Unavailable(Box::new(elapsed)).into(),
+        };
+        if matches!(&error, Refused::Store(store) if matches!(**store, StoreError::Conflict)) {
+            return Err(error);
+        }
+        match timeout(FIND_OUT, self.consent(&consent.id)).await {
+            Ok(Ok(now)) if now.attempts == attempt => now.held.filter(|held| Some(held) != instead_of).ok_or(error),
+            Ok(Ok(_) | Err(_)) | Err(_) => Err(error),
+        }
+    }
+
+    /// What is held, once it is this generation of the grant in place of `stored`.
+    pub(super) async fn held_as_chosen(
+        &self,
+        consent: &StoredConsent,
+        attempt: u32,
+        held: &Held,
+        stored: Option<&StoredGrant>,
+        generation: Generation,
+    ) -> Result<Sealed, Refused> {
+        let before = stored.filter(|grant| held.granted.is_of_another_account(grant));
+        let tokens = match before {
+            Some(before) => self.grants.tokens_of(before).await?,
+            None => Vec::new(),
+        };
+        let written = |tokens: &Tokens| WrittenTokens {
+            // Exposed to be sealed: once the grant is another's, they are nowhere else.
+            access_token: tokens.access_token.as_ref().map(text),
+            refresh_token: tokens.refresh_token.as_ref().map(text),
+        };
+        let chosen = WrittenChoice {
+            generation: generation.0,
+            account: before.and_then(|grant| grant.account.clone()),
+            replaced: tokens.iter().map(written).collect(),
+        };
+        self.seal_held(&consent.id, attempt, &Written::of(&held.granted, &held.by, Some(chosen))).await
+    }
+
+    async fn seal_held(&self, id: &str, attempt: u32, written: &Written) -> Result<Sealed, Refused> {
+        let mut json = Vec::with_capacity(ROOM);
+        serde_json::to_writer(&mut json, written).expect("text and numbers always become JSON");
+        let (json, place) = (Secret::new(json), Place::of_consent(id, "held", attempt));
+        Ok(self.vault.data_key(&place).await?.seal(&place, &json))
     }
 
     pub(super) async fn open_held(&self, id: &str, attempt: u32, held: &Sealed) -> Result<Held, Refused> {
@@ -240,66 +230,22 @@ impl Inner {
             expires_at: written.expires_at,
             refresh_after: written.refresh_after,
         };
+        let tokens = |mut tokens: WrittenTokens| Tokens {
+            access_token: tokens.access_token.take().map(Secret::new),
+            refresh_token: tokens.refresh_token.take().map(Secret::new),
+        };
+        let chosen = written.chosen.take().map(|chosen| Chosen {
+            generation: Generation(chosen.generation),
+            account: chosen.account,
+            replaced: chosen.replaced.into_iter().map(tokens).collect(),
+        });
         let issuer = std::mem::take(&mut written.signed_in_at);
-        Ok(Held { granted, by: Actor { issuer, subject: std::mem::take(&mut written.by), client_id: None } })
-    }
-
-    async fn replace(&self, consent: &StoredConsent, attempt: u32, held: Held, call: Call) -> Result<(), Refused> {
-        let Held { granted, by } = held;
-        let replaced = self.store.grant(&consent.key).await?.filter(|grant| granted.is_of_another_account(grant));
-        let pair = Pair::new(&self.vault, &keys::grant_id(&self.tenant, &consent.key)).await?;
-        let person = PrincipalId(by.subject.clone());
-        if let Some(generation) = self.commit(consent, &granted, &person, Over::AnyAccount, pair).await? {
-            self.connected(consent, attempt, by, call, generation, granted.account).await;
-        }
-        if let Some(replaced) = &replaced {
-            let client = provider_client(&self.servers(), &consent.key.provider_client);
-            unwanted(self.grants.revoke_tokens_of(client.as_deref(), replaced).await);
-        }
-        Ok(())
-    }
-
-    async fn keep(
-        &self,
-        consent: &StoredConsent,
-        attempt: u32,
-        granted: Granted,
-        actor: Option<Actor>,
-        call: Call,
-    ) -> Result<(), Refused> {
-        let ended = match is_connected(self.store.grant(&consent.key).await?.as_ref()) {
-            true => Ended::Kept,
-            false => Ended::Declined,
-        };
-        match self.store.finish_consent(&consent.id, attempt, ended.code()).await {
-            Ok(()) => {}
-            // They have chosen already.
-            Err(StoreError::Conflict) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        }
-        let holder = PrincipalId(consent.key.holder.clone());
-        let reason = match (&actor, ended) {
-            (None, _) => "unanswered",
-            (Some(_), Ended::Declined) => "account_declined",
-            (Some(_), _) => "account_kept",
-        };
-        self.remember(Event::consent_refused(actor, Some(holder), call, reason)).await;
-        let Granted { access_token, refresh_token, .. } = granted;
-        let client = provider_client(&self.servers(), &consent.key.provider_client);
-        unwanted(
-            self.grants
-                .revoke_tokens(client.as_deref(), &Tokens { access_token: Some(access_token), refresh_token })
-                .await,
-        );
-        Ok(())
+        let by = Actor { issuer, subject: std::mem::take(&mut written.by), client_id: None };
+        Ok(Held { granted, by, chosen, sealed: held.clone() })
     }
 }
 
 /// Whether there is an account to keep: what its holder has disconnected is none.
 pub(super) fn is_connected(grant: Option<&StoredGrant>) -> bool {
     grant.is_some_and(|grant| !matches!(grant.standing, Standing::Revoked(_)))
-}
-
-fn unwanted(told: AtProvider) {
-    tracing::info!(outcome = told.code(), "the provider was told of tokens that nobody wants");
 }

@@ -29,6 +29,9 @@ pub enum Refused {
     /// Somebody else is (O2).
     #[error("the link was made for somebody else")]
     WrongPerson,
+    /// Another owner of the virtual account is being asked which account it is to use.
+    #[error("another owner of the account is being asked")]
+    OtherOwner,
     /// An owner did not confirm that others will act as them.
     #[error("the owner did not confirm")]
     NotConfirmed,
@@ -112,6 +115,7 @@ impl Refused {
             Self::NoOwner => "no_owner",
             Self::SignedOut => "signed_out",
             Self::WrongPerson => "wrong_person",
+            Self::OtherOwner => "other_owner",
             Self::NotConfirmed => "not_confirmed",
             Self::State => "state",
             Self::Client => "client",

@@ -51,6 +51,31 @@ pub struct Tokens {
 }
 
 impl Grants {
+    /// The tokens of a grant as it was read: its pair, and its spare. What was tampered with is told loudly, and is none.
+    ///
+    /// # Errors
+    /// If a master key is not there.
+    pub async fn tokens_of(&self, grant: &StoredGrant) -> Result<Vec<Tokens>, VaultError> {
+        let mut opened = Vec::new();
+        if let Some(material) = &grant.material {
+            opened.push(self.open(&grant.key, grant.generation, material).await);
+        }
+        if let Some(spare) = &grant.spare {
+            opened.push(self.open_spare(&grant.key, spare).await);
+        }
+        let mut tokens = Vec::new();
+        for one in opened {
+            match one {
+                Ok(one) => tokens.push(one),
+                Err(error @ (VaultError::NotAuthentic { .. } | VaultError::Unreadable { .. })) => {
+                    tracing::error!(%error, "tokens to be revoked do not open");
+                }
+                Err(error @ (VaultError::OtherMasterKey { .. } | VaultError::MasterKey { .. })) => return Err(error),
+            }
+        }
+        Ok(tokens)
+    }
+
     /// Tells the provider that the tokens of a grant, as it was read, are not wanted any more: its pair, and at the same
     /// time its spare.
     pub async fn revoke_tokens_of(&self, client: Option<&ProviderClient>, grant: &StoredGrant) -> AtProvider {

@@ -288,9 +288,19 @@ pub trait Store: Send + Sync + 'static {
     /// the provider was asked stays ended, unless for `invalid_grant` or `lost`: that is what a used refresh token is
     /// answered with, and the answer that had the next one and was believed lost has come after all.
     async fn commit_refresh(&self, grant: &GrantCommit) -> Result<(), StoreError>;
-    /// As [`Store::commit_grant`], for what a person agreed to: `Conflict` also if the consent of this id is nobody's any more
-    /// ([`Store::release_user`]).
+    /// As [`Store::commit_grant`], for what a person agreed to: `Conflict` also if the consent of this id is nobody's any
+    /// more, or if who agreed to it for an account has no name any more ([`Store::release_user`]).
     async fn commit_consented(&self, grant: &GrantCommit, consent: &str) -> Result<(), StoreError>;
+    /// As [`Store::commit_consented`], for tokens that this attempt holds: in the same write it holds `instead` in place of
+    /// `held`. `Conflict` also if it holds anything else: then somebody has come to another end of it.
+    async fn commit_chosen(
+        &self,
+        grant: &GrantCommit,
+        consent: &str,
+        attempt: u32,
+        held: &Sealed,
+        instead: &Sealed,
+    ) -> Result<(), StoreError>;
     /// Takes the right to refresh a live grant at this generation. `Conflict` unless the intent there is exactly
     /// `instead_of`: none, or one whose deadline has passed or whose owner is dead; and unless the pause there is exactly
     /// `paused`: whoever read before another one's request failed would otherwise ask at once again.
@@ -382,7 +392,8 @@ pub trait Store: Send + Sync + 'static {
     async fn invalidations(&self, after: u64, limit: u32) -> Result<Vec<Invalidation>, StoreError>;
 
     /// The unfinished consent of the same holder, provider client, server, extra scopes and subjects that has not expired at
-    /// `consent.created_at`, or this one, stored now.
+    /// `consent.created_at`, or this one, stored now. Where there are 16 that ask for extra scopes already, one of those:
+    /// which scopes is an upstream's word, and it must not fill the store.
     async fn ensure_consent(&self, consent: &StoredConsent) -> Result<StoredConsent, StoreError>;
     /// A consent by id, expired or not.
     async fn consent(&self, id: &str) -> Result<Option<StoredConsent>, StoreError>;
@@ -396,14 +407,13 @@ pub trait Store: Send + Sync + 'static {
     /// Holds the tokens of this attempt, whose code was taken, until it is finished. `Conflict` if it is not the last
     /// attempt, has ended or holds some.
     async fn hold_tokens(&self, id: &str, attempt: u32, held: &Sealed) -> Result<(), StoreError>;
-    /// Holds this in place of exactly what this attempt holds. `Conflict` if it holds anything else, or something was chosen.
+    /// Holds this in place of exactly what this attempt holds. `Conflict` if it holds anything else.
     async fn replace_held(&self, id: &str, attempt: u32, before: &Sealed, held: &Sealed) -> Result<(), StoreError>;
-    /// Says whether what this attempt holds becomes the grant's, and answers what was said first: that is what counts, at
-    /// every broker. `Conflict` if it holds nothing, or nothing any more.
-    async fn choose_held(&self, id: &str, attempt: u32, takes: bool) -> Result<bool, StoreError>;
     /// Says how this attempt ended, and destroys its state, its verifier and what it holds. `Conflict` if it is not the
     /// last attempt or has ended.
     async fn finish_consent(&self, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError>;
+    /// As [`Store::finish_consent`]. `Conflict` also if it holds anything but `held`: it is as it was read, or left alone.
+    async fn finish_held(&self, id: &str, attempt: u32, held: &Sealed, outcome: &str) -> Result<(), StoreError>;
     /// Consents that hold tokens still and expired before `before`, in order of id.
     async fn abandoned_consents(&self, before: UnixTime) -> Result<Found<StoredConsent>, StoreError>;
 

@@ -6,7 +6,7 @@ use axum::response::Response;
 use super::Pages;
 use super::form::{Arrival, see_other};
 use super::nowhere::Segment;
-use super::refused::refused;
+use super::refused::shown;
 
 /// GET: takes the provider's answer, and goes on to the page that says what became of it: so that neither code nor state
 /// stay in the address bar, and whoever loads the page again does not send them again.
@@ -18,6 +18,6 @@ pub(super) async fn callback(
 ) -> Response {
     match pages.consents.callback(&client, query.as_deref().unwrap_or_default(), visitor.visit()).await {
         Ok(consent) => see_other(&format!("/connect/{consent}")),
-        Err(why) => refused(&why, &visitor.request_id),
+        Err(why) => shown(&pages, &why, visitor.visit()).await,
     }
 }

@@ -34,7 +34,7 @@ pub(super) async fn show(State(pages): State<Pages>, Segment(id): Segment, visit
             ("Another account", take_or_leave(&id, session, came.as_deref()))
         }
     };
-    match present(&pages, &visitor).await {
+    match present(&pages, visitor.visit()).await {
         Ok(present) => page(&visitor.request_id, title, html! { (body) (present) }),
         Err(instead) => instead,
     }

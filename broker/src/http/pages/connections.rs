@@ -22,7 +22,7 @@ pub(super) async fn show(State(pages): State<Pages>, visitor: Visitor) -> Respon
         Ok(connections) => connections,
         Err(why) => return refused(&why, &visitor.request_id),
     };
-    match present(&pages, &visitor).await {
+    match present(&pages, visitor.visit()).await {
         Ok(present) => page(&visitor.request_id, "Your connections", html! { (list(session, &connections)) (present) }),
         Err(instead) => instead,
     }

@@ -8,6 +8,7 @@ use super::Pages;
 use super::budget::Source;
 use super::connections::told_at_provider;
 use super::layout::{self, RequestId};
+use super::present::present;
 use crate::causes;
 use crate::consent::{Refused, Visit};
 use crate::oauth::callback::CallbackError;
@@ -23,6 +24,7 @@ pub(super) async fn recorded(pages: &Pages, why: &Refused, source: Source, visit
         | Refused::Secret(_) => pages.budget.record(source, visit.refused(None, why)).await,
         // On record with what they are about.
         Refused::WrongPerson
+        | Refused::OtherOwner
         | Refused::NotConfirmed
         | Refused::State
         | Refused::Client
@@ -39,7 +41,32 @@ pub(super) async fn recorded(pages: &Pages, why: &Refused, source: Source, visit
         | Refused::Audit(_)
         | Refused::Draining => {}
     }
-    refused(why, &RequestId(visit.request_id.to_owned()))
+    shown(pages, why, visit).await
+}
+
+/// The page for it, to whom it is shown: whoever may have signed in as the wrong one of theirs reads as whom, and gets a way
+/// out. Nothing of whose link it is stands there (R9).
+pub(super) async fn shown(pages: &Pages, why: &Refused, visit: Visit<'_>) -> Response {
+    let request_id = RequestId(visit.request_id.to_owned());
+    match why {
+        Refused::WrongPerson | Refused::OtherOwner => {
+            let (status, sentence) = told(why);
+            // The page says the rest also while the store does not say who it is.
+            let present = present(pages, visit).await.unwrap_or_default();
+            let body = html! {
+                p role="alert" { (sentence) }
+                @if matches!(why, Refused::WrongPerson) {
+                    p {
+                        "If your own agent showed it to you, sign out, open the link again and sign in as the one for whom \
+                         the agent works."
+                    }
+                }
+                (present)
+            };
+            (status, layout::page(&request_id, "Not allowed", body)).into_response()
+        }
+        _ => refused(why, &request_id),
+    }
 }
 
 /// The page for it. Nothing of what a provider sent stands on it but a refusal whose issuer was found right (O7).
@@ -106,6 +133,11 @@ fn told(refused: &Refused) -> (StatusCode, &'static str) {
             StatusCode::FORBIDDEN,
             "This was not made for you, and nothing was stored. If somebody sent you this link, do not go on: their \
              agent would have acted in your account.",
+        ),
+        Refused::OtherOwner => (
+            StatusCode::FORBIDDEN,
+            "Another owner of this virtual account has begun this, and is being asked which account it is to use. Let your \
+             agent try again in ten minutes: it will show you a new link.",
         ),
         Refused::NotConfirmed => {
             (StatusCode::BAD_REQUEST, "Nothing was stored: you did not confirm. Go back if you want to.")

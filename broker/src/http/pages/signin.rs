@@ -34,7 +34,7 @@ pub(super) async fn show(State(pages): State<Pages>, RawQuery(query): RawQuery, 
         Ok(ways) => ways,
         Err(why) => return refused(&why, request_id),
     };
-    let present = match present(&pages, &visitor).await {
+    let present = match present(&pages, visitor.visit()).await {
         Ok(present) => present,
         Err(instead) => return instead,
     };

@@ -111,6 +111,20 @@ async fn an_upstream_that_wants_more_scopes_gets_wider_consent_and_one_that_has_
     let id = required.consents[0].url.rsplit_once('/').unwrap().1.to_owned();
     assert_eq!(fixture.store.consent(&id).await.unwrap().unwrap().extra_scopes, ["admin"]);
     assert_eq!(reason(&narrow("read").await), Some(Reason::Credential), "agreeing again would change nothing");
+    let longest = "s".repeat(1024);
+    assert!(matches!(narrow(&longest).await, Answer::ConsentRequired(_)));
+    for none in [
+        &format!("{longest}s"),
+        &"s ".repeat(600),
+        "a\"b",
+        "a\\b",
+        "a\u{1}b",
+        "a\u{7f}b",
+        "sch\u{f6}n",
+        "ok \u{202e}ko",
+    ] {
+        assert_eq!(reason(&narrow(none).await), Some(Reason::Credential), "{none:?} names no scopes");
+    }
     assert_eq!(fixture.store.grant(&key).await.unwrap().unwrap().generation, Generation(1));
     assert_eq!(fixture.provider.count(), 0);
 }

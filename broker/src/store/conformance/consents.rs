@@ -3,7 +3,7 @@ use std::time::Duration;
 use super::grants::grant;
 use super::{NOW, sealed};
 use crate::model::{GrantKey, Identity, PrincipalKind, ServerName};
-use crate::store::{ConsentAttempt, Store, StoreError, StoredConsent};
+use crate::store::{ConsentAttempt, GrantCommit, Store, StoreError, StoredConsent};
 
 const LIFE: Duration = Duration::from_secs(600);
 
@@ -83,6 +83,43 @@ pub(super) async fn of_another_holder_client_server_scopes_or_subjects_is_anothe
     }
 }
 
+pub(super) async fn an_upstream_that_asks_for_ever_other_scopes_makes_no_more_than_sixteen(store: &dyn Store) {
+    let base = consent(store, "base").await;
+    store.ensure_consent(&base).await.unwrap();
+    let asks = async |n: u64, at: crate::clock::UnixTime| {
+        let (id, extra_scopes) = (format!("s{n:03}"), vec![format!("nonce-{n}")]);
+        let (created_at, expires_at) = (at, at.after(LIFE));
+        let asked = StoredConsent { id, extra_scopes, created_at, expires_at, ..base.clone() };
+        store.ensure_consent(&asked).await.unwrap().id
+    };
+    let later = |n: u64| NOW.after(Duration::from_millis(n));
+    for n in 0..16 {
+        assert_eq!(asks(n, later(n)).await, format!("s{n:03}"));
+    }
+    for n in 16..40 {
+        assert_eq!(asks(n, later(16)).await, "s015", "the newest");
+        assert!(store.consent(&format!("s{n:03}")).await.unwrap().is_none());
+    }
+    assert_eq!(asks(3, later(16)).await, "s003", "each is found again by its own scopes");
+    let plain = StoredConsent { id: "again".into(), created_at: later(16), ..base.clone() };
+    assert_eq!(store.ensure_consent(&plain).await.unwrap().id, "base", "what the manifest says is not counted");
+    let elsewhere = StoredConsent { server: ServerName("demo/board".into()), extra_scopes: vec!["x".into()], ..plain };
+    assert_eq!(store.ensure_consent(&elsewhere).await.unwrap().id, "again", "nor another server's");
+
+    // One was begun, all have expired: those that nobody began make room, the oldest first.
+    store.begin_consent("s000", &attempt(1)).await.unwrap();
+    for n in 40..60 {
+        asks(n, NOW.after(3 * LIFE)).await;
+    }
+    found(store, "s000").await;
+    for gone in (1..16).chain(56..60) {
+        assert!(store.consent(&format!("s{gone:03}")).await.unwrap().is_none(), "{gone}");
+    }
+    for kept in 40..56 {
+        found(store, &format!("s{kept:03}")).await;
+    }
+}
+
 pub(super) async fn one_that_expired_or_ended_is_not_found_again(store: &dyn Store) {
     store.ensure_consent(&consent(store, "c1").await).await.unwrap();
     let later =
@@ -141,43 +178,68 @@ pub(super) async fn o12_held_tokens_wait_for_the_end_and_for_nothing_else(store:
     assert_eq!(found(store, "c1").await.held, None);
 }
 
-async fn holding(store: &dyn Store) {
-    store.ensure_consent(&consent(store, "c1").await).await.unwrap();
+/// Tokens of another account wait for a choice; what they would be stored as.
+async fn holding(store: &dyn Store) -> GrantCommit {
+    let consent = store.ensure_consent(&consent(store, "c1").await).await.unwrap();
     store.begin_consent("c1", &attempt(1)).await.unwrap();
     store.take_code("c1", 1, NOW).await.unwrap();
-    assert!(is_conflict(store.choose_held("c1", 1, true).await), "there is nothing to choose");
-    store.hold_tokens("c1", 1, &sealed("tokens")).await.unwrap();
+    store.hold_tokens("c1", 1, &sealed("held")).await.unwrap();
+    grant("g1", &consent.key, 1, "chosen")
 }
 
 pub(super) async fn o12_what_is_held_is_replaced_by_who_holds_it_before_anything_is_chosen(store: &dyn Store) {
-    holding(store).await;
-    let (tokens, named) = (sealed("tokens"), sealed("tokens with a name"));
+    let chosen = holding(store).await;
+    let (tokens, named) = (sealed("held"), sealed("held with a name"));
     assert!(is_conflict(store.replace_held("c1", 1, &named, &tokens).await), "something else is held");
     assert!(is_conflict(store.replace_held("c1", 2, &tokens, &named).await), "another attempt");
     assert!(is_conflict(store.replace_held("c9", 1, &tokens, &named).await), "no such consent");
     assert_eq!(found(store, "c1").await.held, Some(tokens.clone()));
     store.replace_held("c1", 1, &tokens, &named).await.unwrap();
     assert_eq!(found(store, "c1").await.held, Some(named.clone()));
-    store.choose_held("c1", 1, true).await.unwrap();
+    store.commit_chosen(&chosen, "c1", 1, &named, &sealed("chosen")).await.unwrap();
     assert!(is_conflict(store.replace_held("c1", 1, &named, &tokens).await), "somebody has chosen what was held");
     store.finish_consent("c1", 1, "done").await.unwrap();
     assert!(is_conflict(store.replace_held("c1", 1, &named, &tokens).await), "it is over");
 }
 
-pub(super) async fn o12_the_first_choice_counts(store: &dyn Store) {
-    holding(store).await;
-    assert!(is_conflict(store.choose_held("c1", 2, true).await), "another attempt");
-    for takes in [false, true, false] {
-        assert!(!store.choose_held("c1", 1, takes).await.unwrap(), "the first was not to take them");
-    }
-    store.finish_consent("c1", 1, "kept").await.unwrap();
-    assert!(is_conflict(store.choose_held("c1", 1, true).await), "it is settled");
+pub(super) async fn o12_what_is_chosen_is_the_grants_in_the_write_that_says_so(store: &dyn Store) {
+    let chosen = holding(store).await;
+    let (held, instead) = (sealed("held"), sealed("chosen"));
+    assert!(is_conflict(store.commit_chosen(&chosen, "c1", 2, &held, &instead).await), "another attempt");
+    assert!(is_conflict(store.commit_chosen(&chosen, "c1", 1, &instead, &instead).await), "it holds something else");
+    let not_next = GrantCommit { generation: crate::model::Generation(2), ..chosen.clone() };
+    assert!(is_conflict(store.commit_chosen(&not_next, "c1", 1, &held, &instead).await), "no such generation before");
+    assert_eq!((found(store, "c1").await.held, store.grant(&chosen.key).await.unwrap()), (Some(held.clone()), None));
+
+    store.commit_chosen(&chosen, "c1", 1, &held, &instead).await.unwrap();
+    assert_eq!(found(store, "c1").await.held, Some(instead.clone()));
+    assert_eq!(store.grant(&chosen.key).await.unwrap().unwrap().material, Some(chosen.material.clone()));
+    let again = grant("g1", &chosen.key, 2, "again");
+    assert!(is_conflict(store.commit_chosen(&again, "c1", 1, &held, &instead).await), "once");
+    assert!(is_conflict(store.finish_held("c1", 1, &held, "kept").await), "it was chosen");
+    store.finish_held("c1", 1, &instead, "done").await.unwrap();
+    assert!(is_conflict(store.commit_chosen(&again, "c1", 1, &instead, &instead).await), "it has ended");
+    assert_eq!(found(store, "c1").await.outcome.as_deref(), Some("done"));
+}
+
+pub(super) async fn o12_what_is_not_wanted_is_never_the_grants(store: &dyn Store) {
+    let chosen = holding(store).await;
+    assert!(is_conflict(store.finish_held("c1", 2, &sealed("held"), "kept").await), "another attempt");
+    store.finish_held("c1", 1, &sealed("held"), "kept").await.unwrap();
+    assert!(is_conflict(store.commit_chosen(&chosen, "c1", 1, &sealed("held"), &sealed("chosen")).await));
+    assert!(is_conflict(store.finish_held("c1", 1, &sealed("held"), "kept").await));
+    assert_eq!(store.grant(&chosen.key).await.unwrap(), None);
 }
 
 pub(super) async fn o12_two_brokers_settle_one_choice(first: &dyn Store, second: &dyn Store) {
-    holding(first).await;
-    let (one, other) = tokio::join!(first.choose_held("c1", 1, true), second.choose_held("c1", 1, false));
-    assert_eq!(one.unwrap(), other.unwrap());
+    let chosen = holding(first).await;
+    let (held, instead) = (sealed("held"), sealed("chosen"));
+    let (one, other) = tokio::join!(
+        first.commit_chosen(&chosen, "c1", 1, &held, &instead),
+        second.finish_held("c1", 1, &held, "kept")
+    );
+    assert_ne!(one.is_ok(), other.is_ok(), "{one:?} {other:?}");
+    assert_eq!(first.grant(&chosen.key).await.unwrap().is_some(), one.is_ok());
 }
 
 pub(super) async fn those_that_expired_while_they_held_tokens_are_found(store: &dyn Store) {
@@ -236,6 +298,54 @@ pub(super) async fn what_comes_of_one_is_stored_only_while_it_is_somebodys(store
         assert_eq!(store.grant(&key(id)).await.unwrap().unwrap().generation.0, 1, "{id}");
     }
     assert_eq!(found(store, "c2").await.held, Some(sealed("held")), "to be given back");
+    let late = grant("c2", &key("c2"), 2, "late");
+    assert!(is_conflict(store.commit_chosen(&late, "c2", 1, &sealed("held"), &sealed("chosen")).await));
+}
+
+/// A consent of a virtual account, whose owner agrees to it; and the grant it would make.
+async fn agreed_for_an_account(store: &dyn Store, id: &str, owner: &str) -> GrantCommit {
+    let account = PrincipalKind::VirtualAccount { name: id.to_owned() };
+    let account = store.ensure_principal(&account, None, NOW).await.unwrap().id;
+    let owner = PrincipalKind::User { email: owner.to_owned() };
+    let owner = store.ensure_principal(&owner, None, NOW).await.unwrap().id;
+    let key = GrantKey { provider_client: "client".into(), holder: account.0 };
+    store.ensure_consent(&StoredConsent { key: key.clone(), ..consent(store, id).await }).await.unwrap();
+    store.begin_consent(id, &attempt(1)).await.unwrap();
+    store.take_code(id, 1, NOW).await.unwrap();
+    GrantCommit { consented_by: Some(owner), ..grant(id, &key, 1, "agreed") }
+}
+
+pub(super) async fn r10_what_an_owner_agrees_to_is_stored_only_while_they_have_their_name(store: &dyn Store) {
+    let email = "owner@example.com";
+    let (first, second) =
+        (agreed_for_an_account(store, "c1", email).await, agreed_for_an_account(store, "c2", email).await);
+    store.hold_tokens("c2", 1, &sealed("held")).await.unwrap();
+    store.commit_consented(&first, "c1").await.unwrap();
+    store.release_user(email, NOW).await.unwrap().unwrap();
+    let again = GrantCommit { generation: crate::model::Generation(2), ..first.clone() };
+    assert!(is_conflict(store.commit_consented(&again, "c1").await));
+    assert!(is_conflict(store.commit_chosen(&second, "c2", 1, &sealed("held"), &sealed("chosen")).await));
+    assert_eq!(store.grant(&first.key).await.unwrap().unwrap().generation.0, 1);
+    assert_eq!(store.grant(&second.key).await.unwrap(), None);
+    // Another owner goes on.
+    let other = agreed_for_an_account(store, "c3", "other@example.com").await;
+    store.commit_consented(&other, "c3").await.unwrap();
+}
+
+pub(super) async fn r10_an_owners_release_and_a_commit_at_once_leave_no_grant_that_the_release_could_not_see(
+    first: &dyn Store,
+    second: &dyn Store,
+) {
+    for round in 0..20 {
+        let (id, email) = (format!("c{round}"), format!("owner{round}@example.com"));
+        let agreed = agreed_for_an_account(first, &id, &email).await;
+        let holder = crate::model::PrincipalId(agreed.key.holder.clone());
+        let (stored, seen) = tokio::join!(first.commit_consented(&agreed, &id), async {
+            second.release_user(&email, NOW).await.unwrap().unwrap();
+            second.grants(Some(&holder)).await.unwrap().readable().len()
+        });
+        assert_eq!(usize::from(stored.is_ok()), seen, "{stored:?}");
+    }
 }
 
 pub(super) async fn a_release_and_a_commit_at_once_leave_no_grant_that_the_release_could_not_see(

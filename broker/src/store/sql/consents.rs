@@ -7,6 +7,10 @@ use crate::clock::UnixTime;
 use crate::model::{GrantKey, ServerName};
 use crate::store::{ConsentAttempt, Found, Sealed, StoreError, StoredConsent};
 
+/// How many unfinished consents to more scopes there are at most at once, of one holder for one server and the same subjects:
+/// which scopes those are is an upstream's word.
+const STEP_UPS: u8 = 16;
+
 pub(super) async fn ensure(db: &mut Connection, consent: &StoredConsent) -> Result<StoredConsent, StoreError> {
     lock(db, Lock::Consents(&consent.key)).await?;
     let sql = "SELECT * FROM consents WHERE holder = $1 AND provider_client = $2 AND server = $3 AND extra_scopes = $4
@@ -22,6 +26,11 @@ pub(super) async fn ensure(db: &mut Connection, consent: &StoredConsent) -> Resu
         .await?;
     if let Some(row) = pending {
         return read(&row);
+    }
+    if !consent.extra_scopes.is_empty()
+        && let Some(newest) = step_up_in_place_of(db, consent).await?
+    {
+        return Ok(newest);
     }
     query(
         "INSERT INTO consents (id, provider_client, holder, server, subjects, extra_scopes, created_at, expires_at,
@@ -39,6 +48,45 @@ pub(super) async fn ensure(db: &mut Connection, consent: &StoredConsent) -> Resu
     .execute(db)
     .await?;
     Ok(StoredConsent { attempt: None, attempts: 0, code_taken: None, held: None, outcome: None, ..consent.clone() })
+}
+
+/// Where an upstream has asked for as many other scopes as it may: the newest of those that can still be begun. Otherwise
+/// there is room, also for this one: what has expired and was never begun makes it.
+async fn step_up_in_place_of(
+    db: &mut Connection,
+    consent: &StoredConsent,
+) -> Result<Option<StoredConsent>, StoreError> {
+    let most = i64::from(STEP_UPS);
+    let sql = "SELECT * FROM consents WHERE holder = $1 AND provider_client = $2 AND server = $3 AND subjects = $4
+           AND extra_scopes <> '[]' AND outcome IS NULL AND expires_at > $5
+         ORDER BY expires_at DESC, id LIMIT $6";
+    let pending = query(sql)
+        .bind(&consent.key.holder)
+        .bind(&consent.key.provider_client)
+        .bind(&consent.server.0)
+        .bind(to_json(&consent.subjects))
+        .bind(signed(consent.created_at.0))
+        .bind(most)
+        .fetch_all(&mut *db)
+        .await?;
+    if let Some(newest) = pending.first().filter(|_| pending.len() >= usize::from(STEP_UPS)) {
+        return read(newest).map(Some);
+    }
+    let sql = "DELETE FROM consents WHERE attempt = 0 AND expires_at <= $5 AND id IN
+         (SELECT id FROM consents WHERE holder = $1 AND provider_client = $2 AND server = $3 AND subjects = $4
+            AND extra_scopes <> '[]' AND attempt = 0
+          ORDER BY expires_at DESC, id LIMIT $6 OFFSET $7)";
+    query(sql)
+        .bind(&consent.key.holder)
+        .bind(&consent.key.provider_client)
+        .bind(&consent.server.0)
+        .bind(to_json(&consent.subjects))
+        .bind(signed(consent.created_at.0))
+        .bind(i64::MAX)
+        .bind(most - 1)
+        .execute(db)
+        .await?;
+    Ok(None)
 }
 
 pub(super) async fn find(db: &mut Connection, id: &str) -> Result<Option<StoredConsent>, StoreError> {
@@ -95,6 +143,20 @@ pub(super) async fn claim(db: &mut Connection, id: &str) -> Result<(), StoreErro
     one(claimed.bind(id).execute(db).await?.rows_affected())
 }
 
+/// As [`claim`], of one that holds just this: it says with `instead` that what it holds has become the grant's.
+pub(super) async fn choose(
+    db: &mut Connection,
+    id: &str,
+    attempt: u32,
+    held: &Sealed,
+    instead: &Sealed,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE consents SET held = $1
+         WHERE id = $2 AND attempt = $3 AND held = $4 AND outcome IS NULL AND subjects <> '[]'";
+    let chosen = query(sql).bind(&instead.0).bind(id).bind(i64::from(attempt)).bind(&held.0).execute(db).await?;
+    one(chosen.rows_affected())
+}
+
 pub(super) async fn hold(db: &mut Connection, id: &str, attempt: u32, held: &Sealed) -> Result<(), StoreError> {
     let sql = "UPDATE consents SET held = $1
          WHERE id = $2 AND attempt = $3 AND code_taken = 1 AND held IS NULL AND outcome IS NULL";
@@ -102,6 +164,7 @@ pub(super) async fn hold(db: &mut Connection, id: &str, attempt: u32, held: &Sea
     one(kept.rows_affected())
 }
 
+/// In place of the same without its account.
 pub(super) async fn replace_held(
     db: &mut Connection,
     id: &str,
@@ -109,28 +172,27 @@ pub(super) async fn replace_held(
     before: &Sealed,
     held: &Sealed,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE consents SET held = $1
-         WHERE id = $2 AND attempt = $3 AND held = $4 AND takes_held IS NULL AND outcome IS NULL";
+    let sql = "UPDATE consents SET held = $1 WHERE id = $2 AND attempt = $3 AND held = $4 AND outcome IS NULL";
     let replaced = query(sql).bind(&held.0).bind(id).bind(i64::from(attempt)).bind(&before.0).execute(db).await?;
     one(replaced.rows_affected())
 }
 
-pub(super) async fn choose(db: &mut Connection, id: &str, attempt: u32, takes: bool) -> Result<bool, StoreError> {
-    // Of one that is nobody's any more nothing is taken, whatever was chosen before.
-    let sql = "UPDATE consents SET takes_held = CASE WHEN subjects = '[]' THEN 0 ELSE coalesce(takes_held, $1) END
-         WHERE id = $2 AND attempt = $3 AND held IS NOT NULL AND outcome IS NULL RETURNING takes_held";
-    let chosen = query(sql).bind(i64::from(takes)).bind(id).bind(i64::from(attempt)).fetch_optional(db).await?;
-    Ok(chosen.ok_or(StoreError::Conflict)?.try_get::<i64, _>("takes_held")? == 1)
-}
-
-pub(super) async fn finish(db: &mut Connection, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError> {
+/// `held`: only one that holds just this.
+pub(super) async fn finish(
+    db: &mut Connection,
+    id: &str,
+    attempt: u32,
+    held: Option<&Sealed>,
+    outcome: &str,
+) -> Result<(), StoreError> {
     let finished = query(
         "UPDATE consents SET outcome = $1, state = NULL, verifier = NULL, held = NULL
-         WHERE id = $2 AND attempt = $3 AND outcome IS NULL",
+         WHERE id = $2 AND attempt = $3 AND outcome IS NULL AND coalesce(held = $4, $4 IS NULL)",
     )
     .bind(outcome)
     .bind(id)
     .bind(i64::from(attempt))
+    .bind(held.map(|held| &held.0))
     .execute(db)
     .await?;
     one(finished.rows_affected())

@@ -166,6 +166,17 @@ impl Store for Handle {
         writing!(self, |db| commit_consented(db, grant, consent))
     }
 
+    async fn commit_chosen(
+        &self,
+        grant: &GrantCommit,
+        consent: &str,
+        attempt: u32,
+        held: &Sealed,
+        instead: &Sealed,
+    ) -> Result<(), StoreError> {
+        writing!(self, |db| commit_chosen(db, grant, consent, attempt, held, instead))
+    }
+
     async fn take_intent(
         &self,
         id: &str,
@@ -300,12 +311,12 @@ impl Store for Handle {
         writing!(self, |db| consents::replace_held(db, id, attempt, before, held))
     }
 
-    async fn choose_held(&self, id: &str, attempt: u32, takes: bool) -> Result<bool, StoreError> {
-        writing!(self, |db| consents::choose(db, id, attempt, takes))
+    async fn finish_consent(&self, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError> {
+        writing!(self, |db| consents::finish(db, id, attempt, None, outcome))
     }
 
-    async fn finish_consent(&self, id: &str, attempt: u32, outcome: &str) -> Result<(), StoreError> {
-        writing!(self, |db| consents::finish(db, id, attempt, outcome))
+    async fn finish_held(&self, id: &str, attempt: u32, held: &Sealed, outcome: &str) -> Result<(), StoreError> {
+        writing!(self, |db| consents::finish(db, id, attempt, Some(held), outcome))
     }
 
     async fn abandoned_consents(&self, before: UnixTime) -> Result<Found<StoredConsent>, StoreError> {
@@ -520,8 +531,30 @@ async fn is_new(db: &mut Connection) -> Result<bool, StoreError> {
     Ok(query(sql).fetch_optional(db).await?.is_none())
 }
 
+/// An owner agrees for an account as long as they have their name; for oneself anybody does.
+async fn claim_owner(db: &mut Connection, grant: &GrantCommit) -> Result<(), StoreError> {
+    match &grant.consented_by {
+        Some(by) if by.0 != grant.key.holder => principals::claim_named(db, by).await,
+        Some(_) | None => Ok(()),
+    }
+}
+
 async fn commit_consented(db: &mut Connection, grant: &GrantCommit, consent: &str) -> Result<(), StoreError> {
+    claim_owner(db, grant).await?;
     consents::claim(db, consent).await?;
+    grants::commit(db, grant, grants::Replacing::Any).await
+}
+
+async fn commit_chosen(
+    db: &mut Connection,
+    grant: &GrantCommit,
+    consent: &str,
+    attempt: u32,
+    held: &Sealed,
+    instead: &Sealed,
+) -> Result<(), StoreError> {
+    claim_owner(db, grant).await?;
+    consents::choose(db, consent, attempt, held, instead).await?;
     grants::commit(db, grant, grants::Replacing::Any).await
 }
 

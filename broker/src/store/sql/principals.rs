@@ -2,7 +2,7 @@
 
 use sqlx::Row as _;
 
-use super::{Connection, Lock, Row, identities, lock, query, signed, unsigned};
+use super::{Connection, Lock, Row, identities, lock, one, query, signed, unsigned};
 use crate::clock::UnixTime;
 use crate::model::{Identity, Principal, PrincipalId, PrincipalKind};
 use crate::store::{Linked, StoreError};
@@ -39,6 +39,12 @@ pub(super) async fn by_id(db: &mut Connection, id: &PrincipalId) -> Result<Optio
         .await?
         .map(|row| read(&row))
         .transpose()
+}
+
+/// Held to the end of the transaction: whoever takes this user's name away finds what was done by it.
+pub(super) async fn claim_named(db: &mut Connection, id: &PrincipalId) -> Result<(), StoreError> {
+    let claimed = query("UPDATE principals SET name = name WHERE id = $1 AND kind = 'user'");
+    one(claimed.bind(&id.0).execute(db).await?.rows_affected())
 }
 
 pub(super) async fn ensure(

@@ -20,6 +20,11 @@ impl SqliteStore {
         self.limit_pages("1").await;
     }
 
+    /// Lets nobody write for as long as this is held, as a store does that does not answer; who reads goes on.
+    pub(crate) async fn hang(&self) -> sqlx::pool::PoolConnection<sqlx::Sqlite> {
+        self.writer.acquire().await.unwrap()
+    }
+
     /// Makes a record of a grant one that nobody can read.
     pub(crate) async fn damage_grant(&self, id: &str) {
         let damaged = sqlx::query("UPDATE grants SET scopes = 'not json' WHERE id = $1").bind(id);

@@ -111,6 +111,35 @@ async fn i5_whoever_loads_an_answer_again_that_could_not_be_stored_is_told_so_an
 }
 
 #[tokio::test]
+async fn i5_tokens_are_given_back_in_time_by_a_broker_whose_store_hangs() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    let consent = site.link(&alice, "notes").await;
+    let underway = site.set_out(&alice, &consent, &[]).await;
+    site.fixture.provider.gate.send_replace(false);
+    let mut requests = site.fixture.provider.requests.subscribe();
+    let hanging = async {
+        requests.wait_for(|count| *count == 1).await.unwrap();
+        let hanging = site.fixture.store.hang().await;
+        let told = async {
+            site.fixture.provider.gate.send_replace(true);
+            requests.wait_for(|count| *count == 2).await.unwrap();
+        };
+        tokio::select! {
+            biased;
+            _ = site.fixture.store.ready() => panic!("whoever began to write before has been told sooner that it hangs"),
+            () = told => {}
+        }
+        drop(hanging);
+    };
+    let path = underway.callback("c1");
+    let (page, ()) = tokio::join!(site.get(&alice, &path), hanging);
+    assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE, "{}", page.body);
+    assert!(page.says("could not store it") && page.says("has ended the access"), "{}", page.body);
+    assert_eq!((site.grant(&alice, CLIENT).await, site.revoked()), (None, vec!["canary-refresh-1".to_owned()]));
+}
+
+#[tokio::test]
 async fn o6_an_answer_whose_broker_died_while_it_exchanged_the_code_is_started_again() {
     let site = Site::new().await;
     let alice = site.browser("alice").await;
@@ -147,4 +176,29 @@ async fn o2_a_consent_whose_holder_lost_their_name_while_the_provider_was_asked_
     assert_eq!((site.grant(&alice, CLIENT).await, site.revoked()), (None, vec!["canary-refresh-1".to_owned()]));
     let rows = site.fixture.rows("consent.refused").await;
     assert!(rows.len() == 1 && rows[0].contains(r#""reason":"withdrawn""#), "{rows:?}");
+}
+
+#[tokio::test]
+async fn r10_what_an_owner_was_about_to_agree_to_for_an_account_is_not_stored_once_their_name_was_taken_away() {
+    let site = Site::new().await;
+    let alice = site.browser("alice").await;
+    let kind = PrincipalKind::VirtualAccount { name: "runtime".into() };
+    let principal = site.fixture.store.ensure_principal(&kind, None, START).await.unwrap().id;
+    let runtime = Browser { principal, subjects: vec!["virtualaccount:runtime".into()], ..site.browser("carol").await };
+    let consent = site.link(&runtime, "notes").await;
+    let underway = site.set_out(&alice, &consent, &[("act-as-me", "yes")]).await;
+    site.fixture.provider.gate.send_replace(false);
+    let mut requests = site.fixture.provider.requests.subscribe();
+    let released = async {
+        requests.wait_for(|count| *count == 1).await.unwrap();
+        site.fixture.store.release_user("alice@example.com", START).await.unwrap().unwrap();
+        site.fixture.provider.gate.send_replace(true);
+    };
+    let path = underway.callback("c1");
+    let (page, ()) = tokio::join!(site.get(&alice, &path), released);
+    assert_eq!((page.status, site.grant(&runtime, CLIENT).await), (StatusCode::FORBIDDEN, None), "{}", page.body);
+    assert!(page.says("nothing was stored") && page.says("has ended the access"), "{}", page.body);
+    assert_eq!(site.revoked(), ["canary-refresh-1"]);
+    // The account's other owners go on with the same link.
+    assert!(!site.consent(&consent).await.subjects.is_empty());
 }

@@ -36,6 +36,25 @@ async fn o2_somebody_elses_link_shows_nothing_stores_nothing_and_leaves_a_record
 }
 
 #[tokio::test]
+async fn r9_whoever_signed_in_as_the_wrong_one_of_theirs_reads_as_whom_and_gets_a_way_out_and_not_whose_link_it_is() {
+    let site = Site::new().await;
+    let (alice, bob) = (site.browser("alice").await, site.browser("bob").await);
+    let consent = site.link(&alice, "notes").await;
+    let underway = site.set_out(&alice, &consent, &[]).await;
+    let path = format!("/connect/{consent}");
+    for reply in [
+        site.get(&bob, &path).await,
+        site.post(&bob, &path, &[("asked", "x")]).await,
+        site.post(&bob, &format!("{path}/account"), &[("account", "replace")]).await,
+        site.get(&bob, &underway.callback("c1")).await,
+    ] {
+        assert_eq!(reply.status, StatusCode::FORBIDDEN);
+        assert!(reply.says("signed in as <strong>bob@example.com") && reply.says("Sign out"), "{}", reply.body);
+        assert!(reply.says("open the link again") && !reply.says("alice"), "{}", reply.body);
+    }
+}
+
+#[tokio::test]
 async fn o2_looking_without_sign_in_shows_and_consumes_nothing() {
     let site = Site::new().await;
     let alice = site.browser("alice").await;
