@@ -11,6 +11,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll, ready},
+    time::{Instant, SystemTime},
 };
 
 use futures::Stream;
@@ -54,7 +55,17 @@ pub fn stream_body(pieces: impl Stream<Item = io::Result<Frame<Bytes>>> + Send +
 /// Among the extensions of every request: what is to happen once its reply is in the kernel's hands, where even a peer that
 /// is killed in that instant leaves the reply sent.
 #[derive(Clone, Default)]
-pub(crate) struct Sent(Arc<Mutex<Deed>>);
+pub(crate) struct Sent {
+    deed: Arc<Mutex<Deed>>,
+    last_write: Arc<Mutex<Option<Moment>>>,
+}
+
+/// By both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) instant: Instant,
+    pub(crate) time: SystemTime,
+}
 
 #[derive(Default)]
 enum Deed {
@@ -67,11 +78,21 @@ enum Deed {
 impl Sent {
     /// Does this once the reply is sent.
     pub(crate) fn then(&self, deed: impl FnOnce() + Send + 'static) {
-        *self.0.lock().expect("no holder panics") = Deed::WhenWritten(Box::new(deed));
+        *self.deed.lock().expect("no holder panics") = Deed::WhenWritten(Box::new(deed));
+    }
+
+    /// When something was last about to be given to the kernel: no later than anybody could read it.
+    pub(crate) fn last_write(&self) -> Option<Moment> {
+        *self.last_write.lock().expect("no holder panics")
+    }
+
+    fn writes(&self) {
+        let now = Moment { instant: Instant::now(), time: SystemTime::now() };
+        *self.last_write.lock().expect("no holder panics") = Some(now);
     }
 
     fn written(&self) {
-        let mut state = self.0.lock().expect("no holder panics");
+        let mut state = self.deed.lock().expect("no holder panics");
         *state = match std::mem::take(&mut *state) {
             Deed::WhenWritten(deed) => Deed::WhenFlushed(deed),
             other => other,
@@ -79,7 +100,7 @@ impl Sent {
     }
 
     fn flushed(&self) {
-        let mut state = self.0.lock().expect("no holder panics");
+        let mut state = self.deed.lock().expect("no holder panics");
         match std::mem::take(&mut *state) {
             Deed::WhenFlushed(deed) => deed(),
             other => *state = other,
@@ -204,6 +225,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Tee<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for Tee<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
+        this.sent.writes();
         let count = ready!(Pin::new(&mut this.inner).poll_write(cx, bytes))?;
         this.sent.written();
         Poll::Ready(Ok(count))

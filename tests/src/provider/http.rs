@@ -28,8 +28,11 @@ async fn route(state: Arc<State>, parts: &Parts, body: &Bytes) -> HttpReply {
         ("POST", "/token" | github::TOKEN) => {
             let index = state.lock().token_request_arrived(form);
             let own = |inner: &mut Inner| {
-                let told = state.clone();
-                sent(parts).then(move || told.lock().token_requests[index].is_answered());
+                let (told, sent) = (state.clone(), sent(parts).clone());
+                sent.clone().then(move || {
+                    let at = sent.last_write().expect("it was written");
+                    told.lock().token_requests[index].is_answered(at);
+                });
                 inner.token(index, &parts.headers)
             };
             return process(&state, parts, Endpoint::Token, own).await;

@@ -12,7 +12,7 @@ use super::{
     ledger::Issued,
     refusal::Refusal,
 };
-use crate::Answer;
+use crate::{Answer, listener::Moment};
 
 /// A request at the token endpoint.
 #[derive(Clone, Debug)]
@@ -25,14 +25,14 @@ pub struct TokenRequest {
     pub authentication: Option<ClientAuthentication>,
     /// What came of it.
     pub outcome: Outcome,
-    /// When the last byte of its answer was in the kernel's hands, unless it was made to fail.
+    /// When the last byte of its answer was given to the kernel, unless it was made to fail.
     pub answered: Option<Answered>,
 }
 
 /// The last byte of an answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Answered {
-    /// When it was sent.
+    /// Just before that: no later than anybody could read it.
     pub at: SystemTime,
     /// How long that was after the request was read.
     pub after: Duration,
@@ -59,8 +59,8 @@ impl TokenRequest {
         Self { at: Instant::now(), form, authentication: None, outcome: Outcome::NotProcessed, answered: None }
     }
 
-    pub(super) fn is_answered(&mut self) {
-        self.answered = Some(Answered { at: SystemTime::now(), after: self.at.elapsed() });
+    pub(super) fn is_answered(&mut self, at: Moment) {
+        self.answered = Some(Answered { at: at.time, after: at.instant.duration_since(self.at) });
     }
 
     /// `grant_type`.

@@ -1,5 +1,7 @@
 //! Credentials that the broker has to read and open first: each of a caller whom it sees for the first time.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
@@ -24,6 +26,10 @@ pub(crate) struct Missed {
     fsync: Quantiles,
     /// The key service's time for one `Decrypt`.
     kms_decrypt: Option<Quantiles>,
+    /// Of that, as the broker tells it: verifying the caller.
+    verified: Quantiles,
+    /// Reading and opening the token, and recording its release.
+    store: Quantiles,
     /// CPU time of the broker for each, microseconds.
     cpu_us: f64,
 }
@@ -41,13 +47,16 @@ pub(crate) async fn measure(name: &'static str, site: &mut Site, people: std::op
     let decrypts = || site.kms.as_ref().map(|kms| kms.take_times("Decrypt"));
     decrypts();
     let (mut released, mut without_kms, mut fsyncs, mut in_kms) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let (mut verified, mut store) = (Vec::new(), Vec::new());
     let before = cores::cpu_time(process)?;
     for token in &tokens {
         // In turn, so that whatever else the disk does meets both.
         fsyncs.push(disk.fsync()?);
-        let (taken, credential) = api.release(token).await?;
+        let (taken, credential, timings) = api.release_told(token).await?;
         ensure!(credential.source == "stored", "a miss was to be of a stored token: {}", credential.source);
         released.push(taken);
+        verified.push(Duration::from_micros(timings.verify_us));
+        store.push(Duration::from_micros(timings.store_us));
         if let Some(times) = decrypts() {
             // Of those that were answered; the last is that of the release.
             let time = *times.last().context("a miss asked the key service for nothing")?;
@@ -61,6 +70,8 @@ pub(crate) async fn measure(name: &'static str, site: &mut Site, people: std::op
         name,
         cpu_us: cpu.as_secs_f64() / released.len() as f64 * 1e6,
         released: Quantiles::of(released),
+        verified: Quantiles::of(verified),
+        store: Quantiles::of(store),
         without_kms: some(without_kms),
         fsync: Quantiles::of(fsyncs),
         kms_decrypt: some(in_kms),
@@ -71,9 +82,11 @@ pub(crate) async fn measure(name: &'static str, site: &mut Site, people: std::op
 
 impl Missed {
     fn print(&self) {
-        let Self { name, released, without_kms, fsync, kms_decrypt, cpu_us } = self;
+        let Self { name, released, without_kms, fsync, kms_decrypt, verified, store, cpu_us } = self;
         println!("\n{name}");
         released.print("first release: caller verified, token read, opened, recorded");
+        verified.print("  of that, verifying the caller's token");
+        store.print("  of that, reading and opening the token, recording the release");
         fsync.print("4 KiB and fsync, on this disk");
         if let (Some(decrypt), Some(without)) = (kms_decrypt, without_kms) {
             decrypt.print("Decrypt at the key service (moto, with the way there)");

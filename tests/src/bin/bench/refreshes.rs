@@ -1,6 +1,6 @@
 //! Tokens that are over: each is refreshed at the provider while its caller waits.
 //!
-//! The provider notes when the last byte of its answer was in the kernel's hands. The broker says in its log, once the commit
+//! The provider notes the moment before it gives the last byte of its answer to the kernel. The broker says in its log, once the commit
 //! has come back, that the pair is durable; the time of that line, in microseconds of the same clock, is taken for the commit's.
 
 use std::{
@@ -105,7 +105,7 @@ impl Refreshed {
         self.commit.print("from the provider's last byte to the durable commit");
         self.fsync.print("4 KiB and fsync, on this disk");
         println!(
-            "  measured from when the provider's kernel had the byte to the broker's log line after the commit, in µs"
+            "  measured from just before the provider's write of that byte to the broker's log line after the commit, in µs"
         );
         let verdict = if self.commit.p99 <= budget { "met" } else { "missed" };
         println!("  budget: p99 ≤ {budget:.0} ms: {verdict}");

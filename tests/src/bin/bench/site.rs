@@ -8,7 +8,7 @@ use std::{
 use anyhow::{Result, bail};
 use e2e::{Auth, Broker, Browser, Kms, Program, Provider, Server, World, acquire, broker_api, eventually};
 use sallyport_proto::broker::{
-    AcquireCredentialRequest, Credential, acquire_credential_response::Answer, broker_client::BrokerClient,
+    AcquireCredentialRequest, Credential, Timings, acquire_credential_response::Answer, broker_client::BrokerClient,
 };
 use tempfile::TempDir;
 use tonic::transport::Channel;
@@ -170,13 +170,24 @@ impl Api {
     /// # Errors
     /// When there is none.
     pub(crate) async fn release(&mut self, token: &str) -> Result<(Duration, Credential)> {
+        let (taken, credential, _) = self.release_told(token).await?;
+        Ok((taken, credential))
+    }
+
+    /// The same, with what the broker says of where the time went.
+    ///
+    /// # Errors
+    /// As [`Api::release`].
+    pub(crate) async fn release_told(&mut self, token: &str) -> Result<(Duration, Credential, Timings)> {
         for _ in 0..PATIENCE {
             let request = AcquireCredentialRequest { token: token.to_owned(), ..self.request.clone() };
             let start = Instant::now();
-            let answer = self.client.acquire_credential(request).await?.into_inner().answer;
+            let response = self.client.acquire_credential(request).await?.into_inner();
             let taken = start.elapsed();
-            match answer {
-                Some(Answer::Credential(credential)) => return Ok((taken, credential)),
+            match response.answer {
+                Some(Answer::Credential(credential)) => {
+                    return Ok((taken, credential, response.timings.unwrap_or_default()));
+                }
                 Some(Answer::Unavailable(why)) => println!("  asked for again after {taken:?}: {}", why.message),
                 other => bail!("no credential was released: {other:?}"),
             }

@@ -9,7 +9,7 @@ use crate::{Options, cores, figures::Spread};
 /// The same people call at every size.
 const PEOPLE: usize = SIZES[0];
 /// How often each of them does once their credentials are in memory.
-const TIMES: usize = 20;
+const TIMES: usize = 10;
 /// Releases before anything is measured.
 const WARM_UP: usize = 50;
 /// Budget: how much more or less a release may cost than with the fewest grants.
