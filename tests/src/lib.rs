@@ -42,6 +42,7 @@ mod size;
 mod store;
 mod tls;
 mod token;
+mod transit;
 mod upstream;
 mod world;
 
@@ -75,6 +76,7 @@ pub use setup::setup;
 pub use store::{Database, NoWrites};
 pub use tls::{Authority, Certificate};
 pub use token::{TokenBuilder, now_seconds};
+pub use transit::{Transit, TransitFault};
 pub use upstream::{Answer, Recorded, Upstream};
 pub use world::{Change, World, WorldBuilder};
 
