@@ -10,7 +10,10 @@ use http_body_util::BodyExt as _;
 use hyper::{Request, Response, body::Incoming};
 use serde_json::{Value, json};
 
-use crate::{Child, HttpReply as Reply, Listening, World, bytes_body, eventually, ports, setup, world::Change};
+use crate::{Child, HttpReply as Reply, Listening, World, bytes_body, eventually_within, ports, setup, world::Change};
+
+/// It takes seconds of a whole core to start.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// How the key service answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +61,7 @@ impl Kms {
         command.args(["-m", "moto.server", "--host", "127.0.0.1", "--port", &port]);
         let moto = Child::start(command, &directory.join("moto.log"));
         let url = format!("http://127.0.0.1:{port}/");
-        let made = eventually("moto makes a key", async || {
+        let made = eventually_within(PATIENCE, "moto makes a key", async || {
             let client = reqwest::Client::new();
             let asked = client.post(&url).header("x-amz-target", "TrentService.CreateKey").body("{}");
             let asked = asked.header("content-type", "application/x-amz-json-1.1").header(
