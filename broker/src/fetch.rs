@@ -31,6 +31,11 @@ pub const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// How long one exchange may take, from the look-up to the last byte.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a connection is kept for the next exchange. Shorter than any server that is known keeps its own (node: 5 s):
+/// what was sent over one that its server was just closing has an outcome that nobody knows, and a refresh token may be used
+/// up by it.
+const IDLE: Duration = Duration::from_secs(2);
+
 /// How long a connection may take to come about. Shorter than any exchange: it must be known that nothing was sent.
 const CONNECT: Duration = Duration::from_secs(4);
 
@@ -146,7 +151,7 @@ impl Fetcher {
                 .no_proxy()
                 .referer(false)
                 .connect_timeout(connect)
-                .pool_idle_timeout(Duration::from_secs(30))
+                .pool_idle_timeout(IDLE)
                 .user_agent(concat!("sallyport/", env!("CARGO_PKG_VERSION")))
                 .build()
         };
