@@ -102,8 +102,11 @@ pub(super) async fn exchange(inner: Arc<Inner>, exchange: Exchange) -> Result<()
             };
             return match stored {
                 Ok(_) => Ok(()),
-                // What is held is not what was held: it is there, and the person is asked without being told the name.
-                Err(Refused::Store(error)) if held.is_some() && matches!(*error, StoreError::Conflict) => Ok(()),
+                // It is held already, and the person is asked, without being told the name.
+                Err(Refused::Store(error)) if held.is_some() => {
+                    tracing::warn!(consent = consent.id, %error, "tokens stay held until somebody says what with them");
+                    Ok(())
+                }
                 Err(error) => {
                     let refused = inner.let_go(consent, client, &registered, granted, actor, call, error).await;
                     // The store may be back: whoever loads the answer again need not wait for what never comes.

@@ -1,16 +1,16 @@
 //! A refresh that ends the old access token at once is felt at the proxies of every broker. Whoever refreshes holds its own
 //! proxies back; each other broker reads from the store that somebody has begun, and holds back its own (I5).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Grants, provider_client};
+use super::Grants;
 use crate::clock::UnixTime;
 use crate::coordination::News;
 use crate::model::Generation;
-use crate::store::{StoreError, StoredGrant};
+use crate::store::StoreError;
 
 /// How often the store is asked without being told to look.
 const EVERY: Duration = Duration::from_millis(500);
@@ -36,10 +36,19 @@ impl Grants {
     }
 
     pub(super) async fn hold_back(&self, held: &mut Held) -> Result<(), StoreError> {
-        let begun = self.0.store.dangling_intents(UnixTime(u64::MAX), "").await?.records;
+        let mut begun = self.0.store.dangling_intents(UnixTime(u64::MAX), "").await?.records;
+        // What this broker has begun it holds back itself, and says when that is over.
+        begun.retain(|grant| {
+            let is_ours = grant.intent.as_ref().is_some_and(|intent| self.0.refresher.has_begun(intent));
+            if is_ours {
+                held.remove(&grant.id);
+            }
+            !is_ours
+        });
+        let killing = if begun.is_empty() { HashSet::new() } else { self.killing_clients() };
         let now = self.0.clock.now();
         let mut still = Held::new();
-        for grant in begun.iter().filter(|grant| self.may_be_dead(grant)) {
+        for grant in begun.iter().filter(|grant| killing.contains(&grant.key.provider_client)) {
             let before = held.remove(&grant.id).filter(|(generation, _)| *generation == grant.generation);
             let until = match before {
                 Some((_, until)) if until.since(now) > SAID_ANEW => until,
@@ -60,10 +69,10 @@ impl Grants {
         Ok(())
     }
 
-    /// Whether another broker may have had the access token of this grant ended.
-    fn may_be_dead(&self, grant: &StoredGrant) -> bool {
-        let client = provider_client(&self.0.servers.borrow(), &grant.key.provider_client);
-        client.is_some_and(|client| client.profile.refresh_kills_access_token)
-            && grant.intent.as_ref().is_some_and(|intent| !self.0.refresher.has_begun(intent))
+    /// Provider clients at which a refresh ends the old access token.
+    fn killing_clients(&self) -> HashSet<String> {
+        let clients = self.0.servers.borrow().provider_clients();
+        let killing = clients.iter().filter(|client| client.profile.refresh_kills_access_token);
+        killing.map(|client| client.id.clone()).collect()
     }
 }

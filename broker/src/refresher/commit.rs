@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Inner, RefreshError};
 use crate::coordination::News;
 use crate::keys::SERVICE_HOLDER;
+use crate::oauth::account;
 use crate::store::{GrantCommit, Standing, StoreError, StoredGrant};
 
 /// First pause between two attempts to commit; doubles up to [`PAUSE_MAX`].
@@ -56,8 +57,8 @@ impl Inner {
             Err(StoreError::Conflict) => match self.store.grant(&record.key).await? {
                 Some(winner) if winner.material.as_ref() == Some(&record.material) => Ok(Committed::Ours),
                 // Nobody was: the database has given way to somebody who did something else with it.
-                Some(before) if before.standing == Standing::Live && before.generation < record.generation => {
-                    Err(StoreError::Conflict)
+                Some(before) if before.standing == Standing::Live && is_next(record, &before) => {
+                    Err(StoreError::Unavailable("the database gave way to somebody else".into()))
                 }
                 Some(winner) => Ok(Committed::Theirs(Box::new(winner))),
                 None => Err(StoreError::Conflict),
@@ -77,7 +78,7 @@ impl Inner {
         let Some(refresh_token) = &ours.material.refresh_token else { return Ok(()) };
         // Not which is later: two brokers' clocks say when.
         let is_agreed_anew = winner.consented_at != ours.consented_at;
-        let is_same_account = ours.account.is_some() && ours.account == winner.account;
+        let is_same_account = accounts(ours, winner).is_some_and(|(ours, winners)| account::is_same(ours, winners));
         if winner.standing != Standing::Live || (is_agreed_anew && !is_same_account) {
             tracing::info!(
                 grant = ours.id,
@@ -97,7 +98,17 @@ fn is_unwanted(ours: &GrantCommit, winner: &StoredGrant) -> bool {
     match &winner.standing {
         Standing::Revoked(_) => true,
         Standing::Live | Standing::NeedsConsent(_) => {
-            matches!((&ours.account, &winner.account), (Some(ours), Some(winners)) if ours != winners)
+            accounts(ours, winner).is_some_and(|(ours, winners)| !account::is_same(ours, winners))
         }
     }
+}
+
+/// Whose both are, where the provider has told.
+fn accounts<'a>(ours: &'a GrantCommit, winner: &'a StoredGrant) -> Option<(&'a str, &'a str)> {
+    ours.account.as_deref().zip(winner.account.as_deref())
+}
+
+/// Whether ours is what comes next; a store that was put back is further behind.
+fn is_next(ours: &GrantCommit, before: &StoredGrant) -> bool {
+    before.generation.0.checked_add(1) == Some(ours.generation.0)
 }

@@ -110,9 +110,9 @@ impl Refresh {
         let opened = inner.open_refresh_token(&ready.id, spare.generation, &spare.refresh_token).await;
         let refresh_token = match opened {
             Ok(refresh_token) => refresh_token,
-            // It may be the later one: kept for when its key can be used again. The provider has not acted.
-            Err(why @ RefreshError::Vault(_)) => return Err(self.leave_spare(&ready, why).await),
-            Err(_) => return self.over(&ready).await,
+            // It may be the later one: kept for when its key can be used again, or is there again. The provider has not
+            // acted.
+            Err(why) => return Err(self.leave_spare(&ready, why).await),
         };
         // A second request takes its own time.
         let takes = inner.limits.provider + inner.limits.commit;

@@ -265,6 +265,7 @@ macro_rules! suite {
                     v7_is_done_in_parts_until_nothing_is_left,
                     v7_a_consent_under_way_ends,
                     v7_of_the_tenant_nothing_sealed_is_left,
+                    v7_what_comes_home_late_revives_nothing,
                 ]
                 two: []
             }

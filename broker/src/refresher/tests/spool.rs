@@ -105,6 +105,17 @@ async fn i5_a_pair_from_the_spool_that_comes_too_late_deletes_nothing() {
 }
 
 #[tokio::test]
+async fn i5_a_pair_from_the_spool_is_kept_by_a_store_that_was_put_back_to_before_it() {
+    let people = People::spooled().await;
+    people.fixture.store.make_room().await;
+    people.fixture.store.tamper("UPDATE grants SET generation = 0").await;
+    people.fixture.refresher.0.replay_all().await.unwrap();
+    assert!(people.fixture.held.too_late().is_none(), "nothing is revoked at the provider");
+    assert_eq!(people.stored().await.spare.map(|spare| spare.generation), Some(Generation(2)));
+    assert!(people.files().is_empty());
+}
+
+#[tokio::test]
 async fn o13_a_pair_from_the_spool_of_a_grant_that_was_ended_meanwhile_is_revoked() {
     let people = People::spooled().await;
     people.fixture.store.make_room().await;

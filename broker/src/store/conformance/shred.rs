@@ -58,6 +58,16 @@ pub(super) async fn v7_a_holders_wrapped_keys_are_gone_and_nobody_elses(store: &
     assert!(matches!(store.commit_refresh(&late).await, Err(StoreError::Conflict)));
 }
 
+pub(super) async fn v7_what_comes_home_late_revives_nothing(store: &dyn Store) {
+    granted(store, &["alice"], 1).await;
+    let ended = Standing::NeedsConsent("invalid_grant".to_owned());
+    store.end_grant("alice-00", Generation(1), &ended, NOW).await.unwrap();
+    assert_eq!(store.shred_grants(Some(&holder("alice")), 10, NOW).await.unwrap().len(), 1);
+    assert!(store.shred_grants(Some(&holder("alice")), 10, NOW).await.unwrap().is_empty());
+    let late = grant("alice-00", &key("client-00", "alice"), 2, "late");
+    assert!(matches!(store.commit_refresh(&late).await, Err(StoreError::Conflict)));
+}
+
 pub(super) async fn v7_is_done_in_parts_until_nothing_is_left(store: &dyn Store) {
     granted(store, &["alice"], 5).await;
     let alice = holder("alice");

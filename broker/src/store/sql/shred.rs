@@ -43,7 +43,9 @@ pub(super) async fn grants(
                  WHERE own.id = grants.id) AS fields
          FROM grants
          WHERE coalesce(holder = $1, $1 IS NULL)
-           AND (access_token IS NOT NULL OR refresh_token IS NOT NULL OR spare IS NOT NULL) ORDER BY id LIMIT $2";
+           AND (access_token IS NOT NULL OR refresh_token IS NOT NULL OR spare IS NOT NULL
+                -- What is left of it may come home late, and must find that it is over for good.
+                OR standing <> 'revoked') ORDER BY id LIMIT $2";
     let id = holder.map(|holder| holder.0.as_str());
     let rows = query(sql).bind(id).bind(i64::from(limit)).fetch_all(&mut *db).await?;
     let mut shredded = Vec::with_capacity(rows.len());
