@@ -239,8 +239,17 @@ impl<'w> ServerBuilder<'w> {
 
     /// Applies the manifest and returns when the gateway has the route.
     pub async fn register(self) -> Server {
+        let envoy = &self.world.envoy;
         let server = self.apply().await;
         server.until_served().await;
+        // The filter may know it before Envoy has its route, and leads nobody to another (I12). Where a test has routes of its
+        // own, there is none to wait for.
+        let cluster = format!("\"mcp:{}\"", server.name);
+        eventually("the new server has a route", async || {
+            let routes = envoy.admin("/config_dump?resource=dynamic_route_configs").await;
+            (routes.contains(&cluster) || !routes.contains("RouteConfiguration")).then_some(())
+        })
+        .await;
         server
     }
 
