@@ -21,6 +21,8 @@ use process::{Account, Place};
 
 /// Connections that PgBouncer has to each database: fewer than its clients, so that they share.
 const POOL: u32 = 3;
+/// How long PgBouncer keeps those of a database whose test is over, seconds: there are hundreds.
+const IDLE: u32 = 5;
 /// The role that owns every database, and its password: with every character that a URL must escape.
 const ROLE: &str = "sallyport";
 const PASSWORD: &str = "p@ss/w:rd?#%";
@@ -89,7 +91,7 @@ impl Server {
             format!("unix_socket_directories={}", server.dir.display()),
             "listen_addresses=127.0.0.1".to_owned(),
             "ssl=on".to_owned(),
-            "max_connections=200".to_owned(),
+            "max_connections=500".to_owned(),
             "shared_buffers=32MB".to_owned(),
         ] {
             arguments.extend(["-c".to_owned(), setting]);
@@ -153,7 +155,7 @@ impl Server {
         format!(
             "[databases]\n* = host={postgres} port={port}\n[pgbouncer]\nlisten_port = {bouncer_port}\n\
              unix_socket_dir = {dir}\nauth_type = trust\nauth_file = {dir}/users.txt\npool_mode = transaction\n\
-             default_pool_size = {POOL}\nmax_client_conn = 500\n",
+             default_pool_size = {POOL}\nmax_client_conn = 500\nserver_idle_timeout = {IDLE}\n",
             port = self.port,
             bouncer_port = self.bouncer_port,
         )
