@@ -119,6 +119,8 @@ fn install(
     let directory = workspace.setup();
     fs::create_dir_all(&directory).with_context(|| format!("cannot write {}", directory.display()))?;
     let _lock = exclusive(&directory)?;
+    let file = directory.join("setup.json");
+    let before = fs::read(&file).ok().and_then(|bytes| serde_json::from_slice::<Installed>(&bytes).ok());
     let installed = std::thread::scope(|scope| -> Result<Installed> {
         // One after the other among themselves, since apt lets one in at a time; beside all else.
         let packages = scope.spawn(packages);
@@ -130,7 +132,7 @@ fn install(
         Ok(Installed {
             wasm_source,
             envoy,
-            python,
+            python: with_those_of_before(python, before),
             node_modules,
             node: node::program()?,
             chromium,
@@ -144,8 +146,17 @@ fn install(
             broker_failpoints: workspace.broker_failpoints(),
         })
     })?;
-    stamp::replace(&directory.join("setup.json"), &serde_json::to_vec_pretty(&installed)?)?;
+    stamp::replace(&file, &serde_json::to_vec_pretty(&installed)?)?;
     Ok(installed)
+}
+
+/// Those that were set up before stay known while they are there: `up` asks for fewer than the tests, and may run in their
+/// midst.
+fn with_those_of_before(now: BTreeMap<String, PathBuf>, before: Option<Installed>) -> BTreeMap<String, PathBuf> {
+    let mut all = before.map(|before| before.python).unwrap_or_default();
+    all.retain(|_, python| python.exists());
+    all.extend(now);
+    all
 }
 
 /// Held until dropped, or until this process ends in whatever way.
