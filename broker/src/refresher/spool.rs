@@ -227,12 +227,12 @@ impl Inner {
     }
 }
 
-/// Whole and durable under its name, or not there at all.
 /// Of its file.
 fn name(commit: &GrantCommit) -> String {
     format!("{}.{}.json", commit.id, commit.generation.0)
 }
 
+/// Whole and durable under its name, or not there at all.
 fn write(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let half = directory.join(format!("{name}.half"));
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&half)?;
