@@ -417,6 +417,7 @@ fn oidc(sign_in: &SignIn) -> Result<Oidc, SecretError> {
         client_id: Secret::new(sign_in.client_id.as_str()),
         client_secret: sign_in.client_secret.as_ref().map(secret).transpose()?,
         scopes: sign_in.scopes.clone(),
+        assume_pkce: sign_in.assume_pkce,
     })
 }
 

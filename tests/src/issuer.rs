@@ -165,7 +165,7 @@ fn discovery(url: &str) -> HttpReply {
     let document = json!({
         "issuer": url, "jwks_uri": format!("{url}/jwks"), "authorization_endpoint": format!("{url}/authorize"),
         "token_endpoint": format!("{url}/token"), "response_types_supported": ["code"],
-        "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["RS256"],
+        "code_challenge_methods_supported": ["S256"], "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["RS256"],
     });
     answer(200, "application/json", document.to_string())
 }

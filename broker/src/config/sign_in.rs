@@ -20,6 +20,8 @@ pub struct SignIn {
     pub client_secret: Option<SecretSource>,
     /// Asked for; `openid` is among them.
     pub scopes: Vec<String>,
+    /// The issuer supports PKCE with S256 although its metadata may not say so.
+    pub assume_pkce: bool,
 }
 
 impl SignIn {
@@ -46,8 +48,9 @@ pub(super) fn sign_in(field: &Field<'_>, issuers: &[&Issuer], base: &Path) -> Op
             scopes
         }
     };
+    let assume_pkce = fields.optional("assume_pkce").and_then(|field| field.bool()).unwrap_or(false);
     fields.finish();
-    Some(SignIn { issuer: issuer?, client_id: client_id?, client_secret, scopes })
+    Some(SignIn { issuer: issuer?, client_id: client_id?, client_secret, scopes, assume_pkce })
 }
 
 fn login_issuer(text: &str, issuers: &[&Issuer]) -> Result<String, Flaw> {

@@ -48,6 +48,11 @@ pub enum ProviderError {
     /// The document at the issuer's address is somebody else's (OpenID Connect Discovery 1.0 §4.3).
     #[error("the discovery document names another issuer")]
     OtherIssuer,
+    /// A code that is stolen there could be redeemed by the thief (RFC 8414 §2, RFC 9700 §2.1.1).
+    #[error(
+        "the discovery document does not say that PKCE with S256 is supported (`code_challenge_methods_supported`); if it lists nothing there and the issuer supports it all the same, set `sign_in.assume_pkce: true`"
+    )]
+    NoPkce,
     /// The key set cannot be read.
     #[error("the key set cannot be read")]
     KeySet(#[from] KeySetError),
@@ -64,6 +69,7 @@ struct Discovered {
     token_endpoint: Option<String>,
     token_endpoint_auth_methods_supported: Option<Vec<String>>,
     authorization_response_iss_parameter_supported: Option<bool>,
+    code_challenge_methods_supported: Option<Vec<String>>,
 }
 
 /// Where people sign in at an issuer, and how its clients do, as its discovery document says.
@@ -80,12 +86,19 @@ pub struct LoginEndpoints {
 }
 
 impl LoginEndpoints {
-    /// Asks the issuer.
+    /// Asks the issuer. `assume_pkce`: it supports PKCE although it may not say so.
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub async fn discover(issuer: &str, fetcher: &Fetcher) -> Result<Self, ProviderError> {
+    pub async fn discover(issuer: &str, assume_pkce: bool, fetcher: &Fetcher) -> Result<Self, ProviderError> {
         let document = discover(issuer, fetcher).await?;
+        let has_pkce = match document.code_challenge_methods_supported {
+            Some(methods) => methods.iter().any(|method| method == "S256"),
+            None => assume_pkce,
+        };
+        if !has_pkce {
+            return Err(ProviderError::NoPkce);
+        }
         let url = |text: Option<String>| text.and_then(|text| Url::parse(&text).ok()).ok_or(ProviderError::Discovery);
         let methods = document.token_endpoint_auth_methods_supported;
         Ok(Self {

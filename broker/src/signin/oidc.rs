@@ -26,6 +26,8 @@ pub struct Oidc {
     pub client_secret: Option<Secret>,
     /// Asked for; `openid` is among them.
     pub scopes: Vec<String>,
+    /// It supports PKCE with S256 although it may not say so.
+    pub assume_pkce: bool,
 }
 
 /// What the browser must bring back or the ID token must carry. Sealed as one field.

@@ -46,7 +46,7 @@ impl Provider {
         {
             return Ok(Arc::clone(endpoints));
         }
-        let found = LoginEndpoints::discover(&self.oidc.issuer, &self.fetcher).await;
+        let found = LoginEndpoints::discover(&self.oidc.issuer, self.oidc.assume_pkce, &self.fetcher).await;
         let found = Arc::new(found.map_err(|error| Refused::Discovery(Arc::new(error)))?);
         *known = Some((now, Arc::clone(&found)));
         Ok(found)

@@ -18,8 +18,20 @@ pub(super) struct Login {
     key: Ed25519KeyPair,
     issuer: String,
     rules: sallyport_caller::Issuer,
+    /// What it publishes of itself.
+    document: Arc<Mutex<Value>>,
     says: Arc<Mutex<(u16, Value)>>,
     asked: Arc<Mutex<Vec<String>>>,
+}
+
+fn oidc(issuer: &str) -> Oidc {
+    Oidc {
+        issuer: issuer.to_owned(),
+        client_id: Secret::new("gate"),
+        client_secret: Some(Secret::new("canary-sign-in-secret")),
+        scopes: vec!["openid".to_owned(), "email".to_owned()],
+        assume_pkce: false,
+    }
 }
 
 /// A sign-in that was begun: what the issuer was asked, and the browser's cookie.
@@ -43,10 +55,11 @@ impl Login {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
         let key = Ed25519KeyPair::generate().with_key_id("k1");
-        let document = json!({
+        let document = Arc::new(Mutex::new(json!({
             "issuer": issuer, "jwks_uri": format!("{issuer}/jwks"), "token_endpoint": format!("{issuer}/token"),
-            "authorization_endpoint": format!("{issuer}/authorize"),
-        });
+            "authorization_endpoint": format!("{issuer}/authorize"), "code_challenge_methods_supported": ["plain", "S256"],
+        })));
+        let published = Arc::clone(&document);
         let x = URL_SAFE_NO_PAD.encode(key.public_key().to_bytes());
         let keys = json!({"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "k1", "x": x}]});
         let (says, asked) = (Arc::new(Mutex::new((200, json!({})))), Arc::new(Mutex::new(Vec::new())));
@@ -57,17 +70,11 @@ impl Login {
             (StatusCode::from_u16(status).unwrap(), Json(body))
         };
         let router = axum::Router::new()
-            .route("/.well-known/openid-configuration", on_get(async move || Json(document)))
+            .route("/.well-known/openid-configuration", on_get(async move || Json(published.lock().unwrap().clone())))
             .route("/jwks", on_get(async move || Json(keys)))
             .route("/token", post(token));
         tokio::spawn(async move { axum::serve(listener, router).await });
         let mut site = Site::new().await;
-        let oidc = Oidc {
-            issuer: issuer.clone(),
-            client_id: Secret::new("gate"),
-            client_secret: Some(Secret::new("canary-sign-in-secret")),
-            scopes: vec!["openid".to_owned(), "email".to_owned()],
-        };
         let rules = sallyport_caller::Issuer {
             issuer: issuer.clone(),
             keys: vec![],
@@ -81,8 +88,8 @@ impl Login {
             self_issued: false,
             login: true,
         };
-        site.pages.sign_ins = site.fixture.sign_ins(Some((oidc, rules.clone())));
-        Self { site, key, issuer, rules, says, asked }
+        site.pages.sign_ins = site.fixture.sign_ins(Some((oidc(&issuer), rules.clone())));
+        Self { site, key, issuer, rules, document, says, asked }
     }
 
     async fn begin(&self, body: &str) -> Away {
@@ -107,9 +114,18 @@ impl Login {
     pub(super) fn is_gone(&mut self) {
         let issuer = "http://127.0.0.1:1".to_owned();
         let rules = sallyport_caller::Issuer { issuer: issuer.clone(), ..self.rules.clone() };
-        let oidc =
-            Oidc { issuer, client_id: Secret::new("gate"), client_secret: None, scopes: vec!["openid".to_owned()] };
-        self.site.pages.sign_ins = self.site.fixture.sign_ins(Some((oidc, rules)));
+        self.site.pages.sign_ins = self.site.fixture.sign_ins(Some((oidc(&issuer), rules)));
+    }
+
+    /// Its metadata lists these methods of PKCE from here on; none at all, if null.
+    fn announces(&self, methods: Value) {
+        self.document.lock().unwrap()["code_challenge_methods_supported"] = methods;
+    }
+
+    /// The operator says that it supports PKCE.
+    fn is_assumed_to_support_pkce(&mut self) {
+        let oidc = Oidc { assume_pkce: true, ..oidc(&self.issuer) };
+        self.site.pages.sign_ins = self.site.fixture.sign_ins(Some((oidc, self.rules.clone())));
     }
 
     fn signed(&self, claims: &Value) -> String {
@@ -400,4 +416,28 @@ async fn i4_what_a_sign_in_keeps_is_sealed() {
     }
     let cookie = URL_SAFE_NO_PAD.decode(away.cookie.split_once('=').unwrap().1).unwrap();
     assert_ne!(stored.browser.unwrap().as_slice(), cookie.as_slice());
+}
+
+#[tokio::test]
+async fn o4_nobody_signs_in_where_the_issuer_does_not_announce_s256() {
+    for methods in [json!(["plain"]), json!([]), Value::Null] {
+        let login = Login::new().await;
+        login.announces(methods);
+        let before = login.site.refusals().await.len();
+        let reply = login.site.press("/signin/oidc", "", "to=connections").await;
+        assert_eq!(reply.status, StatusCode::BAD_GATEWAY, "{}", reply.body);
+        let rows = login.site.refusals().await;
+        assert!(rows.len() == before + 1 && rows[before].contains(r#""reason":"discovery""#), "{rows:?}");
+    }
+}
+
+#[tokio::test]
+async fn o4_only_where_nothing_is_announced_may_an_operator_assume_it() {
+    for (methods, is_refused) in [(Value::Null, false), (json!(["plain"]), true)] {
+        let mut login = Login::new().await;
+        login.announces(methods);
+        login.is_assumed_to_support_pkce();
+        let reply = login.site.press("/signin/oidc", "", "to=connections").await;
+        assert_eq!(reply.status == StatusCode::BAD_GATEWAY, is_refused, "{}", reply.body);
+    }
 }
