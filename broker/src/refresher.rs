@@ -28,6 +28,7 @@ mod renewal;
 mod schedule;
 mod seal;
 mod source;
+mod spare;
 mod spool;
 mod token;
 mod unreadable;
@@ -64,6 +65,7 @@ pub use parts::{Hold, Limits, Parts, ResolveTemplate, Resolved, UsedSecret};
 pub use providers::{Budget, LeftAlone};
 pub use seal::Pair;
 pub use source::{Agreed, ConsentReason, Source};
+pub(crate) use spare::next_refresh_token;
 pub use spool::Spool;
 pub use token::{Need, OpenedToken, Served};
 

@@ -33,8 +33,8 @@ pub enum Choice {
 }
 
 impl Consents {
-    /// Does with held tokens what the person wants, once. Those that are not wanted are revoked. Answers the consent, whose
-    /// page says the rest.
+    /// Does with held tokens what the person wants, once. Those that are not wanted are revoked, perhaps twice where two
+    /// brokers bring one choice to its end. Answers the consent, whose page says the rest.
     ///
     /// # Errors
     /// As [`Consents::page`], or if it cannot be stored: then nothing was chosen.

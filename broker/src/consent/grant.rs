@@ -10,8 +10,8 @@ use crate::clock::UnixTime;
 use crate::keys;
 use crate::model::{Generation, PrincipalId, ProviderClient};
 use crate::oauth::{Token, account};
-use crate::refresher::Pair;
 use crate::refresher::due::{self, Chance};
+use crate::refresher::{Pair, next_refresh_token};
 use crate::secret::Secret;
 use crate::store::{GrantCommit, Material, Standing, StoreError, StoredConsent, StoredGrant};
 use crate::vault::Place;
@@ -218,8 +218,8 @@ impl Inner {
     /// The refresh token there is, where the provider gave no other and is known to speak of the same account.
     async fn refresh_token_of(&self, id: &str, granted: &Granted, live: Option<&StoredGrant>) -> Option<Secret> {
         let kept = live.filter(|live| granted.refresh_token.is_none() && granted.is_of_the_same_account(live))?;
-        let sealed = kept.material.as_ref()?.refresh_token.as_ref()?;
-        match self.vault.open(&Place::refresh_token(id, kept.generation), sealed).await {
+        let (generation, sealed) = next_refresh_token(kept)?;
+        match self.vault.open(&Place::refresh_token(id, generation), sealed).await {
             Ok(token) => Some(token),
             // What was just granted is stored all the same.
             Err(error) => {

@@ -55,7 +55,7 @@ impl Refresh {
         };
         let (why, pause) = inner.backoffs.failed(&self.key, failure, paused.as_ref(), inner.clock.now());
         // Beside the new generation, with no intent: one that is lost here costs a request, and no token.
-        inner.write_pause(&record.id, record.generation, &pause).await;
+        inner.write_pause(&record.id, record.generation, None, &pause).await;
         Err(why)
     }
 

@@ -98,6 +98,7 @@ impl Backoffs {
             attempt,
             is_before_the_last: last_attempt_in.is_some(),
             may_be_astray: may_be_astray || was_astray,
+            spare_is_next: stored.is_some_and(|pause| pause.spare_is_next),
             why: code.unwrap_or(UNAVAILABLE).to_owned(),
         };
         all.insert(key.clone(), Backoff { generation, pause: pause.clone(), why: why.clone() });

@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 
-use super::refresh::{Refresh, Turn};
-use super::source::host;
+use super::intent::Right;
+use super::refresh::Turn;
 use super::{Inner, RefreshError, Refresher};
+use crate::clock::UnixTime;
 use crate::keys::{Key, Purpose};
 use crate::model::ProviderClient;
-use crate::store::StoredGrant;
+use crate::oauth::profile::Rotation;
+use crate::store::{Intent, StoredGrant};
 
 /// How often a grant that another broker refreshes is looked at.
 const LOOK: Duration = Duration::from_millis(50);
@@ -54,25 +56,30 @@ impl Inner {
     }
 }
 
-impl Refresh {
-    /// Another broker is at it. What it stores, or that it gave up, is in the store.
-    pub(super) async fn wait_for_another_broker(&self, stored: &StoredGrant) -> Result<Turn, RefreshError> {
-        let inner = &self.inner;
+impl Inner {
+    /// What may be done now with a grant as it was read.
+    pub(super) fn right_to(&self, stored: &StoredGrant, rotation: Rotation, now: UnixTime) -> Right {
+        let left = |intent: &Intent| self.left_of_intent(stored, intent, now);
+        self.owner.right(stored.intent.as_ref(), rotation, left)
+    }
+
+    /// Another broker is at it. What it stores, or that it gave up, is in the store. `host`: of the provider.
+    pub(super) async fn wait_for_another_broker(&self, stored: &StoredGrant, host: &str) -> Result<Turn, RefreshError> {
         let since = Instant::now();
-        let patience = since + inner.limits.provider + inner.limits.commit;
+        let patience = since + self.limits.provider + self.limits.commit;
+        let waited =
+            || metrics::histogram!("sallyport_refresh_lock_wait_seconds").record(since.elapsed().as_secs_f64());
         while Instant::now() < patience {
             tokio::time::sleep(LOOK).await;
-            let now = inner.store.grant(&self.grant).await.map_err(RefreshError::store)?;
-            let is_over = stored
-                .intent
-                .as_ref()
-                .is_none_or(|intent| inner.left_of_intent(stored, intent, inner.clock.now()).is_zero());
+            let now = self.store.grant(&stored.key).await.map_err(RefreshError::store)?;
+            let left = |intent| self.left_of_intent(stored, intent, self.clock.now());
+            let is_over = stored.intent.as_ref().is_none_or(|intent| left(intent).is_zero());
             if is_over || now.as_ref() != Some(stored) {
-                metrics::histogram!("sallyport_refresh_lock_wait_seconds").record(since.elapsed().as_secs_f64());
+                waited();
                 return Ok(Turn::Again);
             }
         }
-        metrics::histogram!("sallyport_refresh_lock_wait_seconds").record(since.elapsed().as_secs_f64());
-        Err(RefreshError::Overdue { host: host(&self.client.token_url) })
+        waited();
+        Err(RefreshError::Overdue { host: host.to_owned() })
     }
 }

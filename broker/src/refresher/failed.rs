@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::backoff::Failure;
 use super::refresh::{Ready, Refresh, Turn};
 use super::source::host;
+use super::spare::spare_in_turn;
 use super::{ConsentReason, Inner, RefreshError};
 use crate::audit::Event;
 use crate::coordination::News;
@@ -12,7 +13,7 @@ use crate::keys::Key;
 use crate::model::{Generation, GrantKey};
 use crate::oauth::profile::Rotation;
 use crate::oauth::{RefusalCode, TokenEndpointError};
-use crate::store::{Material, Pause, Spare, Standing, StoreError, StoredGrant};
+use crate::store::{Material, Pause, Standing, StoreError, StoredGrant};
 
 impl Refresh {
     pub(super) async fn failed(
@@ -48,7 +49,8 @@ impl Refresh {
         let now = self.inner.clock.now();
         let (why, pause) = self.inner.backoffs.failed(&self.key, failure, ready.stored.pause.as_ref(), now);
         match may_have_acted {
-            true => self.keep_intent(ready, &pause).await,
+            // The intent stays, and with it goes how long the provider is left alone.
+            true => self.inner.write_pause(&ready.id, generation, Some(&ready.intent), &pause).await,
             false => self.give_back(ready, &pause).await,
         }
         why
@@ -98,56 +100,13 @@ impl Refresh {
             self.count("lost", "invalid_grant");
             return Ok(Turn::Again);
         };
-        match spare {
-            Some(spare) => self.try_spare(ready, spare).await,
-            None => self.over(&ready).await,
-        }
-    }
-
-    /// The refresh token of a commit that lost: it may be the later one.
-    async fn try_spare(&self, ready: Ready, spare: Spare) -> Result<Turn, RefreshError> {
-        let inner = &self.inner;
-        let opened = inner.open_refresh_token(&ready.id, spare.generation, &spare.refresh_token).await;
-        let refresh_token = match opened {
-            Ok(refresh_token) => refresh_token,
-            // It may be the later one: kept for when its key can be used again, or is there again. The provider has not
-            // acted.
-            Err(why) => return Err(self.leave_spare(&ready, why).await),
-        };
-        // A second request takes its own time.
-        let takes = inner.limits.provider + inner.limits.commit;
-        let intent = inner.owner.intent(ready.intent.attempt, inner.clock.now(), takes);
-        let (id, paused) = (&ready.id, ready.stored.pause.as_ref());
-        match inner.store.take_intent(id, ready.stored.generation, &intent, Some(&ready.intent), paused).await {
-            Ok(()) => {}
-            Err(StoreError::Conflict) => return Ok(Turn::Again),
-            Err(error) => return Err(RefreshError::store(error)),
-        }
-        let ready = Ready { intent, ..ready };
-        let asked = inner.ask(&self.client, &ready.registered, &refresh_token).await;
-        match asked.result {
-            Ok(given) => self.store(Ready { refresh_token, ..ready }, given, asked.took).await,
-            Err(TokenEndpointError::Refused { code: RefusalCode::InvalidGrant }) => self.over(&ready).await,
-            Err(error) => {
-                if error.may_have_acted() {
-                    // It was tried once, and a second time could be taken for theft.
-                    let dropped = inner.store.drop_spare(&ready.id, spare.generation).await;
-                    dropped.map_err(RefreshError::store)?;
-                }
-                Err(self.leave(&ready, error).await)
+        match spare_in_turn(&ready.stored) {
+            None if spare.is_some() => {
+                self.go_on_with_spare(&ready.stored, &ready.intent, self.may_be_astray(&ready)).await
             }
+            // It was the spare, or there is none.
+            Some(_) | None => self.over(&ready).await,
         }
-    }
-
-    async fn leave_spare(&self, ready: &Ready, why: RefreshError) -> RefreshError {
-        tracing::error!(grant = ready.id, %why, "a spare refresh token cannot be tried yet, and is kept");
-        let generation = ready.stored.generation;
-        let failure =
-            Failure { generation, why, retry_after: None, attempt: 0, last_attempt_in: None, may_be_astray: false };
-        let now = self.inner.clock.now();
-        let (why, pause) = self.inner.backoffs.failed(&self.key, failure, ready.stored.pause.as_ref(), now);
-        self.give_back(ready, &pause).await;
-        why
     }
 
     /// There is nothing to ask the provider with.
@@ -167,17 +126,20 @@ impl Refresh {
     /// token is used up, it may say only that the answer to an earlier one, and the next refresh token in it, went astray:
     /// it never came, or a gateway answered in its place.
     async fn over(&self, ready: &Ready) -> Result<Turn, RefreshError> {
-        let may_be_astray = match self.client.rotation {
+        match self.may_be_astray(ready) {
+            true => self.end_refreshes(&ready.stored, ConsentReason::InvalidGrant).await,
+            false => self.end(&ready.stored, ConsentReason::InvalidGrant).await,
+        }
+    }
+
+    fn may_be_astray(&self, ready: &Ready) -> bool {
+        match self.client.rotation {
             Rotation::NonRotating | Rotation::OldValid => false,
             Rotation::Grace(_) | Rotation::Strict => {
                 ready.intent.attempt > 1
                     || ready.stored.pause.as_ref().is_some_and(|pause| pause.may_be_astray)
                     || self.inner.backoffs.may_be_astray(&self.key, ready.stored.generation)
             }
-        };
-        match may_be_astray {
-            true => self.end_refreshes(&ready.stored, ConsentReason::InvalidGrant).await,
-            false => self.end(&ready.stored, ConsentReason::InvalidGrant).await,
         }
     }
 

@@ -4,13 +4,12 @@
 use std::time::Duration;
 
 use super::others::Span;
-use super::refresh::{Ready, Refresh};
 use super::{Inner, RefreshError};
 use crate::clock::UnixTime;
 use crate::keys::Key;
 use crate::model::Generation;
 use crate::oauth::RefusalCode;
-use crate::store::{Intent, Pause, StoreError, StoredGrant};
+use crate::store::{Intent, Pause, StoredGrant};
 
 impl Inner {
     /// Why the provider of this grant may not be asked now, by what this broker knows or the store says.
@@ -52,9 +51,20 @@ impl Inner {
         left.max(self.others.at_least(&stored.id, span, now).min(expires_at.since(now) / 2))
     }
 
-    /// Writes the pause of a grant without an intent down. If that cannot be done, this broker knows of it all the same.
-    pub(super) async fn write_pause(&self, id: &str, generation: Generation, pause: &Pause) {
-        tell(id, self.store.pause(id, generation, None, pause).await);
+    /// Writes a pause down beside this intent, or beside none. If that cannot be done, this broker knows of it all the
+    /// same.
+    pub(super) async fn write_pause(
+        &self,
+        grant: &str,
+        generation: Generation,
+        beside: Option<&Intent>,
+        pause: &Pause,
+    ) {
+        match self.store.pause(grant, generation, beside, pause).await {
+            // It has ended or gone on meanwhile.
+            Ok(true | false) => {}
+            Err(error) => tracing::error!(grant, %error, "other brokers are not told to leave a provider alone"),
+        }
     }
 
     /// How long another broker may still be at what it has begun.
@@ -64,22 +74,6 @@ impl Inner {
             return Duration::ZERO;
         }
         self.others.at_least(&stored.id, Span { from: intent.started_at, until: intent.deadline }, now)
-    }
-}
-
-impl Refresh {
-    /// The provider may have acted: the intent stays, and with it goes how long the provider is left alone.
-    pub(super) async fn keep_intent(&self, ready: &Ready, pause: &Pause) {
-        let written = self.inner.store.pause(&ready.id, ready.stored.generation, Some(&ready.intent), pause).await;
-        tell(&ready.id, written);
-    }
-}
-
-fn tell(grant: &str, written: Result<bool, StoreError>) {
-    match written {
-        // It has ended or gone on meanwhile.
-        Ok(true | false) => {}
-        Err(error) => tracing::error!(grant, %error, "other brokers are not told to leave a provider alone"),
     }
 }
 

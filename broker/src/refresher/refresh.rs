@@ -1,6 +1,10 @@
 //! One refresh of a person's grant: re-read, data keys, intent, provider, commit, and only then an answer (I5).
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::ask::{Asked, Registered, Took};
 use super::commit::Committed;
@@ -21,8 +25,11 @@ use crate::oauth::{Given, Token};
 use crate::secret::Secret;
 use crate::store::{GrantCommit, Intent, Material, Pause, Standing, StoreError, StoredGrant};
 
+/// How long a pair is in memory only while the store is at its commit.
+const SPOOLED_AFTER: Duration = Duration::from_millis(100);
+
 /// Turns taken at most: each that comes to nothing is one that somebody else has won.
-const MAX_TURNS: usize = 8;
+pub(super) const MAX_TURNS: usize = 8;
 
 /// The refresh of one grant.
 pub(super) struct Refresh {
@@ -87,7 +94,7 @@ impl Refresh {
         let material = stored.material.clone().ok_or(ConsentReason::Unreadable)?;
         if let Standing::NeedsConsent(reason) = &stored.standing {
             return match (ConsentReason::of_standing(reason), &material.refresh_token) {
-                (ConsentReason::Unreadable, Some(sealed)) => self.read_again(&stored, sealed).await,
+                (ConsentReason::Unreadable, Some(_)) => self.read_again(&stored).await,
                 (reason, _) => self.nothing_later(&stored, &material, reason).await,
             };
         }
@@ -98,11 +105,10 @@ impl Refresh {
         if material.refresh_token.is_none() {
             return self.without_refresh_token(&stored, &material).await;
         }
-        let left = |intent: &Intent| inner.left_of_intent(&stored, intent, now);
-        let attempt = match inner.owner.right(stored.intent.as_ref(), self.client.rotation, left) {
+        let attempt = match inner.right_to(&stored, self.client.rotation, now) {
             Right::Free(attempt) => attempt,
-            Right::Taken => return self.wait_for_another_broker(&stored).await,
-            Right::Spent => return self.end_refreshes(&stored, ConsentReason::Lost).await,
+            Right::Taken => return inner.wait_for_another_broker(&stored, &host).await,
+            Right::Spent => return self.spent(&stored).await,
         };
         // Before anything is begun: what waits for its turn here holds nobody else up.
         let admitted = inner.providers.admit(&authority(&self.client.token_url)).await;
@@ -143,8 +149,7 @@ impl Refresh {
         let inner = &self.inner;
         let id = stored.id.clone();
         let registered = Registered::resolve(&*inner.secrets, &self.client).await?;
-        let sealed = material.refresh_token.as_ref().ok_or(ConsentReason::Expired)?;
-        let refresh_token = inner.open_refresh_token(&id, stored.generation, sealed).await?;
+        let refresh_token = self.open_next(&stored).await?;
         // Before the provider is called: what it answers can then be kept whatever becomes of the key service.
         let pair = Pair::new(&inner.vault, &id).await?;
         let takes = inner.limits.provider + inner.limits.commit;
@@ -218,22 +223,33 @@ impl Refresh {
     }
 
     /// Commits. What the store does not take at once is in the spool while that is tried again, and stays there if the
-    /// store never does. Of a commit that lost, the refresh token is kept beside the winner's.
+    /// store never does: whatever becomes of this process then, be the store gone or hanging. Of a commit that lost, the
+    /// refresh token is kept beside the winner's.
     pub(super) async fn persist(&self, record: &GrantCommit, took: Took) -> Result<Committed, RefreshError> {
         let inner = &self.inner;
-        let first = self.settle(record, inner.commit_once(record).await).await;
-        let settled = match first {
-            Ok(committed) => Ok(committed),
-            Err(error) => {
-                tracing::warn!(grant = record.id, %error, "a renewed token goes to the spool while it waits for the store");
+        let mut committing = pin!(inner.commit_once(record));
+        let (first, mut is_spooled) = match timeout(SPOOLED_AFTER, &mut committing).await {
+            Ok(first) => (first, false),
+            Err(_) => {
+                tracing::warn!(grant = record.id, "a renewed token goes to the spool: the store has not answered yet");
                 inner.spool.put(record.clone()).await;
-                let later = self.settle(record, inner.commit(record).await).await;
-                if later.is_ok() {
-                    inner.spool.settled(record).await;
-                }
-                later
+                (committing.await, true)
             }
         };
+        let settled = match self.settle(record, first).await {
+            Ok(committed) => Ok(committed),
+            Err(error) => {
+                if !is_spooled {
+                    tracing::warn!(grant = record.id, %error, "a renewed token goes to the spool while it waits for the store");
+                    inner.spool.put(record.clone()).await;
+                    is_spooled = true;
+                }
+                self.settle(record, inner.commit(record).await).await
+            }
+        };
+        if is_spooled && settled.is_ok() {
+            inner.spool.settled(record).await;
+        }
         match &settled {
             Ok(Committed::Ours) => {
                 metrics::histogram!("sallyport_refresh_commit_seconds")

@@ -1,4 +1,4 @@
-//! One renewal of a client-credentials grant: re-read, data key, provider, commit, and only then an answer (I5).
+//! One renewal of a client-credentials grant: re-read, data key, intent, provider, commit, and only then an answer (I5).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,15 +7,16 @@ use super::ask::Registered;
 use super::backoff::Failure;
 use super::commit::Committed;
 use super::due::{Chance, DEFAULT_LIFETIME, refresh_after};
-use super::refresh::count;
+use super::intent::Right;
+use super::refresh::{MAX_TURNS, Turn, count};
 use super::source::{authority, host};
 use super::{Inner, OpenedToken, RefreshError};
 use crate::audit::Event;
 use crate::keys::{self, Key};
-use crate::model::{ClientCredentials, Generation};
-use crate::oauth::profile::GENERIC;
+use crate::model::{ClientCredentials, Generation, GrantKey};
+use crate::oauth::profile::{GENERIC, Rotation};
 use crate::oauth::{self, Given, Grant, Token, TokenEndpointError, TokenRequest};
-use crate::store::{GrantCommit, Material};
+use crate::store::{GrantCommit, Intent, Material, StoreError, StoredGrant};
 use crate::vault::{Place, Record};
 
 /// What a renewal came to.
@@ -32,6 +33,16 @@ impl Renewed {
     }
 }
 
+/// The renewal of the token that a client has for itself.
+struct Renewal {
+    inner: Arc<Inner>,
+    key: Key,
+    client: Arc<ClientCredentials>,
+    grant: GrantKey,
+    id: String,
+    host: String,
+}
+
 /// Obtains a token of a later generation than `beyond`. Runs detached: nobody's patience ends it.
 pub(super) async fn renew(
     inner: Arc<Inner>,
@@ -40,93 +51,144 @@ pub(super) async fn renew(
     beyond: Generation,
 ) -> Result<Renewed, RefreshError> {
     let grant = keys::service_grant(&client);
-    let read = inner.moment();
-    let stored = inner.store.grant(&grant).await.map_err(RefreshError::store)?;
-    if let Some(stored) = &stored
-        && stored.generation > beyond
-        && let Some(token) = inner.open_live(stored).await?
-    {
-        inner.keep(&key, &token, read);
-        return Ok(Renewed::by_somebody_else(token));
+    let (id, host) = (keys::grant_id(&inner.tenant, &grant), host(&client.token_url));
+    let renewal = Renewal { inner, key, client, grant, id, host };
+    for _ in 0..MAX_TURNS {
+        match renewal.turn(beyond).await? {
+            Turn::Renewed(renewed) => return Ok(renewed),
+            Turn::Again => {}
+        }
     }
-    let (host, now) = (host(&client.token_url), inner.clock.now());
-    let paused = match &stored {
-        Some(stored) => inner.paused(&key, stored, &host, now, false),
-        // There is no record to write a pause beside: each broker knows of its own.
-        None => inner.backoffs.now(&key, now),
-    };
-    if let Some(why) = paused {
-        return Err(why);
-    }
-    // Before the provider is called: what it answers can then be kept whatever becomes of the key service.
-    let id = keys::grant_id(&inner.tenant, &grant);
-    let data_key = inner.vault.data_key(Record::grant(&id)).await.map_err(RefreshError::vault)?;
-    let generation = Generation(stored.as_ref().map_or(0, |stored| stored.generation.0).saturating_add(1));
+    Err(RefreshError::Lost)
+}
 
-    let started = Instant::now();
-    // By our clock, before the request leaves: the token expires at the provider no earlier than we believe.
-    let issued_at = inner.clock.now();
-    let admitted = inner.providers.admit(&authority(&client.token_url)).await;
-    let admitted = admitted.map_err(|retry_after| RefreshError::Provider { host: host.clone(), retry_after })?;
-    let answer = ask(&inner, &client).await?;
-    admitted.told(&answer);
-    let at_token_endpoint = started.elapsed();
-    metrics::histogram!("sallyport_token_endpoint_seconds", "profile" => GENERIC.name)
-        .record(at_token_endpoint.as_secs_f64());
-    let token = match answer {
-        Ok(token) => token,
-        Err(error) => {
-            let held = Generation(generation.0.saturating_sub(1));
-            let failed = Event::refresh_failed(&id, held, keys::SERVICE_HOLDER, error.code(), at_token_endpoint);
-            tracing::warn!(host, %error, "no token");
-            count(&GENERIC, "failed", error.code());
-            let (why, retry_after) = RefreshError::of_provider(host, error);
-            let failure =
-                Failure { generation: held, why, retry_after, attempt: 0, last_attempt_in: None, may_be_astray: false };
-            let before = stored.and_then(|stored| stored.pause);
-            let (why, pause) = inner.backoffs.failed(&key, failure, before.as_ref(), inner.clock.now());
-            inner.write_pause(&id, held, &pause).await;
-            inner.remember(failed).await;
+impl Renewal {
+    async fn turn(&self, beyond: Generation) -> Result<Turn, RefreshError> {
+        let Self { inner, key, client, grant, id, .. } = self;
+        let read = inner.moment();
+        let stored = inner.store.grant(grant).await.map_err(RefreshError::store)?;
+        if let Some(stored) = &stored
+            && stored.generation > beyond
+            && let Some(token) = inner.open_live(stored).await?
+        {
+            inner.keep(key, &token, read);
+            return Ok(Turn::Renewed(Renewed::by_somebody_else(token)));
+        }
+        let now = inner.clock.now();
+        let paused = match &stored {
+            Some(stored) => inner.paused(key, stored, &self.host, now, false),
+            // There is no record to write a pause beside: each broker knows of its own.
+            None => inner.backoffs.now(key, now),
+        };
+        if let Some(why) = paused {
             return Err(why);
         }
-    };
-
-    let expires_at = issued_at.after(token.expires_in.unwrap_or(DEFAULT_LIFETIME));
-    let record = GrantCommit {
-        material: Material {
-            access_token: data_key.seal(&Place::access_token(&id, generation), &token.access_token),
+        let attempt = match &stored {
+            Some(stored) => match inner.right_to(stored, Rotation::NonRotating, now) {
+                Right::Free(attempt) => attempt,
+                Right::Taken => return inner.wait_for_another_broker(stored, &self.host).await,
+                Right::Spent => return Err(RefreshError::Lost),
+            },
+            None => 1,
+        };
+        // Before the provider is called: what it answers can then be kept whatever becomes of the key service.
+        let data_key = inner.vault.data_key(Record::grant(id)).await.map_err(RefreshError::vault)?;
+        let registered = Registered::of_service(&*inner.secrets, client).await?;
+        let admitted = inner.providers.admit(&authority(&client.token_url)).await;
+        let admitted =
+            admitted.map_err(|retry_after| RefreshError::Provider { host: self.host.clone(), retry_after })?;
+        let Some(intent) = self.take(stored.as_ref(), attempt).await? else { return Ok(Turn::Again) };
+        let (started, issued_at) = (Instant::now(), intent.started_at);
+        let answer = ask(inner, client, &registered).await;
+        admitted.told(&answer);
+        let at_token_endpoint = started.elapsed();
+        metrics::histogram!("sallyport_token_endpoint_seconds", "profile" => GENERIC.name)
+            .record(at_token_endpoint.as_secs_f64());
+        let token = match answer {
+            Ok(token) => token,
+            Err(error) => return Err(self.failed(stored, &intent, error, at_token_endpoint).await),
+        };
+        let generation = Generation(stored.map_or(0, |stored| stored.generation.0).saturating_add(1));
+        let expires_at = issued_at.after(token.expires_in.unwrap_or(DEFAULT_LIFETIME));
+        let material = Material {
+            access_token: data_key.seal(&Place::access_token(id, generation), &token.access_token),
             refresh_token: None,
             issued_at,
             expires_at,
             refresh_after: refresh_after(issued_at, expires_at, Chance::draw()),
-        },
-        id,
-        key: grant,
-        generation,
-        scopes: Vec::new(),
-        auth_revisions: Vec::new(),
-        account: None,
-        consented_at: None,
-        consented_by: None,
-        invalidates: None,
-    };
-    let token = match inner.commit(&record).await.map_err(RefreshError::store)? {
-        Committed::Ours => Arc::new(OpenedToken::of_commit(token.access_token, &record)),
-        // What the winner stored is what every broker serves; ours is let go of, and deletes nothing.
-        Committed::Theirs(winner) => inner.open_live(&winner).await?.ok_or(RefreshError::Lost)?,
-    };
-    inner.backoffs.succeeded(&key);
-    inner.keep(&key, &token, read);
-    metrics::counter!("sallyport_tokens_renewed_total").increment(1);
-    count(&GENERIC, "done", "");
-    let done = Event::refresh_done(&token.grant, token.generation, keys::SERVICE_HOLDER, at_token_endpoint);
-    inner.remember(done).await;
-    Ok(Renewed { token, at_token_endpoint })
+        };
+        let record = self.record(generation, material);
+        let token = match inner.commit(&record).await.map_err(RefreshError::store)? {
+            Committed::Ours => Arc::new(OpenedToken::of_commit(token.access_token, &record)),
+            // What the winner stored is what every broker serves; ours is let go of, and deletes nothing.
+            Committed::Theirs(winner) => inner.open_live(&winner).await?.ok_or(RefreshError::Lost)?,
+        };
+        inner.backoffs.succeeded(key);
+        inner.keep(key, &token, read);
+        metrics::counter!("sallyport_tokens_renewed_total").increment(1);
+        count(&GENERIC, "done", "");
+        let done = Event::refresh_done(&token.grant, token.generation, keys::SERVICE_HOLDER, at_token_endpoint);
+        inner.remember(done).await;
+        Ok(Turn::Renewed(Renewed { token, at_token_endpoint }))
+    }
+
+    /// Takes the right to ask; nothing if somebody else was first. Where there is no record yet, each broker has it: the
+    /// first token of a client may be asked for by several of them.
+    async fn take(&self, stored: Option<&StoredGrant>, attempt: u32) -> Result<Option<Intent>, RefreshError> {
+        let inner = &self.inner;
+        let takes = inner.limits.provider + inner.limits.commit;
+        // By our clock, before the request leaves: the token expires at the provider no earlier than we believe.
+        let intent = inner.owner.intent(attempt, inner.clock.now(), takes);
+        let Some(stored) = stored else { return Ok(Some(intent)) };
+        let (instead_of, paused) = (stored.intent.as_ref(), stored.pause.as_ref());
+        match inner.store.take_intent(&self.id, stored.generation, &intent, instead_of, paused).await {
+            Ok(()) => Ok(Some(intent)),
+            Err(StoreError::Conflict) => Ok(None),
+            Err(error) => Err(RefreshError::store(error)),
+        }
+    }
+
+    /// Whatever the provider did, another request does no harm: the right is given back, beside a pause.
+    async fn failed(
+        &self,
+        stored: Option<StoredGrant>,
+        intent: &Intent,
+        error: TokenEndpointError,
+        took: Duration,
+    ) -> RefreshError {
+        let inner = &self.inner;
+        let generation = stored.as_ref().map_or(Generation(0), |stored| stored.generation);
+        let failed = Event::refresh_failed(&self.id, generation, keys::SERVICE_HOLDER, error.code(), took);
+        tracing::warn!(host = self.host, %error, "no token");
+        count(&GENERIC, "failed", error.code());
+        let (why, retry_after) = RefreshError::of_provider(self.host.clone(), error);
+        let failure = Failure { generation, why, retry_after, attempt: 0, last_attempt_in: None, may_be_astray: false };
+        let before = stored.and_then(|stored| stored.pause);
+        let (why, pause) = inner.backoffs.failed(&self.key, failure, before.as_ref(), inner.clock.now());
+        if let Err(error) = inner.store.clear_intent(&self.id, generation, intent, &pause).await {
+            tracing::error!(grant = self.id, %error, "other brokers are not told to leave a provider alone");
+        }
+        inner.remember(failed).await;
+        why
+    }
+
+    fn record(&self, generation: Generation, material: Material) -> GrantCommit {
+        GrantCommit {
+            id: self.id.clone(),
+            key: self.grant.clone(),
+            generation,
+            material,
+            scopes: Vec::new(),
+            auth_revisions: Vec::new(),
+            account: None,
+            consented_at: None,
+            consented_by: None,
+            invalidates: None,
+        }
+    }
 }
 
-/// One request; the outer error is ours, the inner one the provider's.
-async fn ask(inner: &Inner, client: &ClientCredentials) -> Result<Result<Token, TokenEndpointError>, RefreshError> {
-    let registered = Registered::of_service(&*inner.secrets, client).await?;
+async fn ask(inner: &Inner, client: &ClientCredentials, registered: &Registered) -> Result<Token, TokenEndpointError> {
     let request = TokenRequest {
         token_url: &client.token_url,
         client: registered.client(),
@@ -138,5 +200,5 @@ async fn ask(inner: &Inner, client: &ClientCredentials) -> Result<Result<Token, 
     metrics::counter!("sallyport_token_requests_total").increment(1);
     let given = oauth::request_token(&*inner.endpoint, &request, inner.limits.provider).await;
     // A refresh token is of no use here (RFC 6749 §4.4.3): the client asks anew by itself.
-    Ok(given.and_then(Given::token))
+    given.and_then(Given::token)
 }

@@ -8,10 +8,11 @@
 use std::time::Duration;
 
 use super::refresh::{Refresh, Turn};
+use super::spare::spare_in_turn;
 use super::{ConsentReason, RefreshError};
 use crate::audit::Event;
 use crate::clock::UnixTime;
-use crate::store::{Pause, Sealed, StoreError, StoredGrant};
+use crate::store::{Pause, StoreError, StoredGrant};
 
 /// Before what does not open is tried again here: each try may be a request to a key service.
 const TRIED_EVERY: Duration = Duration::from_secs(60);
@@ -39,7 +40,7 @@ impl Refresh {
     }
 
     /// It was set aside: it goes on if it opens by now.
-    pub(super) async fn read_again(&self, stored: &StoredGrant, sealed: &Sealed) -> Result<Turn, RefreshError> {
+    pub(super) async fn read_again(&self, stored: &StoredGrant) -> Result<Turn, RefreshError> {
         let (inner, now) = (&self.inner, self.inner.clock.now());
         if self.by_force {
             inner.backoffs.clear_one(&self.key, now);
@@ -47,7 +48,7 @@ impl Refresh {
         if let Some(why) = inner.backoffs.at(&self.key, stored.generation, now) {
             return Err(why);
         }
-        if let Err(error) = inner.open_refresh_token(&stored.id, stored.generation, sealed).await {
+        if let Err(error) = self.open_next(stored).await {
             self.leave_for_a_while(stored, now);
             return Err(error);
         }
@@ -68,6 +69,7 @@ impl Refresh {
             attempt: 0,
             is_before_the_last: false,
             may_be_astray: backoffs.may_be_astray(&self.key, stored.generation),
+            spare_is_next: spare_in_turn(stored).is_some(),
             why: ConsentReason::Unreadable.code().to_owned(),
         };
         backoffs.adopt(&self.key, stored.generation, pause, ConsentReason::Unreadable.into());

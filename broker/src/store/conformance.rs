@@ -151,7 +151,7 @@ macro_rules! suite {
                     i5_an_answer_that_was_believed_lost_revives_what_is_left,
                     i5_an_answer_that_was_believed_lost_revives_what_was_ended_for_it,
                     i5_what_came_to_nothing_takes_nothing_from_the_attempts_before_it,
-                    keeps_the_first_spare_until_it_was_tried,
+                    keeps_the_first_spare,
                 ]
                 two: [
                     of_two_takers_one_gets_the_right,

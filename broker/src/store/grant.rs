@@ -98,6 +98,8 @@ pub struct Pause {
     pub is_before_the_last: bool,
     /// An answer may have gone astray: a gateway that answered in the provider's place does not know what it did.
     pub may_be_astray: bool,
+    /// The stored refresh token is of no use: what is sent next is the spare.
+    pub spare_is_next: bool,
     /// The code of why.
     pub why: String,
 }
@@ -112,12 +114,13 @@ impl Pause {
             attempt: 0,
             is_before_the_last: false,
             may_be_astray: false,
+            spare_is_next: false,
             why: String::new(),
         }
     }
 }
 
-/// A refresh token whose commit lost: tried once before the grant is given up.
+/// A refresh token whose commit lost: tried before the grant is given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spare {
     /// The generation it was sealed for.

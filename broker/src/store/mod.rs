@@ -12,6 +12,8 @@ mod found;
 mod grant;
 mod identity;
 mod lock;
+#[cfg(test)]
+mod older;
 pub mod postgres;
 mod sealed;
 pub mod sqlite;
@@ -357,8 +359,6 @@ pub trait Store: Send + Sync + 'static {
         generation: Generation,
         spare: &Sealed,
     ) -> Result<(), StoreError>;
-    /// Drops the spare of this generation, which was tried.
-    async fn drop_spare(&self, id: &str, generation: Generation) -> Result<(), StoreError>;
     /// Says when the token of a live grant at this generation expires and is due, which nobody knew when it was stored.
     /// Answers whether it is that grant, and nobody has begun to refresh it.
     async fn set_life(

@@ -5,6 +5,7 @@ mod accounts_asked;
 mod answers;
 mod applications;
 mod bad_input;
+mod carried;
 mod choices;
 mod given_back;
 mod hostile_accounts;

@@ -126,6 +126,28 @@ async fn a_client_of_its_own_is_renewed_by_one_broker_for_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn l5_a_client_of_its_own_is_renewed_by_one_broker_for_all_while_redis_is_away() {
+    let fleet = Fleet::without_grants(patient()).await;
+    let fixture = &fleet.people.fixture;
+    assert_eq!(text(&fleet.brokers[0].0.token(&fixture.service(), Need::Live).await.unwrap()), "canary-token-1");
+    fleet.link.set(Mode::Cut);
+    fixture.clock.advance(HOUR);
+    fixture.provider.gate.send_replace(false);
+    let calls: Vec<_> = fleet.brokers.iter().map(|(one, _)| spawn(one, &fixture.service(), Need::Live)).collect();
+    fixture.provider.until_asked(2).await;
+    let looked = Instant::now();
+    while looked.elapsed() < Duration::from_millis(500) {
+        assert_eq!(fixture.provider.count(), 2);
+        tokio::task::yield_now().await;
+    }
+    fixture.provider.gate.send_replace(true);
+    for call in calls {
+        assert_eq!(text(&call.await.unwrap().unwrap()), "canary-token-2");
+    }
+    assert_eq!(fixture.provider.count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn l4_a_lease_that_nobody_gives_back_holds_a_refresh_up_for_a_while_and_never_stops_it() {
     let fleet = Fleet::start(Limits::default()).await;
     let grant = fleet.people.alice().grant();

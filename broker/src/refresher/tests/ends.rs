@@ -85,7 +85,7 @@ async fn i4_a_refresh_token_that_was_changed_or_is_somebody_elses_is_sent_to_nob
 async fn i5_the_spare_is_tried_before_a_grant_is_given_up() {
     let people = People::at(&GENERIC).await;
     people.agrees(Some("canary-refresh-0")).await;
-    people.keeps_spare("canary-refresh-spare").await;
+    people.keeps_spare(&people.fixture.vault, "canary-refresh-spare").await;
     people.fixture.provider.is_strict("canary-refresh-spare");
     people.fixture.clock.advance(HOUR);
     assert_eq!(people.token(Need::Live).await.unwrap(), "canary-token-2");
@@ -100,7 +100,7 @@ async fn i5_the_spare_is_tried_before_a_grant_is_given_up() {
 async fn a_spare_that_does_not_work_either_is_the_end() {
     let people = People::at(&GENERIC).await;
     people.agrees(Some("canary-refresh-0")).await;
-    people.keeps_spare("canary-refresh-spare").await;
+    people.keeps_spare(&people.fixture.vault, "canary-refresh-spare").await;
     people.fixture.provider.is_strict("another");
     people.fixture.clock.advance(HOUR);
     assert_eq!(people.reason().await, ConsentReason::InvalidGrant);
@@ -125,14 +125,4 @@ async fn o13_what_its_holder_ended_while_it_was_refreshed_stays_ended() {
     let stored = people.stored().await;
     assert_eq!((stored.standing, stored.material, stored.spare), (revoked, None, None));
     assert_eq!(people.fixture.held.too_late().unwrap().generation, Generation(2), "it is revoked at the provider");
-}
-
-impl People {
-    async fn keeps_spare(&self, token: &str) {
-        let stored = self.stored().await;
-        let generation = Generation(stored.generation.0 + 1);
-        let pair = Pair::new(&self.fixture.vault, &stored.id).await.unwrap();
-        let (_, spare) = pair.seal(&stored.id, generation, &Secret::new("unused"), Some(&Secret::new(token)));
-        self.fixture.store.keep_spare(&stored.id, Generation(1), generation, &spare.unwrap()).await.unwrap();
-    }
 }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::model::{AuthorizationCode, PrincipalId, ProviderClient};
 use crate::oauth::profile::Profile;
-use crate::store::{GrantCommit, Material};
+use crate::store::{GrantCommit, Material, Sealed};
 
 /// What somebody agrees to: two scopes, for two servers.
 pub(crate) async fn agreed(
@@ -123,6 +123,21 @@ impl People {
             Err(RefreshError::NeedsConsent { reason }) => reason,
             other => panic!("{other:?}"),
         }
+    }
+
+    /// A commit has lost: of its refresh token, sealed by this vault, a spare was made.
+    pub(super) async fn keeps_spare(&self, vault: &Vault, token: &str) {
+        let (stored, spare) = (self.stored().await, self.spare(vault, token).await);
+        let Generation(generation) = stored.generation;
+        let of_spare = Generation(generation + 1);
+        self.fixture.store.keep_spare(&stored.id, stored.generation, of_spare, &spare).await.unwrap();
+    }
+
+    pub(super) async fn spare(&self, vault: &Vault, token: &str) -> Sealed {
+        let stored = self.stored().await;
+        let pair = Pair::new(vault, &stored.id).await.unwrap();
+        let generation = Generation(stored.generation.0 + 1);
+        pair.seal(&stored.id, generation, &Secret::new("unused"), Some(&Secret::new(token))).1.unwrap()
     }
 
     pub(super) async fn stored(&self) -> StoredGrant {

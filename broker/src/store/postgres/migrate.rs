@@ -1,10 +1,9 @@
 //! Bringing the tables to this version: forward only, by one broker at a time, all of it or nothing.
 
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::{MigrateError, Migration, Migrator};
 use sqlx::{AssertSqlSafe, PgPool, SqlSafeStr as _};
 
 use super::{Lock, query};
-use crate::store::MIGRATIONS;
 
 /// Longer than any other broker's migration may take; then it is told as an error, and the start is tried again.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE;
@@ -13,13 +12,13 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED, READ WRITE;
     SET LOCAL lock_timeout = '1min';
     SET LOCAL idle_in_transaction_session_timeout = '1min'";
 
-/// Brings the tables to this version. Those of a newer one are [`MigrateError::VersionMissing`].
-pub(super) async fn run(pool: &PgPool) -> Result<(), MigrateError> {
+/// Brings the tables to the version that these migrations make. Those of a newer one are [`MigrateError::VersionMissing`].
+pub(super) async fn run(pool: &PgPool, migrations: &[Migration]) -> Result<(), MigrateError> {
     let mut tx = pool.begin_with(BEGIN).await?;
     query("SELECT pg_advisory_xact_lock($1)").bind(Lock::Tables.number()).execute(&mut *tx).await?;
     // The migrator names its statements. Nothing else does, and through a pooler the next broker may come by this connection.
     forget_statements(&mut tx).await?;
-    let mut migrations = MIGRATIONS.migrations.to_vec();
+    let mut migrations = migrations.to_vec();
     for migration in &mut migrations {
         // Its checksum stays that of the text both back ends know.
         migration.sql = AssertSqlSafe(in_postgres(migration.sql.as_str())).into_sql_str();

@@ -8,6 +8,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use tokio::time::timeout;
 
 use super::{Address, LIMIT, PostgresStore, migrate, query};
+use crate::store::MIGRATIONS;
 
 /// How long a connection is waited for: those there are may be busy, or the server gone.
 const ACQUIRE: Duration = Duration::from_secs(4);
@@ -99,7 +100,7 @@ impl PostgresStore {
             })
             .connect_lazy_with(address.options.clone());
         let at = || address.shown.clone();
-        migrate::run(&pool).await.map_err(|source| match source {
+        migrate::run(&pool, &MIGRATIONS.migrations).await.map_err(|source| match source {
             MigrateError::VersionMissing(version) => OpenError::Newer { at: at(), version },
             source => OpenError::Tables { at: at(), source },
         })?;

@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use postgres_counterpart::{Database, Server};
 use sqlx::Row as _;
+use sqlx::migrate::Migration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixStream};
 
@@ -32,8 +33,15 @@ async fn url_in(dir: &Path, url: impl FnOnce(Database) -> String) -> String {
     std::fs::read_to_string(file).unwrap()
 }
 
-async fn open(url: &str) -> Result<PostgresStore, OpenError> {
+pub(in crate::store) async fn open(url: &str) -> Result<PostgresStore, OpenError> {
     PostgresStore::open(&Address::new(&Secret::new(url), None).unwrap(), 8).await
+}
+
+/// An empty database whose tables are those of an older version now.
+pub(in crate::store) async fn older(database: &Database, migrations: &[Migration]) -> PgPool {
+    let pool = PgPool::connect(&database.url).await.unwrap();
+    migrate::run(&pool, migrations).await.unwrap();
+    pool
 }
 
 async fn administered(database: &Database, sql: &'static str) {

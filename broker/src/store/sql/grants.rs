@@ -108,15 +108,6 @@ pub(super) async fn keep_spare(
     Ok(())
 }
 
-pub(super) async fn drop_spare(db: &mut Connection, id: &str, generation: Generation) -> Result<(), StoreError> {
-    query("UPDATE grants SET spare = NULL, spare_generation = NULL WHERE id = $1 AND spare_generation = $2")
-        .bind(id)
-        .bind(signed(generation.0))
-        .execute(db)
-        .await?;
-    Ok(())
-}
-
 pub(super) async fn end_refreshes(
     db: &mut Connection,
     id: &str,
@@ -238,6 +229,7 @@ pub(super) fn read(row: &Row) -> Result<StoredGrant, StoreError> {
             attempt: u32::try_from(number("pause_attempt")?).map_err(|_| corrupt("too many attempts"))?,
             is_before_the_last: number("pause_is_before_the_last")? != 0,
             may_be_astray: number("pause_may_be_astray")? != 0,
+            spare_is_next: number("pause_spare_is_next")? != 0,
             why: row.try_get("pause_why")?,
         }),
         (Some(_) | None, _) => None,

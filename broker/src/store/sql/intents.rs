@@ -15,7 +15,8 @@ pub(super) async fn take(
     paused: Option<&Pause>,
 ) -> Result<(), StoreError> {
     let taken = query(
-        "UPDATE grants SET intent_owner = $1, intent_attempt = $2, intent_started_at = $3, intent_deadline = $4, due_at = $4
+        "UPDATE grants SET intent_owner = $1, intent_attempt = $2, intent_started_at = $3, intent_deadline = $4,
+                due_at = CASE WHEN refresh_token IS NULL THEN NULL ELSE $4 END
          WHERE id = $5 AND generation = $6 AND standing = 'live' AND reason = ''
            AND intent_owner IS NOT DISTINCT FROM $7
            AND (intent_owner IS NULL OR (intent_attempt = $8 AND intent_started_at = $9))
@@ -67,11 +68,11 @@ pub(super) async fn pause(
 ) -> Result<bool, StoreError> {
     let paused = query(
         "UPDATE grants SET pause_from = $1, pause_until = $2, pause_failures = $3, pause_is_before_the_last = $4,
-                pause_may_be_astray = $5, pause_why = $6, pause_attempt = $7,
+                pause_may_be_astray = $5, pause_why = $6, pause_attempt = $7, pause_spare_is_next = $8,
                 due_at = CASE WHEN refresh_token IS NULL THEN NULL ELSE $2 END
-         WHERE id = $8 AND generation = $9 AND standing = 'live' AND reason = ''
-           AND intent_owner IS NOT DISTINCT FROM $10
-           AND (intent_owner IS NULL OR (intent_attempt = $11 AND intent_started_at = $12))",
+         WHERE id = $9 AND generation = $10 AND standing = 'live' AND reason = ''
+           AND intent_owner IS NOT DISTINCT FROM $11
+           AND (intent_owner IS NULL OR (intent_attempt = $12 AND intent_started_at = $13))",
     )
     .bind(signed(pause.from.0))
     .bind(signed(pause.until.0))
@@ -80,6 +81,7 @@ pub(super) async fn pause(
     .bind(i64::from(pause.may_be_astray))
     .bind(&pause.why)
     .bind(i64::from(pause.attempt))
+    .bind(i64::from(pause.spare_is_next))
     .bind(id)
     .bind(signed(generation.0))
     .bind(intent.map(|intent| &intent.owner))

@@ -253,10 +253,6 @@ impl Store for Handle {
         writing!(self, |db| grants::keep_spare(db, id, beside, generation, spare))
     }
 
-    async fn drop_spare(&self, id: &str, generation: Generation) -> Result<(), StoreError> {
-        writing!(self, |db| grants::drop_spare(db, id, generation))
-    }
-
     async fn end_refreshes(&self, id: &str, generation: Generation, reason: &str) -> Result<(), StoreError> {
         writing!(self, |db| grants::end_refreshes(db, id, generation, reason))
     }
