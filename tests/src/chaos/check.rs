@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeSet, fmt};
 
-use super::history::{Grant, History, Verdict};
-
-/// How long after it was asked for an answer may still be lost: a provider's time, and the store's when it is away.
-const IN_DANGER_MS: u64 = 8_000;
+use super::{
+    history::{Grant, History, Verdict},
+    losses::losses,
+};
 
 /// What is in it, and must not be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +111,7 @@ fn generations(grant: &Grant, found: &mut Vec<Violation>) {
 
 fn end(grant: &Grant, history: &History, found: &mut Vec<Violation>) {
     let person = || grant.person.clone();
-    let may_be_lost = may_be_lost(grant, history);
+    let may_be_lost = !losses(grant, history).is_empty();
     match grant.verdict {
         Verdict::Lives => {}
         Verdict::AsksForConsent if may_be_lost => {}
@@ -127,15 +127,6 @@ fn end(grant: &Grant, history: &History, found: &mut Vec<Violation>) {
     if grant.ended_for_reuse && !(grant.reuse_ends_it && may_be_lost) {
         found.push(Violation::EndedForReuse { person: person() });
     }
-}
-
-/// More answers to one of its refresh tokens may have been lost than it bears.
-fn may_be_lost(grant: &Grant, history: &History) -> bool {
-    let Some(bears) = grant.bears else { return false };
-    let in_danger = |at: u64| history.faults.iter().any(|fault| fault.from <= at + IN_DANGER_MS && fault.to >= at);
-    let lost_of =
-        |token| grant.refreshes.iter().filter(|refresh| refresh.token == token && in_danger(refresh.at)).count();
-    (0..grant.uses.len()).any(|token| lost_of(token) > bears)
 }
 
 fn shared(history: &History, found: &mut Vec<Violation>) {

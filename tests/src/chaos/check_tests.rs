@@ -1,7 +1,10 @@
 //! Each violation planted in a history that is good otherwise.
 
 use super::*;
-use crate::chaos::{Fault, Refresh, Release, Served};
+use crate::chaos::{Fault, Outage, Refresh, Release, Served, Struck};
+
+/// A refresh that was answered.
+const ASKED: Refresh = Refresh { at: 40_000, answered: 40_150, withheld: false, token: 0 };
 
 fn release(person: &str, generation: u64, token: &str) -> Release {
     Release {
@@ -21,7 +24,7 @@ fn grant(person: &str) -> Grant {
         bears: Some(0),
         reuse_ends_it: false,
         issued: tokens.to_vec(),
-        refreshes: vec![Refresh { at: 40_000, token: 0 }],
+        refreshes: vec![ASKED],
         uses: vec![1, 0],
         ended_for_reuse: false,
         served: tokens.iter().map(|token| Served { at: 0, token: token.clone() }).collect(),
@@ -31,15 +34,32 @@ fn grant(person: &str) -> Grant {
     }
 }
 
+/// A good history; something happened in it, and nothing while anybody was refreshed.
+fn good() -> History {
+    History {
+        grants: vec![grant("alice"), grant("bob")],
+        faults: vec![Fault { at: 1_000, until: 2_000 }],
+        outages: vec![Outage { from: 5_000, to: 6_000 }],
+        audit_verifies: true,
+    }
+}
+
 /// The violations in a good history after this change to the first grant.
 fn planted(change: impl FnOnce(&mut Grant)) -> Vec<Violation> {
-    let mut history = History {
-        grants: vec![grant("alice"), grant("bob")],
-        faults: vec![Fault { from: 1_000, to: 2_000 }],
-        audit_verifies: true,
-    };
+    let mut history = good();
     change(&mut history.grants[0]);
     check(&history)
+}
+
+/// The violations where the first person is asked for consent, after these faults.
+fn asked_after(faults: &[Fault], outages: &[Outage]) -> Vec<Violation> {
+    let mut history = History { faults: faults.to_vec(), outages: outages.to_vec(), ..good() };
+    history.grants[0].verdict = Verdict::AsksForConsent;
+    check(&history)
+}
+
+fn stranded(verdict: Verdict) -> Violation {
+    Violation::Stranded { person: person(), verdict }
 }
 
 fn person() -> String {
@@ -86,22 +106,86 @@ fn finds_a_generation_that_went_back() {
 #[test]
 fn finds_who_is_stranded_without_need_and_lets_be_who_could_not_be_kept() {
     for verdict in [Verdict::AsksForConsent, Verdict::Silent] {
-        let stranded = [Violation::Stranded { person: person(), verdict }];
-        assert_eq!(planted(|grant| grant.verdict = verdict), stranded, "nothing was wrong when it was refreshed");
+        let found = vec![stranded(verdict)];
+        assert_eq!(planted(|grant| grant.verdict = verdict), found, "nothing was wrong when it was refreshed");
         let in_need = |grant: &mut Grant| {
             grant.verdict = verdict;
-            grant.refreshes.push(Refresh { at: 1_500, token: 1 });
+            grant.refreshes.push(Refresh { withheld: true, token: 1, ..ASKED });
         };
         let lets_be = verdict == Verdict::AsksForConsent;
-        assert_eq!(planted(in_need), if lets_be { vec![] } else { stranded.to_vec() });
+        assert_eq!(planted(in_need), if lets_be { vec![] } else { found.clone() });
         for bears in [Some(1), None] {
             let kept = |grant: &mut Grant| {
                 in_need(grant);
                 grant.bears = bears;
             };
-            assert_eq!(planted(kept), stranded, "one lost answer could be borne");
+            assert_eq!(planted(kept), found, "one lost answer could be borne");
         }
     }
+}
+
+#[test]
+fn an_answer_that_another_lost_or_the_same_person_for_another_token_excuses_nobody() {
+    let mut history = good();
+    history.grants[0].verdict = Verdict::AsksForConsent;
+    history.grants[1].refreshes[0].withheld = true;
+    assert_eq!(check(&history), [stranded(Verdict::AsksForConsent)]);
+    // Where one is borne: two of one token are too much, one each of two are not.
+    for (second, excuses) in [(0, true), (1, false)] {
+        let found = planted(|grant| {
+            (grant.bears, grant.verdict) = (Some(1), Verdict::AsksForConsent);
+            grant.refreshes =
+                vec![0, second].into_iter().map(|token| Refresh { withheld: true, token, ..ASKED }).collect();
+        });
+        assert_eq!(found.is_empty(), excuses, "{found:?}");
+    }
+}
+
+#[test]
+fn a_death_excuses_only_while_a_refresh_was_under_way() {
+    for (at, excuses) in [
+        (20_000, false),
+        (39_500, false),
+        (39_900, true),
+        (40_000, true),
+        (40_150, true),
+        (41_100, true),
+        (41_200, false),
+        (48_000, false),
+    ] {
+        let found = asked_after(&[Fault { at, until: at + 2_000 }], &[]);
+        assert_eq!(found.is_empty(), excuses, "at {at}: {found:?}");
+    }
+}
+
+#[test]
+fn an_outage_of_the_store_alone_excuses_nobody_nor_a_death_in_one_that_was_over_in_time() {
+    let (brief, long) = (Outage { from: 40_100, to: 43_000 }, Outage { from: 40_100, to: 65_000 });
+    let (soon, late) = (Fault { at: 42_000, until: 44_000 }, Fault { at: 42_000, until: 70_000 });
+    let after_it = Fault { at: 68_000, until: 99_000 };
+    for (faults, outages, excuses) in [
+        (vec![], vec![long], false),
+        (vec![soon], vec![brief], false),
+        // What waits in the spool waits for both.
+        (vec![late], vec![brief], true),
+        (vec![soon], vec![long], true),
+        (vec![after_it], vec![long], false),
+        (vec![late], vec![], false),
+        (vec![late], vec![Outage { from: 41_500, to: 43_000 }], false),
+    ] {
+        let found = asked_after(&faults, &outages);
+        assert_eq!(found.is_empty(), excuses, "{faults:?} {outages:?}");
+    }
+}
+
+#[test]
+fn counts_the_refreshes_that_something_befell() {
+    let mut history = good();
+    assert_eq!(Struck::of(&history).total(), 0);
+    history.grants[0].refreshes.push(Refresh { withheld: true, ..ASKED });
+    assert_eq!(Struck::of(&history), Struck { withheld: 1, broker_gone: 0 });
+    history.faults.push(Fault { at: 40_100, until: 41_000 });
+    assert_eq!(Struck::of(&history), Struck { withheld: 1, broker_gone: 2 });
 }
 
 #[test]
@@ -116,7 +200,7 @@ fn finds_a_family_that_we_have_ended() {
     assert_eq!(planted(|grant| grant.ended_for_reuse = true), ended);
     let found_out = |grant: &mut Grant| {
         (grant.ended_for_reuse, grant.reuse_ends_it) = (true, true);
-        grant.refreshes.push(Refresh { at: 1_500, token: 1 });
+        grant.refreshes.push(Refresh { withheld: true, token: 1, ..ASKED });
     };
     assert_eq!(planted(found_out), []);
 }

@@ -14,10 +14,11 @@ use tokio::sync::watch;
 
 use super::{
     check::check,
-    history::{Fault, Grant, History, Refresh, Release, Served, Verdict},
-    keeper::Keeper,
+    history::{Fault, Grant, History, Outage, Refresh, Release, Served, Verdict},
+    keeper::{Happened, Keeper},
+    losses::{Struck, losses},
     plan::{Deed, Part, Plan},
-    report::{Report, Row, deeds},
+    report::{Excuse, Report, Row, deeds},
 };
 use crate::{
     Auth, Browser, Call, Provider, Reply, Server, World, audit_records,
@@ -32,6 +33,8 @@ const LIFE: Duration = Duration::from_secs(6);
 const TAKES: Duration = Duration::from_millis(150);
 /// Between two calls of one person.
 const PAUSE: Duration = Duration::from_millis(200);
+/// What a broker has begun is left to it for this long at least.
+const LEFT_TO_A_BROKER: Duration = Duration::from_secs(10);
 /// Once everything is well again, until nobody can be waited for any more.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -39,7 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MODES: [(&str, Rotation, &str, Option<usize>); 5] = [
     ("stay", Rotation::None, "google", None),
     ("rotate, old ones stay valid", Rotation::OldValid, "microsoft", None),
-    ("rotate, with a minute of grace", Rotation::Grace(Duration::from_secs(60)), "custom", Some(1)),
+    // Longer than the longest misfortune, and then until others take over what it has cut off.
+    ("rotate, with two minutes of grace", Rotation::Grace(Duration::from_secs(120)), "custom", Some(1)),
     ("work once", Rotation::Strict, "custom", Some(0)),
     ("work once, reuse ends the grant", Rotation::FamilyRevoke, "notion", Some(0)),
 ];
@@ -80,13 +84,14 @@ pub async fn run(options: &Options) -> Report {
     let store = world.broker.store();
     let everything_goes_wrong = async {
         let mut keeper = Keeper::new(&mut world, postgres, modes.iter().map(|mode| mode.provider.clone()).collect());
-        keeper.carry_out(&plan, started).await;
+        let happened = keeper.carry_out(&plan, started).await;
         keeper.heal().await;
         stop.send_replace(true);
+        happened
     };
     let calls = join_all(people.iter().map(|person| person.calls(started, stopped.clone())));
     let watching = generations(&store, stopped.clone());
-    let ((), _, generations) = tokio::join!(everything_goes_wrong, calls, watching);
+    let (happened, _, generations) = tokio::join!(everything_goes_wrong, calls, watching);
     let verdicts = join_all(people.iter().map(|person| person.verdict(&modes[person.mode], started))).await;
     let releases = releases(&world).await;
     let grants = people.iter().zip(verdicts).map(|(person, verdict)| {
@@ -101,7 +106,8 @@ pub async fn run(options: &Options) -> Report {
         )
     });
     let audit_verifies = world.broker.command(&["audit", "verify"]).await.success;
-    let history = History { grants: grants.collect(), faults: lossy(&plan), audit_verifies };
+    let (grants, faults, outages) = (grants.collect(), faults(&happened), outages(&happened));
+    let history = History { grants, faults, outages, audit_verifies };
     report(options, &plan, &people, &history)
 }
 
@@ -111,7 +117,14 @@ async fn modes(world: &mut World) -> Vec<Mode> {
         let provider = Arc::new(Provider::start().await);
         provider.rotation(rotation);
         let server = world.server().auth(Auth::authorization_code(&provider));
-        let server = server.manifest(move |server| server["auth_data"]["provider"] = kind.into()).apply().await;
+        let server = server.manifest(move |server| {
+            server["auth_data"]["provider"] = kind.into();
+            if let Rotation::Grace(window) = rotation {
+                server["auth_data"]["refresh_token_rotation"] = "grace".into();
+                server["auth_data"]["refresh_token_grace"] = format!("{}s", window.as_secs()).into();
+            }
+        });
+        let server = server.apply().await;
         server.upstream.guarded_by(&provider);
         modes.push(Mode { provider, server });
     }
@@ -197,7 +210,10 @@ impl Person {
         for (request, token) in own {
             uses[token] += 1;
             if !matches!(request.outcome, Outcome::Refused(_)) {
-                refreshes.push(Refresh { at: millis(request.at.saturating_duration_since(started)), token });
+                let arrived = request.at.saturating_duration_since(started);
+                let took = request.answered.map_or(TAKES, |answered| answered.after);
+                let (at, answered) = (millis(arrived), millis(arrived + took));
+                refreshes.push(Refresh { at, answered, withheld: request.withheld, token });
             }
         }
         let (_, rotation, _, bears) = MODES[self.mode];
@@ -224,7 +240,7 @@ fn token(reply: &Reply) -> Option<String> {
     body["result"]["called_as"][0].as_str()?.strip_prefix("Bearer ").map(str::to_owned)
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).expect("it fits for long")
 }
 
@@ -269,14 +285,22 @@ async fn releases(world: &World) -> Vec<Release> {
     records.iter().map(release).collect()
 }
 
-/// When an answer may have been lost: a store that is away, or a broker that is paused or told to end, loses none.
-fn lossy(Plan(all): &Plan) -> Vec<Fault> {
-    let lossy = all.iter().filter(|misfortune| {
-        matches!(misfortune.deed, Deed::Kill | Deed::LoseAnswer)
-            && !matches!(misfortune.part, Part::Postgres | Part::Redis)
-    });
-    // An answer is lost when the next request comes, and a call may be late on a busy machine.
-    lossy.map(|misfortune| Fault { from: millis(misfortune.at), to: millis(misfortune.at) + 3_000 }).collect()
+/// What may have cost a broker an answer: none does that is told to end, or paused for less time than what it has begun is
+/// its own.
+fn faults(happened: &[Happened]) -> Vec<Fault> {
+    let costs = |one: &&Happened| match (one.part, one.deed) {
+        (Part::Broker(_), Deed::Kill) => true,
+        (Part::Broker(_), Deed::Pause) => u128::from(one.to - one.from) > LEFT_TO_A_BROKER.as_millis(),
+        (Part::Broker(_), Deed::Restart | Deed::LoseAnswer) | (Part::Postgres | Part::Redis | Part::Provider(_), _) => {
+            false
+        }
+    };
+    happened.iter().filter(costs).map(|one| Fault { at: one.from, until: one.to }).collect()
+}
+
+fn outages(happened: &[Happened]) -> Vec<Outage> {
+    let of_store = happened.iter().filter(|one| one.part == Part::Postgres);
+    of_store.map(|one| Outage { from: one.from, to: one.to }).collect()
 }
 
 fn report(options: &Options, plan: &Plan, people: &[Person], history: &History) -> Report {
@@ -289,6 +313,19 @@ fn report(options: &Options, plan: &Plan, people: &[Person], history: &History) 
         row.refreshed += grant.issued.len() - 1;
         row.ends(grant.verdict);
     }
-    let violations = check(history);
-    Report { seed: options.seed, seconds: options.time.as_secs(), rows, deeds: deeds(plan), violations }
+    let asked = people.iter().zip(&history.grants).filter(|(_, grant)| grant.verdict == Verdict::AsksForConsent);
+    let excuse = |(person, grant): (&Person, &Grant)| Excuse {
+        person: person.name.clone(),
+        provider: MODES[person.mode].0,
+        losses: losses(grant, history),
+    };
+    Report {
+        excuses: asked.map(excuse).collect(),
+        seed: options.seed,
+        seconds: options.time.as_secs(),
+        rows,
+        deeds: deeds(plan),
+        struck: Struck::of(history),
+        violations: check(history),
+    }
 }

@@ -7,15 +7,26 @@ use std::collections::BTreeMap;
 pub struct History {
     /// Of each person at each server, who has one grant there.
     pub grants: Vec<Grant>,
-    /// When an answer of a provider may have been lost.
+    /// What befell brokers that could cost one of them an answer.
     pub faults: Vec<Fault>,
+    /// When the store was away.
+    pub outages: Vec<Outage>,
     /// Whether every chain of the audit holds together.
     pub audit_verifies: bool,
 }
 
-/// A time in which a broker was killed, or a provider lost its answer.
+/// A broker was killed, or paused for longer than what it has begun is its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Fault {
+    /// When.
+    pub at: u64,
+    /// When it was to be there again.
+    pub until: u64,
+}
+
+/// A time in which nothing could be stored.
+#[derive(Clone, Copy, Debug)]
+pub struct Outage {
     /// From when.
     pub from: u64,
     /// Until when.
@@ -57,6 +68,10 @@ pub struct Grant {
 pub struct Refresh {
     /// When it came.
     pub at: u64,
+    /// When it was answered, or would have been.
+    pub answered: u64,
+    /// The provider withheld the answer.
+    pub withheld: bool,
     /// Which refresh token it presented, the oldest being 0.
     pub token: usize,
 }

@@ -8,7 +8,10 @@ use std::{
 use postgres_counterpart::Server as Postgres;
 use redis_counterpart::Redis;
 
-use super::plan::{Deed, Misfortune, Part, Plan};
+use super::{
+    drive::millis,
+    plan::{Deed, Misfortune, Part, Plan},
+};
 use crate::{
     Broker, Provider, World, eventually_within,
     provider::{Endpoint, Fault, Moment},
@@ -17,6 +20,15 @@ use crate::{
 const TICK: Duration = Duration::from_millis(50);
 /// Until every broker serves once everything is well: one that was told to end may take 20 seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A misfortune as it came: on a busy machine all of it may be late. Times in milliseconds since the start.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Happened {
+    pub(super) part: Part,
+    pub(super) deed: Deed,
+    pub(super) from: u64,
+    pub(super) to: u64,
+}
 
 /// Keeps a fleet as its plan wants it.
 pub(super) struct Keeper<'w> {
@@ -33,22 +45,31 @@ impl<'w> Keeper<'w> {
         Self { world, postgres, providers, wanted }
     }
 
-    /// All of it, each at its time.
-    pub(super) async fn carry_out(&mut self, Plan(all): &Plan, started: Instant) {
-        let begin = all.iter().map(|misfortune| (misfortune.at, true, misfortune));
-        let end = all.iter().map(|misfortune| (misfortune.at + misfortune.lasts, false, misfortune));
+    /// All of it, each at its time; answers when that was.
+    pub(super) async fn carry_out(&mut self, Plan(all): &Plan, started: Instant) -> Vec<Happened> {
+        let happened = |one: &Misfortune| Happened { part: one.part, deed: one.deed, from: 0, to: 0 };
+        let mut happened: Vec<_> = all.iter().map(happened).collect();
+        let begin = all.iter().enumerate().map(|(number, misfortune)| (misfortune.at, true, number));
+        let end = all.iter().enumerate().map(|(number, misfortune)| (misfortune.at + misfortune.lasts, false, number));
         let mut events: Vec<_> = begin.chain(end).collect();
         events.sort_by_key(|(at, ..)| *at);
-        for (at, begins, misfortune) in events {
+        for (at, begins, number) in events {
             while started.elapsed() < at {
                 self.supervise();
                 tokio::time::sleep(TICK.min(at.saturating_sub(started.elapsed()))).await;
             }
             match begins {
-                true => self.begin(misfortune),
-                false => self.end(misfortune),
+                true => {
+                    happened[number].from = millis(started.elapsed());
+                    self.begin(&all[number]);
+                }
+                false => {
+                    self.end(&all[number]);
+                    happened[number].to = millis(started.elapsed());
+                }
             }
         }
+        happened
     }
 
     /// Everything is well again, and every broker serves.

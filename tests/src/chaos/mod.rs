@@ -4,6 +4,7 @@
 //! plan     when which part dies, freezes, ends and comes back: all of it from one seed
 //! drive    people call through the gateway meanwhile, their tokens expire every few seconds
 //! history  what the provider issued, what upstreams were called with, what the store and the audit say
+//! losses   which answers may have been lost: by which misfortune
 //! check    what must not be in it
 //! ```
 
@@ -11,11 +12,13 @@ mod check;
 mod drive;
 mod history;
 mod keeper;
+mod losses;
 mod plan;
 mod report;
 
 pub use check::{Violation, check};
 pub use drive::{Options, run};
-pub use history::{Fault, Grant, History, Refresh, Release, Served, Verdict};
+pub use history::{Fault, Grant, History, Outage, Refresh, Release, Served, Verdict};
+pub use losses::{Cause, Struck};
 pub use plan::{Deed, Part, Plan};
 pub use report::Report;

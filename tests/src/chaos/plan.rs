@@ -65,6 +65,11 @@ impl Dice {
     }
 }
 
+/// Longer than the right to ask a provider holds against other brokers: they take over what was begun.
+const LONG: Range<u64> = 24_000..40_000;
+/// One in so many is that long.
+const LONG_ONES: u64 = 6;
+
 /// How one part fares: what may happen, how long that lasts, and how long it is left alone then, in milliseconds.
 struct Lot {
     part: Part,
@@ -90,7 +95,8 @@ impl Plan {
             part: Part::Provider(number),
             deeds: &[Deed::LoseAnswer],
             lasts: 1_000..1_001,
-            peace: 9_000..20_000,
+            // Where refresh tokens work once, each costs a grant: some are to see the end.
+            peace: 20_000..60_000,
         };
         let lots = (0..brokers).map(broker).chain([postgres, redis]).chain((0..providers).map(provider));
         let mut dice = Dice(seed);
@@ -98,7 +104,12 @@ impl Plan {
         for Lot { part, deeds, lasts, peace } in lots {
             let mut at = dice.millis(&peace) / 3;
             while at < time {
-                let (deed, lasts) = (dice.one_of(deeds), dice.millis(&lasts));
+                let (deed, mut lasts) = (dice.one_of(deeds), dice.millis(&lasts));
+                let (is_long, long) = (dice.roll() % LONG_ONES == 0, dice.millis(&LONG));
+                // None outlasts the run by more than a short one would.
+                if is_long && !matches!(part, Part::Provider(_)) && at + long <= time {
+                    lasts = long;
+                }
                 all.push(Misfortune { at, lasts, part, deed });
                 at += lasts + dice.millis(&peace);
             }
@@ -138,6 +149,12 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     #[test]
+    fn a_short_run_has_no_misfortune_that_outlasts_it() {
+        let Plan(all) = Plan::of_seed(1, 3, 2, Duration::from_secs(16));
+        assert!(all.iter().all(|misfortune| misfortune.lasts < Duration::from_secs(5)));
+    }
+
+    #[test]
     fn a_seed_is_one_plan_and_another_seed_another() {
         assert_eq!(Plan::of_seed(7, 3, 5, MINUTE), Plan::of_seed(7, 3, 5, MINUTE));
         assert_ne!(Plan::of_seed(7, 3, 5, MINUTE), Plan::of_seed(8, 3, 5, MINUTE));
@@ -156,6 +173,9 @@ mod tests {
                 Part::Postgres | Part::Redis => assert!(has(Deed::Kill) && has(Deed::Pause)),
                 Part::Provider(_) => assert!(has(Deed::LoseAnswer)),
             }
+            let outlasts_an_intent = |one: &Misfortune| one.lasts.as_millis() >= LONG.start.into();
+            let is_provider = matches!(part, Part::Provider(_));
+            assert_eq!(own.into_iter().any(|one| outlasts_an_intent(one)), !is_provider, "{part}");
         }
     }
 }

@@ -7,8 +7,12 @@ use serde_json::{Value, json};
 use super::{
     check::Violation,
     history::Verdict,
+    losses::{Cause, Struck},
     plan::{Part, Plan},
 };
+
+/// In so many seconds a misfortune strikes a refresh, or people do not call.
+const LONG_ENOUGH: u64 = 60;
 
 /// What a run came to.
 pub struct Report {
@@ -20,8 +24,24 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// What happened, and how often.
     pub deeds: BTreeMap<String, usize>,
+    /// What of it befell a refresh.
+    pub struck: Struck,
+    /// Who has to consent anew, and why that could not be helped.
+    pub excuses: Vec<Excuse>,
     /// What must not have happened.
     pub violations: Vec<Violation>,
+}
+
+/// Somebody who has to consent anew.
+#[derive(Clone, Debug)]
+pub struct Excuse {
+    /// Who.
+    pub person: String,
+    /// What becomes of refresh tokens at their provider.
+    pub provider: &'static str,
+    /// The answers to one refresh token that may have been lost: when each was asked for, in milliseconds, and why. None is
+    /// no excuse.
+    pub losses: Vec<(u64, Cause)>,
 }
 
 /// The people at one kind of provider.
@@ -71,9 +91,14 @@ pub(crate) fn deeds(Plan(all): &Plan) -> BTreeMap<String, usize> {
 }
 
 impl Report {
-    /// Nothing happened that must not.
+    /// Nothing happened that must not, in a run that shows something.
     pub fn is_good(&self) -> bool {
-        self.violations.is_empty()
+        self.violations.is_empty() && !self.is_idle()
+    }
+
+    /// Nothing befell any refresh although there was time for it.
+    fn is_idle(&self) -> bool {
+        self.seconds >= LONG_ENOUGH && self.struck.total() == 0
     }
 
     /// All of it.
@@ -88,11 +113,25 @@ impl Report {
                 })
             })
             .collect();
+        let excuses: Vec<String> = self.excuses.iter().map(ToString::to_string).collect();
         let violations: Vec<String> = self.violations.iter().map(ToString::to_string).collect();
         json!({
             "seed": self.seed, "seconds": self.seconds, "providers": rows, "misfortunes": self.deeds,
-            "violations": violations,
+            "struck": {"answers_withheld": self.struck.withheld, "brokers_gone_meanwhile": self.struck.broker_gone},
+            "asked_for_consent": excuses, "good": self.is_good(), "violations": violations,
         })
+    }
+}
+
+impl fmt::Display for Excuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is asked to consent anew ({})", self.person, self.provider)?;
+        for (number, (at, cause)) in self.losses.iter().enumerate() {
+            let (what, seconds) =
+                (if number == 0 { ": of one refresh token the answer" } else { ", and" }, *at as f64 / 1000.0);
+            write!(f, "{what} of {seconds:.1} s was lost, as {cause}")?;
+        }
+        Ok(())
     }
 }
 
@@ -119,6 +158,17 @@ impl fmt::Display for Report {
         }
         let deeds: Vec<String> = self.deeds.iter().map(|(deed, count)| format!("{deed} {count}×")).collect();
         writeln!(f, "\n{}", deeds.join(", "))?;
+        let Struck { withheld, broker_gone } = self.struck;
+        writeln!(
+            f,
+            "refreshes that something befell: {withheld} whose provider withheld the answer, {broker_gone} while a broker was killed or frozen for long"
+        )?;
+        for excuse in &self.excuses {
+            writeln!(f, "{excuse}")?;
+        }
+        if self.is_idle() {
+            writeln!(f, "NOTHING SHOWN: no misfortune befell a refresh")?;
+        }
         for violation in &self.violations {
             writeln!(f, "VIOLATION: {violation}")?;
         }

@@ -35,7 +35,9 @@ async fn route(state: Arc<State>, parts: &Parts, body: &Bytes) -> HttpReply {
                 });
                 inner.token(index, &parts.headers)
             };
-            return process(&state, parts, Endpoint::Token, own).await;
+            let reply = process(&state, parts, Endpoint::Token, own).await;
+            state.lock().token_requests[index].withheld = reply.is_err();
+            return reply;
         }
         ("POST", "/revoke") => {
             return process(&state, parts, Endpoint::Revoke, |inner| inner.revoke(&parts.headers, &form)).await;

@@ -27,6 +27,8 @@ pub struct TokenRequest {
     pub outcome: Outcome,
     /// When the last byte of its answer was given to the kernel, unless it was made to fail.
     pub answered: Option<Answered>,
+    /// The provider was made to cut the connection in place of an answer.
+    pub withheld: bool,
 }
 
 /// The last byte of an answer.
@@ -56,7 +58,8 @@ pub enum Outcome {
 
 impl TokenRequest {
     pub(super) fn arrived(form: Form) -> Self {
-        Self { at: Instant::now(), form, authentication: None, outcome: Outcome::NotProcessed, answered: None }
+        let (at, outcome) = (Instant::now(), Outcome::NotProcessed);
+        Self { at, form, authentication: None, outcome, answered: None, withheld: false }
     }
 
     pub(super) fn is_answered(&mut self, at: Moment) {
