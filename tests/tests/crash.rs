@@ -4,10 +4,11 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use e2e::{
-    Auth, Browser, Provider, Server, World, eventually, eventually_within,
+    Auth, Broker, Browser, Provider, Server, World, eventually, eventually_within,
     provider::{Endpoint, Fault, Moment, Rotation},
     run,
 };
+use serde_json::Value;
 
 #[path = "crash/fleet.rs"]
 mod fleet;
@@ -16,7 +17,7 @@ mod left;
 
 /// Deaths at each moment.
 fn rounds_each() -> usize {
-    e2e::rounds(5, 25)
+    e2e::rounds(10, 25)
 }
 
 /// Where the broker dies.
@@ -58,6 +59,22 @@ struct Round {
     expected: (Fate, usize),
 }
 
+/// What a server's manifest tells of its provider.
+fn says(server: &mut Value, rotation: Rotation, kind: &str) {
+    server["auth_data"]["provider"] = kind.into();
+    if let Rotation::Grace(window) = rotation {
+        server["auth_data"]["refresh_token_rotation"] = "grace".into();
+        server["auth_data"]["refresh_token_grace"] = format!("{}s", window.as_secs()).into();
+    }
+}
+
+/// This person's grant, as an operator sees it.
+async fn listed(broker: &Broker, person: &str) -> Value {
+    let user = format!("{person}@example.com");
+    let list = broker.command(&["grants", "list", "--user", &user, "--json"]).await.ok();
+    serde_json::from_str::<Value>(&list).expect("JSON")[0].clone()
+}
+
 struct Gate {
     world: World,
     provider: Arc<Provider>,
@@ -70,14 +87,7 @@ impl Gate {
         provider.rotation(rotation);
         let world = World::start().await;
         let server = world.server().auth(Auth::authorization_code(&provider));
-        let server = server.manifest(move |server| {
-            server["auth_data"]["provider"] = kind.into();
-            if let Rotation::Grace(window) = rotation {
-                server["auth_data"]["refresh_token_rotation"] = "grace".into();
-                server["auth_data"]["refresh_token_grace"] = format!("{}s", window.as_secs()).into();
-            }
-        });
-        let server = server.register().await;
+        let server = server.manifest(move |server| says(server, rotation, kind)).register().await;
         server.upstream.guarded_by(&provider);
         Self { world, provider, server }
     }
@@ -117,6 +127,7 @@ impl Gate {
         }
         let link = self.world.link_in(&reply);
         assert_eq!(self.world.link_in(&call.send().await), link, "one link, however often they call");
+        assert_eq!(listed(&self.world.broker, person).await["standing"], "needs_consent", "{person}");
         Fate::AsksForConsent
     }
 

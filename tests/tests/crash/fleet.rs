@@ -11,6 +11,11 @@ use super::*;
 /// Until another broker may take up what a dead one began: nobody can tell it from a slow one before.
 const INTENT: Duration = Duration::from_secs(20);
 
+/// Deaths at each moment of each mode.
+fn rounds_each() -> usize {
+    e2e::rounds(5, 25)
+}
+
 /// Brokers that die at the same time.
 const AT_ONCE: usize = 4;
 
@@ -65,7 +70,7 @@ impl Fleet {
             let provider = Arc::new(Provider::start().await);
             provider.rotation(rotation);
             let server = world.server().auth(Auth::authorization_code(&provider));
-            let server = server.manifest(move |server| server["auth_data"]["provider"] = kind.into()).apply().await;
+            let server = server.manifest(move |server| says(server, rotation, kind)).apply().await;
             server.upstream.guarded_by(&provider);
             modes.push(Mode { rotation, loses, provider, server, turn: Turn::new(()) });
         }
@@ -123,6 +128,7 @@ impl Fleet {
         }
         let link = self.world.link_in(&reply);
         assert_eq!(self.world.link_in(&call.send().await), link, "one link, however often they call");
+        assert_eq!(listed(&self.world.broker, person).await["standing"], "needs_consent", "{person}");
         Fate::AsksForConsent
     }
 
