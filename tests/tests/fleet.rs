@@ -17,6 +17,8 @@ mod news;
 mod planted;
 #[path = "fleet/redis.rs"]
 mod redis;
+#[path = "fleet/rewrapped.rs"]
+mod rewrapped;
 #[path = "fleet/rolling.rs"]
 mod rolling;
 #[path = "fleet/spool.rs"]
@@ -53,6 +55,17 @@ impl Fleet {
         let over = "UPDATE grants SET issued_at = 1, refresh_after = 2, expires_at = 3 \
                     WHERE holder = (SELECT principal FROM identities WHERE subject = $1)";
         assert_eq!(self.world.broker.database().await.execute(over, &[person]).await, 1, "{person}");
+    }
+
+    /// This person's token is due from now on, and lives.
+    async fn is_due(&self, person: &str) {
+        let now = e2e::now_seconds() * 1000;
+        let due = format!(
+            "UPDATE grants SET issued_at = {now}, refresh_after = {now}, expires_at = {} \
+             WHERE holder = (SELECT principal FROM identities WHERE subject = $1)",
+            now + 3_600_000
+        );
+        assert_eq!(self.world.broker.database().await.execute(&due, &[person]).await, 1, "{person}");
     }
 
     fn token(&self, person: &str) -> String {

@@ -6,7 +6,7 @@ use redis_counterpart::{Link, Mode, Redis};
 use super::*;
 
 /// Brokers that reach their Redis over a link which can fail.
-async fn linked() -> (Fleet, Link) {
+pub(super) async fn linked() -> (Fleet, Link) {
     let redis = Redis::start();
     let link = Link::to(redis.port()).await;
     let url = redis.url_by(link.port());
