@@ -1,5 +1,7 @@
 //! What a provider gave while the store, or the key service, was gone: kept, and used once it is back (I5, L6).
 
+use std::path::PathBuf;
+
 use e2e::{
     Kms, KmsFault, acquire, broker_api, eventually, eventually_within,
     provider::{Endpoint, Fault, Moment},
@@ -25,6 +27,29 @@ impl Fleet {
         eventually("the provider has another pair", async || (issued() == 2).then_some(())).await;
     }
 
+    /// What waits in the first broker's spool.
+    fn waiting(&self) -> Vec<PathBuf> {
+        let files = std::fs::read_dir(self.world.broker.data.join("spool")).expect("a directory").flatten();
+        let is_whole = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "json");
+        files.map(|file| file.path()).filter(is_whole).collect()
+    }
+
+    /// The first broker starts again, and stores what waits.
+    async fn empties_the_spool(&mut self) {
+        assert_eq!(self.waiting().len(), 1, "its death has not lost it");
+        // It does not start before there is a store.
+        eventually_within(TAKEN_UP, "Postgres is back, and the broker", async || {
+            self.world.broker.spawn();
+            eventually("it is ready, or has ended", async || {
+                (self.world.broker.is_ready().await || self.world.broker.ended()).then_some(())
+            })
+            .await;
+            (!self.world.broker.ended()).then_some(())
+        })
+        .await;
+        eventually_within(TAKEN_UP, "the pair is in the store", async || self.waiting().is_empty().then_some(())).await;
+    }
+
     /// A call through the gateway succeeds with the pair's own token, and nobody asked for it twice.
     async fn has_kept_the_pair(&self, person: &str) {
         let call = self.server.call_as(&self.token(person));
@@ -48,29 +73,33 @@ fn i5_l6_a_pair_that_came_when_postgres_was_gone_survives_the_death_of_its_broke
         let person = e2e::unique("person");
         fleet.is_being_refreshed(&person).await;
         postgres.kill();
-        let spool = fleet.world.broker.data.join("spool");
-        let waiting = || {
-            std::fs::read_dir(&spool)
-                .expect("a directory")
-                .flatten()
-                .filter(|file| file.path().extension().is_some_and(|ending| ending == "json"))
-                .count()
-        };
-        eventually("the pair is in the spool", async || (waiting() == 1).then_some(())).await;
+        eventually("the pair is in the spool", async || (fleet.waiting().len() == 1).then_some(())).await;
         fleet.world.broker.kill();
-        assert_eq!(waiting(), 1);
         postgres.revive();
-        // It does not start before there is a store.
-        eventually_within(TAKEN_UP, "Postgres is back, and the broker", async || {
-            fleet.world.broker.spawn();
-            eventually("it is ready, or has ended", async || {
-                (fleet.world.broker.is_ready().await || fleet.world.broker.ended()).then_some(())
-            })
-            .await;
-            (!fleet.world.broker.ended()).then_some(())
-        })
-        .await;
-        eventually_within(TAKEN_UP, "the pair is in the store", async || (waiting() == 0).then_some(())).await;
+        fleet.empties_the_spool().await;
+        fleet.has_kept_the_pair(&person).await;
+    });
+}
+
+#[test]
+fn i5_l6_a_pair_that_came_when_postgres_hung_is_in_the_spool_within_a_second_and_survives_the_death_of_its_broker() {
+    run(async {
+        let postgres: &Postgres = Box::leak(Box::new(Postgres::start()));
+        let mut fleet = Fleet::start(World::build().postgres(postgres)).await;
+        let person = e2e::unique("person");
+        fleet.is_being_refreshed(&person).await;
+        // It takes what it is sent, and answers nothing.
+        postgres.freeze();
+        let file = eventually("the pair is in the spool", async || fleet.waiting().pop()).await;
+        let written = std::fs::metadata(file).expect("it is there").modified().expect("a time");
+        fleet.world.broker.kill();
+        assert_eq!(fleet.waiting().len(), 1);
+        let asked = fleet.provider.token_requests_by("refresh_token").pop().expect("it was asked");
+        let answered = asked.answered.expect("the broker has heard it").at;
+        let took = written.duration_since(answered).unwrap_or_default();
+        assert!(took < Duration::from_secs(1), "the pair was in memory alone for {took:?}");
+        postgres.thaw();
+        fleet.empties_the_spool().await;
         fleet.has_kept_the_pair(&person).await;
     });
 }
