@@ -1,5 +1,7 @@
 //! Where a test may have this process end, as if its power had failed: with the feature `failpoints`, and nowhere else.
 
+use crate::clock::UnixTime;
+
 /// A moment in a refresh; in the order in which they come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Point {
@@ -43,6 +45,15 @@ pub const fn is_durable() -> bool {
 #[cfg(feature = "failpoints")]
 pub use armed::is_durable;
 
+/// What this machine's clock says: the time, unless `SALLYPORT_CLOCK_OFF_MS` says by how much it is ahead, or behind.
+#[cfg(not(feature = "failpoints"))]
+pub fn set_clock(time: UnixTime) -> UnixTime {
+    time
+}
+
+#[cfg(feature = "failpoints")]
+pub use armed::set_clock;
+
 #[cfg(feature = "failpoints")]
 pub mod seed;
 
@@ -51,7 +62,7 @@ mod armed {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    use super::Point;
+    use super::{Point, UnixTime};
 
     /// Where, and how many times it is still to be passed.
     static ARMED: OnceLock<Option<(Point, AtomicUsize)>> = OnceLock::new();
@@ -83,6 +94,16 @@ mod armed {
     /// Whether what is committed is on disk before that is answered: it is, unless `SALLYPORT_WITHOUT_DURABILITY` is set.
     pub fn is_durable() -> bool {
         std::env::var_os("SALLYPORT_WITHOUT_DURABILITY").is_none()
+    }
+
+    /// What this machine's clock says, with `SALLYPORT_CLOCK_OFF_MS` added.
+    ///
+    /// # Panics
+    /// If it says what is no number.
+    pub fn set_clock(time: UnixTime) -> UnixTime {
+        static OFF: OnceLock<i64> = OnceLock::new();
+        let said = || std::env::var("SALLYPORT_CLOCK_OFF_MS").map_or(0, |text| text.parse().expect("it is a number"));
+        UnixTime(time.0.saturating_add_signed(*OFF.get_or_init(said)))
     }
 
     fn parse(text: &str) -> (Point, AtomicUsize) {

@@ -2,6 +2,7 @@
 
 mod only;
 mod ready;
+mod shared_clock;
 mod store;
 mod vault;
 
@@ -21,7 +22,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, Admin};
 use crate::audit::Audit;
-use crate::clock::{Clock, SystemClock, UnixTime};
+use crate::clock::{Clock, UnixTime};
 use crate::config::{
     self, AddressError, Config, CoordinationError, Log, LogFormat, Mode, SecretError, SecretSource, SignIn,
 };
@@ -160,11 +161,12 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     warn_of_demonstration(config.mode);
     harden::forbid_memory_dumps()?;
     let recorded = http::record_metrics()?;
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let tenant = config.tenant.clone();
 
     let _only = only::lock(&config.data_dir)?;
     let store = store::open(&config).await?;
+    let stop = CancellationToken::new();
+    let clock = shared_clock::of_store(&store, stop.clone()).await?;
     let ca_pem = ca_pem(&config)?;
     let vault = vault::open(&config, ca_pem.as_deref(), store.is_new().await?).await?;
     let audit = Audit::start(Arc::clone(&store), Arc::clone(&clock), tenant.clone());
@@ -294,7 +296,6 @@ pub async fn run(config: Config) -> Result<(), ServeError> {
     let bound = tokio::net::TcpListener::bind(address).await;
     let web = bound.map_err(|source| ServeError::Http { address, source })?;
 
-    let stop = CancellationToken::new();
     let _signals = ends(&stop)?;
     let mut background = JoinSet::new();
     // Longer than the rest: what is drained holds leases.

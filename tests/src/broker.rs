@@ -245,6 +245,14 @@ impl Broker {
         self.until_ready().await;
     }
 
+    /// Starts one on a machine whose clock is ahead by so many milliseconds, or behind, and waits until it is ready.
+    pub async fn start_with_clock_off(&mut self, by_ms: i64) {
+        let mut command = Command::new(&setup().broker_failpoints);
+        command.env("SALLYPORT_CLOCK_OFF_MS", by_ms.to_string());
+        self.spawn_as(command);
+        self.until_ready().await;
+    }
+
     fn spawn_as(&mut self, mut command: Command) {
         command.arg("serve").arg("-c").arg(&self.config).current_dir(&self.dir);
         // Of nobody: moto takes any.

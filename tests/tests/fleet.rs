@@ -7,6 +7,8 @@ use e2e::{Auth, Broker, Browser, Provider, Server, World, acquire, broker_api, e
 use futures::future::join_all;
 use sallyport_proto::broker::acquire_credential_response::Answer;
 
+#[path = "fleet/clocks.rs"]
+mod clocks;
 #[path = "fleet/herd.rs"]
 mod herd;
 #[path = "fleet/late.rs"]

@@ -539,6 +539,9 @@ pub trait Store: Send + Sync + 'static {
     async fn begin_copy(&self, source: &str, now: UnixTime) -> Result<(), StoreError>;
     /// Says that it is filled.
     async fn end_copy(&self) -> Result<(), StoreError>;
+    /// What time it is by a database that several brokers share, at some moment of this call; nothing where one broker has
+    /// the store for itself.
+    async fn time(&self) -> Result<Option<UnixTime>, StoreError>;
     /// How many connections to it are not this handle's, where others can have some.
     async fn others(&self) -> Result<u64, StoreError>;
     /// Keeps everybody else from writing to these tables, until what this answers is dropped.

@@ -105,7 +105,7 @@ impl Plan {
             let mut at = dice.millis(&peace) / 3;
             while at < time {
                 let (deed, mut lasts) = (dice.one_of(deeds), dice.millis(&lasts));
-                let (is_long, long) = (dice.roll() % LONG_ONES == 0, dice.millis(&LONG));
+                let (is_long, long) = (dice.roll().is_multiple_of(LONG_ONES), dice.millis(&LONG));
                 // None outlasts the run by more than a short one would.
                 if is_long && !matches!(part, Part::Provider(_)) && at + long <= time {
                     lasts = long;
@@ -175,7 +175,7 @@ mod tests {
             }
             let outlasts_an_intent = |one: &Misfortune| one.lasts.as_millis() >= LONG.start.into();
             let is_provider = matches!(part, Part::Provider(_));
-            assert_eq!(own.into_iter().any(|one| outlasts_an_intent(one)), !is_provider, "{part}");
+            assert_eq!(own.into_iter().any(outlasts_an_intent), !is_provider, "{part}");
         }
     }
 }

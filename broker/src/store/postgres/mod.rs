@@ -26,6 +26,7 @@ pub(crate) use open::migrations_in;
 
 use super::copy::Table;
 use super::{Held, Lock, StoreError};
+use crate::clock::UnixTime;
 
 /// No network ever ends a wait by itself. Longer than a connection and a statement may take together.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -88,6 +89,16 @@ impl PostgresStore {
             sqlx::raw_sql(sql).execute(&self.pool).await?;
         }
         Ok(())
+    }
+
+    async fn shared_time(&self) -> Result<Option<UnixTime>, StoreError> {
+        let sql = "SELECT floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint";
+        let asking = async {
+            let row = query(sql).fetch_one(&mut *self.read().await?).await?;
+            let time: i64 = row.try_get(0)?;
+            Ok(UnixTime(time.cast_unsigned()))
+        };
+        self.bounded(asking).await.map(Some)
     }
 
     /// Connections of anybody to this database that are not of this name. Of another role's only that they are there can be

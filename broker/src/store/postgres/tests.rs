@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixStream};
 
 use super::*;
-use crate::clock::UnixTime;
+use crate::clock::{Clock as _, SystemClock, UnixTime};
 use crate::model::{Generation, GrantKey};
 use crate::secret::Secret;
 use crate::store::{AuditEntry, GrantCommit, Material, Sealed, Store, StoredSecret};
@@ -305,4 +305,13 @@ async fn connections_that_the_server_closed_are_replaced() {
         assert!(tokio::time::Instant::now() < until);
         tokio::task::yield_now().await;
     }
+}
+
+#[tokio::test]
+async fn l10_tells_its_own_time_to_whoever_shares_it() {
+    let database = Server::shared().database().await;
+    let store = open(&database.url).await.unwrap();
+    let (before, told, after) = (SystemClock.now(), store.time().await.unwrap().unwrap(), SystemClock.now());
+    // It runs on this machine.
+    assert!(before <= told && told <= after, "{before:?} {told:?} {after:?}");
 }

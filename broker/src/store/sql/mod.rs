@@ -496,6 +496,10 @@ impl Store for Handle {
         writing!(self, |db| copy::end(db))
     }
 
+    async fn time(&self) -> Result<Option<UnixTime>, StoreError> {
+        self.shared_time().await
+    }
+
     async fn others(&self) -> Result<u64, StoreError> {
         self.other_connections().await
     }

@@ -16,6 +16,7 @@ pub use open::{OpenError, copy_into};
 
 use super::copy::Table;
 use super::{Held, Lock, StoreError};
+use crate::clock::UnixTime;
 
 /// A store in a SQLite file.
 pub struct SqliteStore {
@@ -62,6 +63,11 @@ impl SqliteStore {
             tokio::time::sleep(SCRUB_PAUSE).await;
         }
         Err(StoreError::Unavailable("the database was read all the time".into()))
+    }
+
+    /// One broker has it for itself.
+    async fn shared_time(&self) -> Result<Option<UnixTime>, StoreError> {
+        Ok(None)
     }
 
     /// Its directory is locked by whoever serves from it.

@@ -351,3 +351,9 @@ async fn what_is_due_is_found_by_an_index_that_holds_nothing_else() {
     let steps: Vec<_> = plan.iter().map(|step| step.3.as_str()).collect();
     assert_eq!(steps, ["SEARCH grants USING INDEX grants_due (provider_client=? AND due_at<?)"]);
 }
+
+#[tokio::test]
+async fn has_no_time_to_share() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(open_in(dir.path()).await.time().await.unwrap(), None);
+}
