@@ -5,7 +5,7 @@
 
 mod certificate;
 pub mod gateway;
-mod keys;
+pub mod keys;
 pub mod machine;
 mod reach;
 pub mod redis;
@@ -35,32 +35,67 @@ impl Verdict {
     }
 }
 
-/// What was found of one thing. Holds no secret (I9).
+/// What was found of one thing. Holds no secret (I9). None that is not good is without a remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// What was looked at, for example `store` or `key file`.
     pub check: String,
-    /// How it is.
-    pub verdict: Verdict,
     /// What was seen.
     pub told: String,
-    /// What to do; empty where nothing need be.
-    pub remedy: String,
+    found: Found,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Found {
+    Good,
+    Warning(Remedy),
+    Bad(Remedy),
+}
+
+/// What to do; never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Remedy(String);
+
+impl Remedy {
+    fn new(remedy: impl Into<String>) -> Self {
+        let remedy = remedy.into();
+        Self(if remedy.trim().is_empty() { "see the log of the broker".to_owned() } else { remedy })
+    }
 }
 
 impl Finding {
     /// All is well.
     pub fn good(check: impl Into<String>, told: impl Into<String>) -> Self {
-        Self { check: check.into(), verdict: Verdict::Good, told: told.into(), remedy: String::new() }
+        Self { check: check.into(), told: told.into(), found: Found::Good }
     }
 
     /// Worth a look.
     pub fn warning(check: impl Into<String>, told: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { check: check.into(), verdict: Verdict::Warning, told: told.into(), remedy: remedy.into() }
+        Self { check: check.into(), told: told.into(), found: Found::Warning(Remedy::new(remedy)) }
     }
 
     /// To be mended.
     pub fn bad(check: impl Into<String>, told: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { check: check.into(), verdict: Verdict::Bad, told: told.into(), remedy: remedy.into() }
+        Self { check: check.into(), told: told.into(), found: Found::Bad(Remedy::new(remedy)) }
+    }
+
+    /// How it is.
+    pub fn verdict(&self) -> Verdict {
+        match self.found {
+            Found::Good => Verdict::Good,
+            Found::Warning(_) => Verdict::Warning,
+            Found::Bad(_) => Verdict::Bad,
+        }
+    }
+
+    /// What to do, unless it is good.
+    pub fn remedy(&self) -> Option<&str> {
+        match &self.found {
+            Found::Good => None,
+            Found::Warning(remedy) | Found::Bad(remedy) => Some(&remedy.0),
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

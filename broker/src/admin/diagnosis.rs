@@ -5,11 +5,11 @@ use sallyport_proto::admin as proto;
 use crate::doctor::{Finding, Verdict};
 
 pub(super) fn finding(finding: Finding) -> proto::Finding {
-    let Finding { check, verdict, told, remedy } = finding;
-    let verdict = match verdict {
+    let verdict = match finding.verdict() {
         Verdict::Good => proto::finding::Verdict::Good,
         Verdict::Warning => proto::finding::Verdict::Warning,
         Verdict::Bad => proto::finding::Verdict::Bad,
     };
-    proto::Finding { check, verdict: verdict.into(), told, remedy }
+    let remedy = finding.remedy().unwrap_or_default().to_owned();
+    proto::Finding { check: finding.check, verdict: verdict.into(), told: finding.told, remedy }
 }

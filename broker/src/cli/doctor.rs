@@ -12,7 +12,7 @@ use tonic::transport::Channel;
 use super::client::{connect, print_json};
 use super::{Failure, Global};
 use crate::config::Config;
-use crate::doctor::{Finding, Verdict, gateway, machine, redis};
+use crate::doctor::{Finding, Verdict, gateway, keys, machine, redis};
 use crate::secret::Secret;
 
 /// Whom the gateway's self-test is made as: nothing it asks for reaches a server.
@@ -38,17 +38,18 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
     if global.json {
         let one = |finding: &Finding| {
             json!({
-                "check": finding.check, "verdict": finding.verdict.name(), "told": finding.told, "remedy": finding.remedy,
+                "check": finding.check, "verdict": finding.verdict().name(), "told": finding.told,
+                "remedy": finding.remedy().unwrap_or_default(),
             })
         };
         print_json(
             &json!({ "findings": findings.iter().map(one).collect::<Vec<_>>(), "bad": bad, "warnings": warnings }),
         );
     } else {
-        for finding in findings.iter().filter(|finding| !arguments.quiet || finding.verdict > Verdict::Good) {
-            println!("{:<8} {}: {}", finding.verdict.name(), finding.check, finding.told);
-            if !finding.remedy.is_empty() {
-                println!("         remedy: {}", finding.remedy);
+        for finding in findings.iter().filter(|finding| !arguments.quiet || finding.verdict() > Verdict::Good) {
+            println!("{:<8} {}: {}", finding.verdict().name(), finding.check, finding.told);
+            if let Some(remedy) = finding.remedy() {
+                println!("         remedy: {remedy}");
             }
         }
     }
@@ -59,7 +60,7 @@ pub(super) async fn run(global: &Global, arguments: Arguments) -> Result<(), Fai
 }
 
 fn count(findings: &[Finding], verdict: Verdict) -> usize {
-    findings.iter().filter(|finding| finding.verdict == verdict).count()
+    findings.iter().filter(|finding| finding.verdict() == verdict).count()
 }
 
 async fn findings(global: &Global, arguments: &Arguments) -> Vec<Finding> {
@@ -79,6 +80,7 @@ async fn findings(global: &Global, arguments: &Arguments) -> Vec<Finding> {
         Err(failure) => {
             findings.push(Finding::bad("broker", failure.error(), failure.hint()));
             findings.push(machine::store(&config).await);
+            findings.extend(keys::seen_from_here(&config).await);
             findings.extend(redis::seen_from_here(&config).await);
         }
     }
@@ -100,12 +102,13 @@ async fn of_broker(broker: &mut AdminClient<Channel>) -> Vec<Finding> {
 
 /// What cannot be read is bad.
 fn finding(told: proto::Finding) -> Finding {
-    let verdict = match told.verdict() {
-        proto::finding::Verdict::Good => Verdict::Good,
-        proto::finding::Verdict::Warning => Verdict::Warning,
-        proto::finding::Verdict::Bad | proto::finding::Verdict::Unspecified => Verdict::Bad,
-    };
-    Finding { check: told.check, verdict, told: told.told, remedy: told.remedy }
+    let verdict = told.verdict();
+    let proto::Finding { check, told, remedy, .. } = told;
+    match verdict {
+        proto::finding::Verdict::Good => Finding::good(check, told),
+        proto::finding::Verdict::Warning => Finding::warning(check, told, remedy),
+        proto::finding::Verdict::Bad | proto::finding::Verdict::Unspecified => Finding::bad(check, told, remedy),
+    }
 }
 
 /// Calls the gateway as an agent, with a request that it must refuse.

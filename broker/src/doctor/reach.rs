@@ -117,7 +117,7 @@ mod tests {
             (vec![-3_600_000, -3_600_500, 9], Verdict::Bad, "3600.0 s ahead of"),
         ] {
             let finding = of_clock(skews.clone());
-            assert_eq!(finding.verdict, verdict, "{skews:?}");
+            assert_eq!(finding.verdict(), verdict, "{skews:?}");
             assert!(finding.told.contains(told), "{}", finding.told);
         }
     }
@@ -128,7 +128,7 @@ mod tests {
         let place =
             Place { check: "provider p".to_owned(), url: Url::parse("https://127.0.0.1:1/token?canary").unwrap() };
         let findings = findings(&fetcher, &crate::clock::SystemClock, vec![place]).await;
-        assert_eq!((findings[0].verdict, findings[0].check.as_str()), (Verdict::Bad, "provider p"));
+        assert_eq!((findings[0].verdict(), findings[0].check.as_str()), (Verdict::Bad, "provider p"));
         assert!(
             findings[0].told.contains("https://127.0.0.1:1 was not reached: the host has no address"),
             "{}",

@@ -10,6 +10,7 @@ use crate::secrets::Secrets;
 use crate::store::sqlite::{SqliteStore, open_in};
 use crate::store::{Sealed, SealedColumn, Swap};
 
+mod alarm;
 mod shared;
 
 /// A store with some secrets, sealed under the key of one file.

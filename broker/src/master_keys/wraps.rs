@@ -13,7 +13,7 @@ use crate::vault::KeyId;
 pub const WRAPS_ALARM: u64 = (1 << 31) - (1 << 28);
 
 /// Counted ahead of use, so that a crash forgets none: more than are wrapped between two looks.
-const STRIDE: u64 = 4096;
+pub(super) const STRIDE: u64 = 4096;
 
 const LOOK: Duration = Duration::from_secs(1);
 
