@@ -22,6 +22,12 @@ mod tokens;
 use super::Sealed;
 use crate::clock::UnixTime;
 
+/// Somebody who has the database in hand, and writes past the broker.
+#[async_trait::async_trait]
+pub(super) trait Tamper {
+    async fn tamper_with(&self, sql: String);
+}
+
 const NOW: UnixTime = UnixTime(1_800_000_000_000);
 
 /// The first generation of a holder's grant.
@@ -121,6 +127,7 @@ macro_rules! suite {
                     another_holder_or_client_is_another_grant,
                     refuses_a_generation_that_is_not_the_next,
                     refuses_the_material_of_another_record,
+                    v3_a_corrupt_one_names_its_id_and_spoils_no_other,
                 ]
                 two: [
                     i5_of_two_committers_one_wins_and_the_other_changes_nothing,
@@ -169,6 +176,7 @@ macro_rules! suite {
                     a_life_is_set_of_the_generation_it_was_asked_for_and_no_other,
                 ]
                 two: [
+                    an_idle_one_that_another_broker_uses_meanwhile_is_shown,
                 ]
             }
             cases! { $open, invalidations,
@@ -233,6 +241,8 @@ macro_rules! suite {
                     the_first_revocation_stays,
                 ]
                 two: [
+                    of_two_makers_of_one_id_one_wins,
+                    of_two_revocations_one_moment_stays,
                 ]
             }
             cases! { $open, keys,

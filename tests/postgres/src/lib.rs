@@ -128,6 +128,18 @@ impl Server {
         fs::remove_file(self.dir.join("down")).expect("it was killed");
     }
 
+    /// Starts it again as a standby of nobody: it answers, and takes no writes.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn demote(&self) {
+        self.kill();
+        let signal = self.dir.join("data/standby.signal");
+        fs::write(&signal, "").expect("the directory is writable");
+        Account::find().own(&signal);
+        self.revive();
+    }
+
     /// Freezes it: connections stay open, nothing is answered.
     ///
     /// # Panics

@@ -116,3 +116,19 @@ pub(super) async fn a_life_is_set_of_the_generation_it_was_asked_for_and_no_othe
     store.take_intent("g", ONE, &intents::intent("a/1", 1), None, None).await.unwrap();
     assert!(!store.set_life("g", ONE, NOW, NOW).await.unwrap(), "its successor is on its way");
 }
+
+pub(super) async fn an_idle_one_that_another_broker_uses_meanwhile_is_shown(first: &dyn Store, second: &dyn Store) {
+    for round in 0..20 {
+        let id = format!("g{round:02}");
+        first.commit_grant(&due(&id, 1)).await.unwrap();
+        let idle = first.due_grants("client", end(), 50).await.unwrap().records;
+        let idle: Vec<_> = idle.into_iter().filter(|grant| grant.id == id).collect();
+        let used = [id.clone()];
+        // Whichever comes first: nobody leaves out what somebody uses.
+        let (left, marked) = tokio::join!(first.leave_idle(&idle), second.mark_used(&used, NOW));
+        left.and(marked).unwrap();
+        let shown = first.due_grants("client", end(), 50).await.unwrap().records;
+        let shown = shown.iter().find(|grant| grant.id == id).unwrap_or_else(|| panic!("round {round}"));
+        assert_eq!(shown.used_at, Some(NOW));
+    }
+}

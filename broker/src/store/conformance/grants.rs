@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::{NOW, sealed};
-use crate::model::{Generation, GrantKey, PrincipalKind};
+use super::{NOW, Tamper, intents, sealed};
+use crate::model::{Generation, GrantKey, PrincipalId, PrincipalKind};
 use crate::store::{GrantCommit, Material, Sealed, Standing, Store, StoreError, StoredGrant};
 
 pub(super) fn key(client: &str, holder: &str) -> GrantKey {
@@ -121,4 +121,38 @@ pub(super) async fn i5_the_first_generation_is_stored_once(first: &dyn Store, se
         };
         assert_same(&second.grant(&key).await.unwrap().unwrap(), &won);
     }
+}
+
+pub(super) async fn v3_a_corrupt_one_names_its_id_and_spoils_no_other(store: &(impl Store + Tamper)) {
+    for id in ["good-1", "bad", "good-2"] {
+        store.commit_grant(&grant(id, &key("client", id), 1, id)).await.unwrap();
+        store.take_intent(id, Generation(1), &intents::intent("broker/1", 1), None, None).await.unwrap();
+    }
+    let later = NOW.after(Duration::from_secs(1000));
+    for damage in ["scopes = 'not json'", "intent_attempt = -1", "issued_at = -5", "auth_revisions = '[1]'"] {
+        store.tamper_with(format!("UPDATE grants SET {damage} WHERE id = 'bad'")).await;
+        let found = [
+            store.grants(None).await.unwrap(),
+            store.dangling_intents(later, "").await.unwrap(),
+            store.due_grants("client", later, 10).await.unwrap(),
+        ];
+        for found in found {
+            let mut read: Vec<_> = found.records.iter().map(|grant| grant.id.as_str()).collect();
+            read.sort_unstable();
+            assert_eq!(read, ["good-1", "good-2"], "{damage}");
+            let [StoreError::Corrupt { table: "grants", id, .. }] = found.corrupt.as_slice() else {
+                panic!("{damage}: {:?}", found.corrupt)
+            };
+            assert_eq!(id, "bad");
+        }
+        let refused = store.grant_by_id("bad").await;
+        assert!(matches!(&refused, Err(StoreError::Corrupt { id, .. }) if id == "bad"), "{damage}: {refused:?}");
+        assert!(matches!(store.grant(&key("client", "bad")).await, Err(StoreError::Corrupt { .. })), "{damage}");
+        for id in ["good-1", "good-2"] {
+            assert_eq!(token(store, &key("client", id)).await, sealed(id));
+        }
+    }
+    // What cannot be read can be destroyed all the same.
+    assert_eq!(store.shred_grants(Some(&PrincipalId("bad".to_owned())), 10, NOW).await.unwrap().len(), 1);
+    assert_eq!(token(store, &key("client", "good-1")).await, sealed("good-1"));
 }

@@ -84,3 +84,35 @@ pub(super) async fn the_first_revocation_stays(store: &dyn Store) {
         assert_eq!(revoked_at, Some(NOW.after(Duration::from_secs(1))));
     }
 }
+
+pub(super) async fn of_two_makers_of_one_id_one_wins(first: &dyn Store, second: &dyn Store) {
+    let principal = somebody(first).await;
+    for round in 0..20 {
+        let id = format!("t{round}");
+        let [mine, yours] = [2 * round, 2 * round + 1].map(|hash| token(&id, &principal, hash, NOW));
+        let (a, b) = tokio::join!(first.add_token(&mine), second.add_token(&yours));
+        let won = match (a, b) {
+            (Ok(()), Err(StoreError::Conflict)) => mine,
+            (Err(StoreError::Conflict), Ok(())) => yours,
+            other => panic!("{other:?}"),
+        };
+        for store in [first, second] {
+            assert_eq!(store.token(&id).await.unwrap().unwrap().hash, won.hash);
+        }
+    }
+}
+
+pub(super) async fn of_two_revocations_one_moment_stays(first: &dyn Store, second: &dyn Store) {
+    let principal = somebody(first).await;
+    let [one, other, late] = [1, 2, 3].map(|seconds| NOW.after(Duration::from_secs(seconds)));
+    for round in 0..20 {
+        let id = format!("t{round}");
+        first.add_token(&token(&id, &principal, round, NOW)).await.unwrap();
+        let (a, b) = tokio::join!(first.revoke_token(&id, one), second.revoke_token(&id, other));
+        assert!(a.unwrap() && b.unwrap(), "both are told that it is revoked");
+        let at = first.token(&id).await.unwrap().unwrap().revoked_at.unwrap();
+        assert!(at == one || at == other, "{at:?}");
+        assert!(second.revoke_token(&id, late).await.unwrap());
+        assert_eq!(second.token(&id).await.unwrap().unwrap().revoked_at, Some(at));
+    }
+}

@@ -11,6 +11,7 @@ use super::*;
 use crate::clock::{Clock as _, SystemClock, UnixTime};
 use crate::model::{Generation, GrantKey};
 use crate::secret::Secret;
+use crate::store::conformance::Tamper;
 use crate::store::{AuditEntry, GrantCommit, Material, Sealed, Store, StoredSecret};
 
 const NOW: UnixTime = UnixTime(1_800_000_000_000);
@@ -34,7 +35,19 @@ async fn url_in(dir: &Path, url: impl FnOnce(Database) -> String) -> String {
 }
 
 pub(in crate::store) async fn open(url: &str) -> Result<PostgresStore, OpenError> {
-    PostgresStore::open(&Address::new(&Secret::new(url), None).unwrap(), 8).await
+    PostgresStore::open(&address(url), 8).await
+}
+
+fn address(url: &str) -> Address {
+    Address::new(&Secret::new(url), None).unwrap()
+}
+
+#[async_trait::async_trait]
+impl Tamper for PostgresStore {
+    async fn tamper_with(&self, sql: String) {
+        let mut connection = self.pool.acquire().await.unwrap();
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut *connection).await.unwrap();
+    }
 }
 
 /// An empty database whose tables are those of an older version now.
@@ -112,6 +125,22 @@ async fn refuses_a_database_of_another_encoding() {
     administered(&database, latin).await;
     database.url = database.url.replace(&database.name, "latin");
     assert!(matches!(open(&database.url).await, Err(OpenError::Encoding { encoding, .. }) if encoding == "LATIN1"));
+}
+
+#[tokio::test]
+async fn refuses_a_standby_and_says_whom_to_name() {
+    let server = Server::start();
+    let database = server.database().await;
+    open(&database.url).await.unwrap().close().await;
+    server.demote();
+    // It takes connections again before it is asked.
+    drop(server.administrator(&database.name).await);
+    for error in [open(&database.url).await.err(), PostgresStore::examine(&address(&database.url)).await.err()] {
+        let error = error.unwrap();
+        assert!(matches!(error, OpenError::Standby { .. }), "{error}");
+        let told = error.to_string();
+        assert!(told.contains(&database.name) && told.contains("name the primary"), "{told}");
+    }
 }
 
 #[tokio::test]

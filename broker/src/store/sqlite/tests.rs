@@ -5,6 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::clock::UnixTime;
 use crate::model::Generation;
+use crate::store::conformance::Tamper;
 use crate::store::{AuditEntry, Sealed, SealedColumn, Store, StoredManifest, StoredSecret};
 
 const NOW: UnixTime = UnixTime(1_800_000_000_000);
@@ -51,9 +52,16 @@ impl SqliteStore {
 
     /// Runs one statement as somebody with the file in hand would.
     pub(crate) async fn tamper(&self, statement: &'static str) {
+        self.tamper_with(statement.to_owned()).await;
+    }
+}
+
+#[async_trait::async_trait]
+impl Tamper for SqliteStore {
+    async fn tamper_with(&self, sql: String) {
         let mut connection = self.writer.acquire().await.unwrap();
         sqlx::query("PRAGMA ignore_check_constraints = ON").execute(&mut *connection).await.unwrap();
-        sqlx::query(statement).execute(&mut *connection).await.unwrap();
+        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *connection).await.unwrap();
     }
 }
 
@@ -160,6 +168,83 @@ async fn what_was_answered_is_there_after_a_restart() {
     let copy = open_in(&copy).await;
     assert_eq!(copy.secret("g", "k").await.unwrap().unwrap().value, Sealed(b"sealed".to_vec()));
     assert_eq!(copy.append_audit(&[entry()]).await.unwrap(), 2);
+}
+
+/// A store of these two files, in a directory of its own.
+async fn opened_from(dir: &Path, database: &[u8], log: &[u8]) -> SqliteStore {
+    let data = dir.join("data");
+    fs::create_dir_all(&data).unwrap();
+    fs::set_permissions(&data, Permissions::from_mode(0o700)).unwrap();
+    for (name, bytes) in [("sallyport.db", database), ("sallyport.db-wal", log)] {
+        fs::write(data.join(name), bytes).unwrap();
+        fs::set_permissions(data.join(name), Permissions::from_mode(0o600)).unwrap();
+    }
+    open_in(dir).await
+}
+
+/// How many commits a store has, each a record of the audit: those before the last are there, too.
+async fn commits(store: &SqliteStore) -> usize {
+    let audit = store.audit(0, "", "", "", 1000).await.unwrap();
+    let expected: Vec<u64> = (1..=audit.len() as u64).collect();
+    assert_eq!(audit.iter().map(|record| record.sequence).collect::<Vec<_>>(), expected);
+    audit.len()
+}
+
+#[tokio::test]
+async fn a_log_that_was_torn_off_opens_at_its_last_whole_commit() {
+    const COMMITS: usize = 8;
+    let (dir, torn) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = open_in(dir.path()).await;
+    let [database, log] = ["sallyport.db", "sallyport.db-wal"].map(|name| dir.path().join("data").join(name));
+    let mut ends = Vec::new();
+    for _ in 0..COMMITS {
+        store.append_audit(&[entry()]).await.unwrap();
+        ends.push(fs::metadata(&log).unwrap().len() as usize);
+    }
+    let (database, log) = (fs::read(&database).unwrap(), fs::read(&log).unwrap());
+    // Around each end of a commit, and amid each.
+    let lengths = ends.iter().flat_map(|end| [end - 2000, end - 1, *end, end + 1]);
+    for (n, length) in lengths.map(|length| length.min(log.len())).enumerate() {
+        let whole = ends.iter().filter(|end| **end <= length).count();
+        let copy = opened_from(&torn.path().join(n.to_string()), &database, &log[..length]).await;
+        assert_eq!(commits(&copy).await, whole, "{length} of {} bytes", log.len());
+        assert_eq!(copy.append_audit(&[entry()]).await.unwrap(), whole as u64 + 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_is_made_while_it_writes_has_what_was_acknowledged_before() {
+    let (dir, copies) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = std::sync::Arc::new(open_in(dir.path()).await);
+    store.append_audit(&[entry()]).await.unwrap();
+    let [database, log] = ["sallyport.db", "sallyport.db-wal"].map(|name| dir.path().join("data").join(name));
+    let database = fs::read(&database).unwrap();
+    let acknowledged = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(1));
+    let writer = {
+        let (store, acknowledged) = (std::sync::Arc::clone(&store), std::sync::Arc::clone(&acknowledged));
+        // Fewer than fold the log into the file: a copy of both while that goes on would be none.
+        tokio::spawn(async move {
+            for _ in 0..60 {
+                store.append_audit(&[entry()]).await.unwrap();
+                acknowledged.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            }
+        })
+    };
+    let mut n = 0;
+    while !writer.is_finished() {
+        let least = acknowledged.load(std::sync::atomic::Ordering::SeqCst);
+        let log = fs::read(&log).unwrap();
+        let copy = opened_from(&copies.path().join(n.to_string()), &database, &log).await;
+        let found = commits(&copy).await;
+        assert!(
+            least <= found && found <= acknowledged.load(std::sync::atomic::Ordering::SeqCst) + 1,
+            "{least} {found}"
+        );
+        copy.close().await;
+        n += 1;
+    }
+    writer.await.unwrap();
+    assert!(n > 1, "{n} copies");
 }
 
 #[tokio::test]
@@ -288,37 +373,6 @@ async fn v6_fields_are_found_by_index() {
             assert!(steps.iter().all(|step| step.starts_with("SEARCH") && step.contains(index)), "{sql}\n{steps:?}");
         }
     }
-}
-
-#[tokio::test]
-async fn v3_a_corrupt_grant_names_its_id_and_spoils_no_other() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open_in(dir.path()).await;
-    for id in ["good-1", "bad", "good-2"] {
-        let mut commit = crate::store::conformance::grant(id, id);
-        commit.material.refresh_token = Some(Sealed(b"refresh".to_vec()));
-        store.commit_grant(&commit).await.unwrap();
-        let (started_at, deadline) = (NOW, NOW);
-        let intent = crate::store::Intent { owner: "broker/1".into(), attempt: 1, started_at, deadline };
-        store.take_intent(id, Generation(1), &intent, None, None).await.unwrap();
-    }
-    for damage in ["scopes = 'not json'", "intent_attempt = -1", "issued_at = -5", "auth_revisions = '[1]'"] {
-        let damaged = format!("UPDATE grants SET {damage} WHERE id = 'bad'");
-        sqlx::query(sqlx::AssertSqlSafe(damaged)).execute(&store.writer).await.unwrap();
-        let later = UnixTime(NOW.0 + 1);
-        for found in [store.grants(None).await.unwrap(), store.dangling_intents(later, "").await.unwrap()] {
-            let read: Vec<_> = found.records.iter().map(|grant| grant.id.as_str()).collect();
-            assert_eq!(read, ["good-1", "good-2"], "{damage}");
-            let [StoreError::Corrupt { table: "grants", id, .. }] = found.corrupt.as_slice() else {
-                panic!("{damage}")
-            };
-            assert_eq!(id, "bad");
-        }
-        assert!(matches!(store.grant_by_id("bad").await, Err(StoreError::Corrupt { .. })), "{damage}");
-        assert!(store.grant_by_id("good-1").await.unwrap().is_some());
-    }
-    // What cannot be read can be destroyed all the same.
-    assert_eq!(store.shred_grants(Some(&crate::model::PrincipalId("bad".into())), 10, NOW).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
