@@ -9,10 +9,14 @@ use sallyport_proto::broker::acquire_credential_response::Answer;
 
 #[path = "fleet/clocks.rs"]
 mod clocks;
+#[path = "fleet/degraded.rs"]
+mod degraded;
 #[path = "fleet/herd.rs"]
 mod herd;
 #[path = "fleet/late.rs"]
 mod late;
+#[path = "fleet/moved.rs"]
+mod moved;
 #[path = "fleet/news.rs"]
 mod news;
 #[path = "fleet/planted.rs"]
