@@ -7,6 +7,8 @@ use e2e::{Auth, Browser, Provider, Server, World, eventually};
 
 #[path = "refresh/alone.rs"]
 mod alone;
+#[path = "refresh/by_hand.rs"]
+mod by_hand;
 #[path = "refresh/due.rs"]
 mod due;
 #[path = "refresh/ends.rs"]
