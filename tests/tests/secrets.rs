@@ -10,5 +10,7 @@ mod people;
 mod records;
 #[path = "secrets/sign_in.rs"]
 mod sign_in;
+#[path = "secrets/swapped.rs"]
+mod swapped;
 #[path = "secrets/vault.rs"]
 mod vault;
