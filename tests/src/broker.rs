@@ -4,7 +4,7 @@ use std::{
     net::SocketAddr,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, ExitStatus},
     time::Duration,
 };
 
@@ -263,6 +263,18 @@ impl Broker {
     /// Ends it at once, as a crash would.
     pub fn kill(&mut self) {
         self.child = None;
+    }
+
+    /// Aborts it, as a bug would; answers how it ended.
+    ///
+    /// # Panics
+    /// When it was ended.
+    pub async fn aborted(&mut self) -> ExitStatus {
+        let child = self.child.as_mut().expect("it runs");
+        child.abort();
+        let ended = crate::eventually("it ends", async || child.ended()).await;
+        self.child = None;
+        ended
     }
 
     /// Asks it to end and waits until it has.

@@ -90,6 +90,11 @@ impl Child {
         self.signal(libc::SIGTERM);
     }
 
+    /// Ends it as a bug in it would.
+    pub fn abort(&self) {
+        self.signal(libc::SIGABRT);
+    }
+
     /// Ends it at once and waits until it is gone.
     pub fn kill(&mut self) {
         // Fails only when it is gone already.
