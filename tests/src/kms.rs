@@ -28,6 +28,8 @@ pub enum KmsFault {
     Silent,
     /// To the same request for another record.
     WrongContext,
+    /// As moto does, in the name of another key.
+    AnotherKey,
 }
 
 /// A key service with one key.
@@ -140,7 +142,7 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Reply {
         now
     };
     match fault {
-        KmsFault::None => {}
+        KmsFault::None | KmsFault::AnotherKey => {}
         KmsFault::Error(code) | KmsFault::ErrorTimes(code, _) => return Ok(refusal(code)),
         KmsFault::Silent => std::future::pending::<()>().await,
         KmsFault::WrongContext => asked["EncryptionContext"]["sallyport:record"] = "of another record".into(),
@@ -153,9 +155,24 @@ async fn answer(state: Arc<State>, request: Request<Incoming>) -> Reply {
     }
     let answer = forwarded.send().await.map_err(std::io::Error::other)?;
     let (status, body) = (answer.status(), answer.bytes().await.map_err(std::io::Error::other)?);
+    let body = match fault {
+        KmsFault::AnotherKey => in_the_name_of_another(&body),
+        KmsFault::None | KmsFault::Error(_) | KmsFault::ErrorTimes(..) | KmsFault::Silent | KmsFault::WrongContext => {
+            body.to_vec()
+        }
+    };
     state.times.lock().expect("no holder panics").push((operation, arrived.elapsed()));
     let reply = Response::builder().status(status).header("content-type", "application/x-amz-json-1.1");
     reply.body(bytes_body(body)).map_err(std::io::Error::other)
+}
+
+/// An answer whose ARN has another key at its end.
+fn in_the_name_of_another(answer: &[u8]) -> Vec<u8> {
+    let mut answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+    let another =
+        answer["KeyId"].as_str().and_then(|arn| arn.rsplit_once('/')).map(|(arn, _)| format!("{arn}/another"));
+    answer["KeyId"] = another.expect("every answer names its key").into();
+    answer.to_string().into_bytes()
 }
 
 fn refusal(code: &str) -> Response<crate::Body> {

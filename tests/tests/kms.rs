@@ -55,6 +55,7 @@ fn v4_every_fault_of_the_key_service_is_closed_is_told_by_its_name_and_heals() {
             (KmsFault::Silent, "does not answer in time"),
             (KmsFault::Error("KMSInternalException"), "the key service failed"),
             (KmsFault::WrongContext, "does not open"),
+            (KmsFault::AnotherKey, "it answered for another key"),
         ] {
             let server = gate.new_server().await;
             gate.kms.fails(fault);
