@@ -79,6 +79,89 @@ fn every_service_has_what_it_names_and_a_user_and_a_health_check_of_its_own() {
     assert_eq!(services["envoy"]["networks"], json!({"brokers": null}), "Envoy reaches no store");
 }
 
+/// Envoy's configuration as its image is built with it.
+fn envoy() -> Value {
+    let made = Command::new(root().join("docker/envoy-config.sh")).arg(root().join("envoy/envoy.yaml")).output();
+    serde_saphyr::from_str(&String::from_utf8(made.unwrap().stdout).unwrap()).unwrap()
+}
+
+#[test]
+fn what_is_published_is_what_envoy_listens_on_for_agents_and_nothing_else_is() {
+    let composition = composition();
+    let published = composition["services"].as_object().unwrap().iter().flat_map(|(name, service)| {
+        let ports = service["ports"].as_array().into_iter().flatten();
+        ports.map(move |port| (name.as_str(), port["published"].to_string(), port["target"].as_u64().unwrap()))
+    });
+    let published: Vec<_> = published.map(|(name, to, from)| (name, to.trim_matches('"').to_owned(), from)).collect();
+    let envoy = envoy();
+    let gateways: Vec<_> = envoy["static_resources"]["listeners"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|listener| &listener["address"]["socket_address"])
+        .filter(|address| address["address"] == "0.0.0.0")
+        .map(|address| address["port_value"].as_u64().unwrap())
+        .collect();
+    let [gateway] = gateways[..] else { panic!("{gateways:?}") };
+    assert_eq!(published, [("envoy", gateway.to_string(), gateway)]);
+    assert_eq!(envoy["admin"]["address"]["socket_address"]["address"], "127.0.0.1", "asked by its health check only");
+    // What people type is the port that is published, and what the broker tells them.
+    let broker = std::fs::read_to_string(root().join("docker/sallyport.yaml")).unwrap();
+    let broker: Value = serde_saphyr::from_str(&broker).unwrap();
+    assert_eq!(broker["public_url"], format!("https://localhost:{gateway}"));
+    // Envoy reaches brokers where they listen, and each broker's health is asked where it tells.
+    let listens = |field: &Value| field.as_str().unwrap().rsplit(':').next().unwrap().parse::<u64>().unwrap();
+    let clusters = envoy["static_resources"]["clusters"].as_array().unwrap();
+    let brokers = clusters.iter().find(|cluster| cluster["name"] == "sallyport_broker").unwrap();
+    let endpoints = brokers["load_assignment"]["endpoints"].as_array().unwrap().iter();
+    let endpoints: Vec<_> = endpoints.flat_map(|endpoints| endpoints["lb_endpoints"].as_array().unwrap()).collect();
+    let reached = endpoints.iter().map(|endpoint| &endpoint["endpoint"]["address"]["socket_address"]);
+    let reached: Vec<_> =
+        reached.map(|at| (at["address"].as_str().unwrap(), at["port_value"].as_u64().unwrap())).collect();
+    let grpc = listens(&broker["grpc"]["listen"]);
+    assert_eq!(reached, [("broker-1", grpc), ("broker-2", grpc)]);
+    let asked = texts(&composition["services"]["broker-1"]["healthcheck"]["test"]).join(" ");
+    assert!(asked.contains(&format!("127.0.0.1:{}/readyz", listens(&broker["http"]["listen"]))), "{asked}");
+}
+
+#[test]
+fn each_part_runs_as_the_user_its_image_is_made_for_and_its_files_are_given_to() {
+    let composition = composition();
+    let prepare = std::fs::read_to_string(root().join("docker/prepare.sh")).unwrap();
+    for (service, target, files) in [
+        ("broker-1", Some("broker"), "broker/"),
+        ("broker-2", Some("broker"), "broker/"),
+        ("envoy", Some("envoy"), "envoy/"),
+        ("postgres", None, "postgres/"),
+        ("redis", None, "redis/"),
+    ] {
+        let service_of = &composition["services"][service];
+        let user = service_of["user"].as_str().unwrap();
+        let (uid, gid) = user.split_once(':').unwrap();
+        assert_eq!(uid, gid, "{service}");
+        assert_ne!(uid, "0", "{service}");
+        if let Some(target) = target {
+            let stage = stage(target);
+            assert_eq!(stage.lines().filter_map(|line| line.strip_prefix("USER ")).collect::<Vec<_>>(), [user]);
+            // Every number that the stage gives files or accounts to is that user's.
+            for flag in ["--uid ", "--gid ", "-o ", "-g "] {
+                let given = stage.split(flag).skip(1).map(|rest| rest.split_whitespace().next().unwrap());
+                assert!(given.clone().all(|number| number == uid), "{service}: {flag}{:?}", given.collect::<Vec<_>>());
+            }
+        }
+        for tmpfs in texts(&service_of["tmpfs"]) {
+            assert!(tmpfs.contains(&format!("uid={uid},gid={gid},mode=0700")), "{service}: {tmpfs}");
+        }
+        let given: Vec<_> = prepare
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix("place "))
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|place| place[2].starts_with(files))
+            .collect();
+        assert!(!given.is_empty() && given.iter().all(|place| place[0] == uid), "{service}: {given:?}");
+    }
+}
+
 #[test]
 fn the_filter_is_built_with_the_flags_of_the_set_up() {
     let set_up = std::fs::read_to_string(root().join("xtask/src/setup/wasm.rs")).unwrap();
