@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use redis_counterpart::{Cluster, Link, MASTER, Mode, Redis, Sentinels};
+use redis_counterpart::{Cluster, Link, MASTER, Mode, PASSWORD, Redis, SENTINEL_USER, Sentinels, USER};
 use tokio_util::sync::DropGuard;
 
 use super::*;
@@ -129,6 +129,48 @@ async fn l5_two_brokers_agree_by_sentinels_and_again_after_a_failover_to_an_empt
     two_brokers_agree(&one, &other).await;
     sentinels.fail_over_to_nothing();
     // What they agreed on is gone; they find the new master, and agree anew.
+    until("both have found the new master", || {
+        let clients = sentinels.second.cli(&["client", "list"]);
+        one.coordination.is_up() && other.coordination.is_up() && clients.matches("cmd=subscribe").count() >= 2
+    })
+    .await;
+    two_brokers_agree(&one, &other).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_brokers_agree_through_a_cluster_with_tls_and_a_login() {
+    let cluster = Cluster::start_with_tls_and_user(&format!("{RIGHTS} {OF_CLUSTER}"));
+    let ca_pem = std::fs::read(cluster.nodes[0].ca_file()).unwrap();
+    let join = || Joined::through(address(&cluster.url(), Nodes::Cluster, Some(&ca_pem)));
+    two_brokers_agree(&join().await, &join().await).await;
+    for node in &cluster.nodes {
+        assert!(node.cli(&["acl", "log"]).is_empty(), "it tried more than it may");
+    }
+    let refused = Joined::unreached(address(&cluster.url().replace("p%40ss", "wrong"), Nodes::Cluster, Some(&ca_pem)));
+    refused.until_degraded().await;
+    let others = Redis::build().tls().start();
+    let others = std::fs::read(others.ca_file()).unwrap();
+    Joined::unreached(address(&cluster.url(), Nodes::Cluster, Some(&others))).until_degraded().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l5_two_brokers_agree_by_sentinels_with_tls_and_logins_and_again_after_a_failover() {
+    let mut sentinels = Sentinels::start_with_tls_and_users(RIGHTS);
+    let ca_pem = std::fs::read(sentinels.first.ca_file()).unwrap();
+    let password = Secret::new(PASSWORD);
+    let as_whom = |user| Login { username: Some(user), password: Some(&password) };
+    let to = |sentinel_login| {
+        let (url, nodes) = (Secret::new(sentinels.url()), Nodes::Sentinels(MASTER));
+        Address::new(&url, nodes, Login::default(), sentinel_login, Some(&ca_pem)).unwrap()
+    };
+    let (one, other) =
+        (Joined::through(to(as_whom(SENTINEL_USER))).await, Joined::through(to(as_whom(SENTINEL_USER))).await);
+    let (nobody, master) = (Joined::unreached(to(Login::default())), Joined::unreached(to(as_whom(USER))));
+    two_brokers_agree(&one, &other).await;
+    for refused in [nobody, master] {
+        refused.until_degraded().await;
+    }
+    sentinels.fail_over_to_nothing();
     until("both have found the new master", || {
         let clients = sentinels.second.cli(&["client", "list"]);
         one.coordination.is_up() && other.coordination.is_up() && clients.matches("cmd=subscribe").count() >= 2

@@ -1,8 +1,8 @@
 //! Three servers, each with a third of the keys.
 
-use std::process::Command;
+use std::fs;
 
-use crate::{Redis, eventually, programs};
+use crate::{Redis, RedisBuilder, eventually, process, tls};
 
 /// The three.
 pub struct Cluster {
@@ -16,12 +16,30 @@ impl Cluster {
     /// # Panics
     /// When they do not come up.
     pub fn start() -> Self {
-        let node = || {
-            let node = Redis::build().setting("cluster-enabled yes").setting("cluster-node-timeout 1000");
+        Self::of((0..3).map(|_| Redis::build()).collect())
+    }
+
+    /// The same by TLS only, among themselves too, and for [`crate::USER`] only, with these rights.
+    ///
+    /// # Panics
+    /// When they do not come up.
+    pub fn start_with_tls_and_user(rights: &str) -> Self {
+        let certificates = process::directory();
+        tls::write(&certificates);
+        let node = || Redis::build().tls_of(&certificates).setting("tls-cluster yes").user(rights);
+        let cluster = Self::of((0..3).map(|_| node()).collect());
+        // Each has its own copy.
+        let _ = fs::remove_dir_all(certificates);
+        cluster
+    }
+
+    fn of(builders: Vec<RedisBuilder>) -> Self {
+        let node = |node: RedisBuilder| {
+            let node = node.setting("cluster-enabled yes").setting("cluster-node-timeout 1000");
             node.setting("cluster-require-full-coverage no").start()
         };
-        let nodes: Vec<Redis> = (0..3).map(|_| node()).collect();
-        let mut create = Command::new(programs::cli());
+        let nodes: Vec<Redis> = builders.into_iter().map(node).collect();
+        let mut create = nodes[0].cli_command();
         create.args(["--cluster", "create"]).args(nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())));
         let output = create.args(["--cluster-yes"]).output().expect("redis-cli is there");
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
@@ -36,7 +54,7 @@ impl Cluster {
 
     /// Where they are, in the form of a configuration.
     pub fn url(&self) -> String {
-        let hosts: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
-        format!("redis://{}", hosts.join(","))
+        let ports: Vec<_> = self.nodes.iter().map(Redis::port).collect();
+        self.nodes[0].url_to(&ports)
     }
 }

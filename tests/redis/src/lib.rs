@@ -22,7 +22,7 @@ use process::Running;
 
 pub use cluster::Cluster;
 pub use link::{Link, Mode};
-pub use sentinel::{MASTER, Sentinels};
+pub use sentinel::{MASTER, SENTINEL_USER, Sentinels};
 
 #[cfg(test)]
 mod tests;
@@ -48,6 +48,8 @@ pub struct Redis {
 #[derive(Default)]
 pub struct RedisBuilder {
     tls: bool,
+    /// Where certificate, key and authority are; its own directory, where nothing is said.
+    certificates: Option<PathBuf>,
     acl: Option<String>,
     settings: String,
 }
@@ -81,9 +83,15 @@ impl Redis {
 
     /// The same, by another port: that of a [`Link`].
     pub fn url_by(&self, port: u16) -> String {
+        self.url_to(&[port])
+    }
+
+    /// The same, to several that are like it.
+    fn url_to(&self, ports: &[u16]) -> String {
         let (scheme, host) = if self.tls { ("rediss", "localhost") } else { ("redis", "127.0.0.1") };
         let user = if self.user { format!("{USER}:p%40ss%2Fw%3Ard%3F%23%25@") } else { String::new() };
-        format!("{scheme}://{user}{host}:{port}")
+        let hosts: Vec<_> = ports.iter().map(|port| format!("{host}:{port}")).collect();
+        format!("{scheme}://{user}{}", hosts.join(","))
     }
 
     /// The authority of its certificate for `localhost`.
@@ -208,6 +216,12 @@ impl RedisBuilder {
         self
     }
 
+    /// The same, with the certificate of others that are to believe it: what is in this directory.
+    pub(crate) fn tls_of(mut self, certificates: &Path) -> Self {
+        self.certificates = Some(certificates.to_owned());
+        self.tls()
+    }
+
     /// [`USER`] only, with these rights; besides an administrator for [`Redis::cli`].
     pub fn user(mut self, rights: &str) -> Self {
         self.acl = Some(rights.to_owned());
@@ -234,12 +248,11 @@ impl RedisBuilder {
             dir = dir.display()
         );
         settings += &if self.tls {
-            tls::write(&dir);
-            let file = |name: &str| dir.join(name).display().to_string();
-            let (cert, key, ca) = (file("server.crt"), file("server.key"), file("ca.crt"));
-            format!(
-                "port 0\ntls-port {port}\ntls-cert-file {cert}\ntls-key-file {key}\ntls-ca-cert-file {ca}\ntls-auth-clients no\n"
-            )
+            match &self.certificates {
+                None => tls::write(&dir),
+                Some(shared) => tls::copy(shared, &dir),
+            }
+            tls::settings(port, &dir)
         } else {
             format!("port {port}\n")
         };

@@ -23,3 +23,20 @@ pub(crate) fn write(dir: &Path) {
         fs::write(dir.join(name), text).expect("the directory is writable");
     }
 }
+
+const FILES: [&str; 3] = ["ca.crt", "server.crt", "server.key"];
+
+/// Gives what was written there to another server of this machine.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    for name in FILES {
+        fs::copy(from.join(name), to.join(name)).expect("it was written");
+    }
+}
+
+/// Lines of a configuration: this port and no other, and no certificate asked of clients.
+pub(crate) fn settings(port: u16, dir: &Path) -> String {
+    let [ca, cert, key] = FILES.map(|name| dir.join(name).display().to_string());
+    format!(
+        "port 0\ntls-port {port}\ntls-cert-file {cert}\ntls-key-file {key}\ntls-ca-cert-file {ca}\ntls-auth-clients no\n"
+    )
+}
