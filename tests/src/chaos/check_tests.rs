@@ -111,6 +111,7 @@ fn finds_who_is_stranded_without_need_and_lets_be_who_could_not_be_kept() {
         let in_need = |grant: &mut Grant| {
             grant.verdict = verdict;
             grant.refreshes.push(Refresh { withheld: true, token: 1, ..ASKED });
+            grant.uses[1] = 1;
         };
         let lets_be = verdict == Verdict::AsksForConsent;
         assert_eq!(planted(in_need), if lets_be { vec![] } else { found.clone() });
@@ -134,11 +135,23 @@ fn an_answer_that_another_lost_or_the_same_person_for_another_token_excuses_nobo
     for (second, excuses) in [(0, true), (1, false)] {
         let found = planted(|grant| {
             (grant.bears, grant.verdict) = (Some(1), Verdict::AsksForConsent);
+            grant.uses[second] += 1;
             grant.refreshes =
                 vec![0, second].into_iter().map(|token| Refresh { withheld: true, token, ..ASKED }).collect();
         });
         assert_eq!(found.is_empty(), excuses, "{found:?}");
     }
+}
+
+#[test]
+fn an_answer_whose_refresh_token_was_used_was_not_lost() {
+    let found = planted(|grant| {
+        grant.verdict = Verdict::AsksForConsent;
+        grant.refreshes[0].withheld = true;
+        grant.refreshes.push(Refresh { token: 1, ..ASKED });
+        grant.uses[1] = 1;
+    });
+    assert_eq!(found, [stranded(Verdict::AsksForConsent)]);
 }
 
 #[test]
@@ -201,6 +214,7 @@ fn finds_a_family_that_we_have_ended() {
     let found_out = |grant: &mut Grant| {
         (grant.ended_for_reuse, grant.reuse_ends_it) = (true, true);
         grant.refreshes.push(Refresh { withheld: true, token: 1, ..ASKED });
+        grant.uses[1] = 2;
     };
     assert_eq!(planted(found_out), []);
 }

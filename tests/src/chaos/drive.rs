@@ -1,10 +1,7 @@
 //! One run: a fleet, people who call, and the plan.
 
 use std::{
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -14,32 +11,27 @@ use tokio::sync::watch;
 
 use super::{
     check::check,
-    history::{Fault, Grant, History, Outage, Refresh, Release, Served, Verdict},
+    history::{Fault, Grant, History, Outage, Release, Verdict},
     keeper::{Happened, Keeper},
     losses::{Struck, losses},
+    people::{Person, people},
     plan::{Deed, Part, Plan},
     report::{Excuse, Report, Row, deeds},
 };
-use crate::{
-    Auth, Browser, Call, Provider, Reply, Server, World, audit_records,
-    provider::{Endpoint, Fault as ProviderFault, Moment, Outcome, Revoked, Rotation},
-    store::Store,
-};
+use crate::{Auth, Provider, Server, World, audit_records, provider::Rotation, store::Store};
 
 const BROKERS: usize = 3;
 /// Of an access token: everybody's is refreshed several times.
-const LIFE: Duration = Duration::from_secs(6);
+pub(super) const LIFE: Duration = Duration::from_secs(6);
 /// A provider takes this long, so that something is always under way.
-const TAKES: Duration = Duration::from_millis(150);
+pub(super) const TAKES: Duration = Duration::from_millis(150);
 /// Between two calls of one person.
-const PAUSE: Duration = Duration::from_millis(200);
+pub(super) const PAUSE: Duration = Duration::from_millis(200);
 /// What a broker has begun is left to it for this long at least.
 const LEFT_TO_A_BROKER: Duration = Duration::from_secs(10);
-/// Once everything is well again, until nobody can be waited for any more.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What becomes of refresh tokens, the kind of provider that the gate is told of, and how many lost answers that bears.
-const MODES: [(&str, Rotation, &str, Option<usize>); 5] = [
+pub(super) const MODES: [(&str, Rotation, &str, Option<usize>); 5] = [
     ("stay", Rotation::None, "google", None),
     ("rotate, old ones stay valid", Rotation::OldValid, "microsoft", None),
     // Longer than the longest misfortune, and then until others take over what it has cut off.
@@ -59,18 +51,10 @@ pub struct Options {
     pub people: usize,
 }
 
-struct Mode {
-    provider: Arc<Provider>,
-    server: Server,
-}
-
-/// Somebody who calls on and on.
-struct Person {
-    name: String,
-    mode: usize,
-    call: Call,
-    served: Mutex<Vec<Served>>,
-    refused: AtomicUsize,
+/// A kind of provider, with a server of its people.
+pub(super) struct Mode {
+    pub(super) provider: Arc<Provider>,
+    pub(super) server: Server,
 }
 
 /// Runs one plan against a fleet of its own, and checks what became of it.
@@ -108,7 +92,7 @@ pub async fn run(options: &Options) -> Report {
     let audit_verifies = world.broker.command(&["audit", "verify"]).await.success;
     let (grants, faults, outages) = (grants.collect(), faults(&happened), outages(&happened));
     let history = History { grants, faults, outages, audit_verifies };
-    report(options, &plan, &people, &history)
+    report(options, &Ran { plan, happened, started, modes, people }, &history)
 }
 
 async fn modes(world: &mut World) -> Vec<Mode> {
@@ -133,111 +117,6 @@ async fn modes(world: &mut World) -> Vec<Mode> {
         mode.server.until_served().await;
     }
     modes
-}
-
-/// They have consented, and each one's token is over.
-async fn people(world: &World, modes: &[Mode], each: usize) -> Vec<Person> {
-    let mut people = Vec::new();
-    for (number, mode) in modes.iter().enumerate() {
-        for _ in 0..each {
-            let name = crate::unique("person");
-            let page = world.consent(&Browser::of(&name), &mode.server).await;
-            assert!(page.text.contains(" is connected."), "{page:?}");
-            let call = mode.server.call_as(&world.issuer.token(&name, &mode.server).mint());
-            people.push(Person { name, mode: number, call, served: Mutex::default(), refused: AtomicUsize::new(0) });
-        }
-        mode.provider.access_token_life(LIFE);
-        mode.provider.fail(Endpoint::Token, ProviderFault::Delay(Moment::AfterProcessBeforeReply, TAKES));
-    }
-    let over = "UPDATE grants SET issued_at = 1, refresh_after = 2, expires_at = 3";
-    world.broker.database().await.execute(over, &[]).await;
-    people
-}
-
-impl Person {
-    async fn calls(&self, started: Instant, mut stopped: watch::Receiver<bool>) {
-        while !*stopped.borrow() {
-            match self.call.try_send().await.ok().and_then(|reply| token(&reply)) {
-                Some(token) => self.serve(started, token),
-                None => drop(self.refused.fetch_add(1, Ordering::Relaxed)),
-            }
-            // Ends early when it is over.
-            let _ = tokio::time::timeout(PAUSE, stopped.changed()).await;
-        }
-    }
-
-    fn serve(&self, started: Instant, token: String) {
-        self.served.lock().expect("no holder panics").push(Served { at: millis(started.elapsed()), token });
-    }
-
-    /// What they are told when everything is well: by a token that was issued since, or not at all.
-    async fn verdict(&self, mode: &Mode, started: Instant) -> Verdict {
-        let old = mode.provider.family_of(&self.name).expect("they have consented").access_tokens;
-        let until = Instant::now() + PATIENCE;
-        while Instant::now() < until {
-            if let Ok(reply) = self.call.try_send().await {
-                if let Some(token) = token(&reply) {
-                    let is_new = !old.contains(&token);
-                    self.serve(started, token);
-                    if is_new {
-                        return Verdict::Lives;
-                    }
-                } else if serde_json::from_slice::<serde_json::Value>(&reply.body)
-                    .is_ok_and(|body| body["error"]["code"] == -31001)
-                {
-                    return Verdict::AsksForConsent;
-                }
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
-        Verdict::Silent
-    }
-
-    fn grant(
-        &self,
-        mode: &Mode,
-        started: Instant,
-        generations: Vec<u64>,
-        releases: Vec<Release>,
-        verdict: Verdict,
-    ) -> Grant {
-        let family = mode.provider.family_of(&self.name).expect("they have consented");
-        let token = |presented: &str| family.refresh_tokens.iter().position(|token| token == presented);
-        let requests = mode.provider.token_requests_by("refresh_token");
-        let own = requests.iter().filter_map(|request| Some((request, token(request.form.get("refresh_token")?)?)));
-        let mut uses = vec![0; family.refresh_tokens.len()];
-        let mut refreshes = Vec::new();
-        for (request, token) in own {
-            uses[token] += 1;
-            if !matches!(request.outcome, Outcome::Refused(_)) {
-                let arrived = request.at.saturating_duration_since(started);
-                let took = request.answered.map_or(TAKES, |answered| answered.after);
-                let (at, answered) = (millis(arrived), millis(arrived + took));
-                refreshes.push(Refresh { at, answered, withheld: request.withheld, token });
-            }
-        }
-        let (_, rotation, _, bears) = MODES[self.mode];
-        Grant {
-            person: self.name.clone(),
-            server: mode.server.name.clone(),
-            bears,
-            reuse_ends_it: rotation == Rotation::FamilyRevoke,
-            issued: family.access_tokens.clone(),
-            refreshes,
-            uses,
-            ended_for_reuse: family.revoked == Some(Revoked::Reuse),
-            served: self.served.lock().expect("no holder panics").clone(),
-            releases,
-            generations,
-            verdict,
-        }
-    }
-}
-
-/// What the upstream was called with, if it was called.
-fn token(reply: &Reply) -> Option<String> {
-    let body: serde_json::Value = serde_json::from_slice(&reply.body).ok()?;
-    body["result"]["called_as"][0].as_str()?.strip_prefix("Bearer ").map(str::to_owned)
 }
 
 pub(super) fn millis(time: Duration) -> u64 {
@@ -303,7 +182,17 @@ fn outages(happened: &[Happened]) -> Vec<Outage> {
     of_store.map(|one| Outage { from: one.from, to: one.to }).collect()
 }
 
-fn report(options: &Options, plan: &Plan, people: &[Person], history: &History) -> Report {
+/// What a run was.
+struct Ran {
+    plan: Plan,
+    happened: Vec<Happened>,
+    started: Instant,
+    modes: Vec<Mode>,
+    people: Vec<Person>,
+}
+
+fn report(options: &Options, ran: &Ran, history: &History) -> Report {
+    let Ran { plan, happened, started, modes, people } = ran;
     let mut rows: Vec<Row> = MODES.map(|(provider, ..)| Row { provider, ..Row::default() }).into();
     for (person, grant) in people.iter().zip(&history.grants) {
         let row = &mut rows[person.mode];
@@ -318,6 +207,7 @@ fn report(options: &Options, plan: &Plan, people: &[Person], history: &History) 
         person: person.name.clone(),
         provider: MODES[person.mode].0,
         losses: losses(grant, history),
+        last_uses: person.last_uses(&modes[person.mode], *started),
     };
     Report {
         excuses: asked.map(excuse).collect(),
@@ -325,6 +215,7 @@ fn report(options: &Options, plan: &Plan, people: &[Person], history: &History) 
         seconds: options.time.as_secs(),
         rows,
         deeds: deeds(plan),
+        happened: happened.iter().map(ToString::to_string).collect(),
         struck: Struck::of(history),
         violations: check(history),
     }

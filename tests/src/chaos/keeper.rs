@@ -1,6 +1,7 @@
 //! Who carries a plan out, and starts again what should run, as a supervisor would.
 
 use std::{
+    fmt,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -28,6 +29,13 @@ pub(super) struct Happened {
     pub(super) deed: Deed,
     pub(super) from: u64,
     pub(super) to: u64,
+}
+
+impl fmt::Display for Happened {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [from, to] = [self.from, self.to].map(|at| at as f64 / 1000.0);
+        write!(f, "{from:.1}-{to:.1} s: {} {}", self.part, self.deed.name())
+    }
 }
 
 /// Keeps a fleet as its plan wants it.

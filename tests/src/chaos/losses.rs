@@ -57,11 +57,11 @@ pub enum Cause {
 /// for, and why. None, if it could have lived on.
 pub(super) fn losses(grant: &Grant, history: &History) -> Vec<(u64, Cause)> {
     let Some(bears) = grant.bears else { return Vec::new() };
-    let lost_of = |token| {
-        let of_it = grant.refreshes.iter().filter(|refresh| refresh.token == token);
-        of_it.filter_map(|refresh| Some((refresh.at, cause(refresh, history)?))).collect::<Vec<_>>()
-    };
-    (0..grant.uses.len()).map(lost_of).find(|lost| lost.len() > bears).unwrap_or_default()
+    // Who presents a later one has heard the answer to every one before it.
+    let last = grant.uses.iter().rposition(|uses| *uses > 0);
+    let of_it = grant.refreshes.iter().filter(|refresh| Some(refresh.token) == last);
+    let lost: Vec<_> = of_it.filter_map(|refresh| Some((refresh.at, cause(refresh, history)?))).collect();
+    if lost.len() > bears { lost } else { Vec::new() }
 }
 
 fn cause(refresh: &Refresh, history: &History) -> Option<Cause> {

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! plan     when which part dies, freezes, ends and comes back: all of it from one seed
-//! drive    people call through the gateway meanwhile, their tokens expire every few seconds
+//! keeper   who carries it out
+//! people   call through the gateway meanwhile, their tokens expire every few seconds
+//! drive    all of it together
 //! history  what the provider issued, what upstreams were called with, what the store and the audit say
 //! losses   which answers may have been lost: by which misfortune
 //! check    what must not be in it
@@ -13,6 +15,7 @@ mod drive;
 mod history;
 mod keeper;
 mod losses;
+mod people;
 mod plan;
 mod report;
 

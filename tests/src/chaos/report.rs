@@ -24,6 +24,8 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// What happened, and how often.
     pub deeds: BTreeMap<String, usize>,
+    /// When each came and went.
+    pub happened: Vec<String>,
     /// What of it befell a refresh.
     pub struck: Struck,
     /// Who has to consent anew, and why that could not be helped.
@@ -42,6 +44,8 @@ pub struct Excuse {
     /// The answers to one refresh token that may have been lost: when each was asked for, in milliseconds, and why. None is
     /// no excuse.
     pub losses: Vec<(u64, Cause)>,
+    /// What came of each use of their last refresh token.
+    pub last_uses: Vec<String>,
 }
 
 /// The people at one kind of provider.
@@ -117,6 +121,7 @@ impl Report {
         let violations: Vec<String> = self.violations.iter().map(ToString::to_string).collect();
         json!({
             "seed": self.seed, "seconds": self.seconds, "providers": rows, "misfortunes": self.deeds,
+            "happened": self.happened,
             "struck": {"answers_withheld": self.struck.withheld, "brokers_gone_meanwhile": self.struck.broker_gone},
             "asked_for_consent": excuses, "good": self.is_good(), "violations": violations,
         })
@@ -131,7 +136,7 @@ impl fmt::Display for Excuse {
                 (if number == 0 { ": of one refresh token the answer" } else { ", and" }, *at as f64 / 1000.0);
             write!(f, "{what} of {seconds:.1} s was lost, as {cause}")?;
         }
-        Ok(())
+        write!(f, " [{}]", self.last_uses.join(", "))
     }
 }
 
