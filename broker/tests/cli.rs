@@ -154,6 +154,21 @@ fn a_good_configuration_is_said_to_be_good() {
 }
 
 #[test]
+fn who_reads_no_further_ends_a_command_without_a_word() {
+    let dir = directory(&[("sallyport.yaml", CONFIG)]);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_sallyport"))
+        .args(["config", "check"])
+        .current_dir(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(141), ""));
+}
+
+#[test]
 fn without_a_broker_every_command_says_which_socket_and_how_to_start() {
     let dir = directory(&[("sallyport.yaml", CONFIG), ("group.yaml", GROUP)]);
     let told = "error: no broker answers on admin/admin.sock: No such file or directory (os error 2)

@@ -112,12 +112,16 @@ impl Global {
     }
 }
 
+/// As shells say it of what ended by SIGPIPE.
+const NOBODY_READS: i32 = 128 + 13;
+
 /// Parses the arguments of this process and does what they say.
 pub fn main() -> ExitCode {
     // One TLS stack for everything this process speaks; without it the first handshake would panic.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return Failure::new("another TLS provider is installed already", "").exit();
     }
+    end_when_nobody_reads();
     let Cli { global, command } = Cli::parse();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
@@ -146,6 +150,19 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.exit(),
     }
+}
+
+/// Whoever reads what is printed may have seen enough (`| head`): that is the end, and no error to speak of. Not by the
+/// signal for it, which a broker that goes away would send, too.
+fn end_when_nobody_reads() {
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        let text = panic.payload_as_str().unwrap_or_default();
+        if text.starts_with("failed printing to stdout") && text.contains("Broken pipe") {
+            std::process::exit(NOBODY_READS);
+        }
+        usual(panic);
+    }));
 }
 
 #[cfg(test)]
