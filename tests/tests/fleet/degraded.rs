@@ -60,6 +60,10 @@ fn a_broker_whose_postgres_is_gone_says_which_and_where_and_goes_on_with_what_it
         let open = fleet.world.server().apply().await;
         open.until_served().await;
         let caller = fleet.world.issuer.token("cached", &open).mint();
+        // At each broker: whichever is asked knows it by then.
+        for broker in fleet.world.brokers() {
+            eventually("it knows the server", async || knows(broker, &open).await.then_some(())).await;
+        }
         assert!(open.call_as(&caller).send().await.json().get("result").is_some());
         fleet.consents(&person).await;
         let request = acquire(&broker.grpc, &fleet.token(&person), &fleet.server).await;

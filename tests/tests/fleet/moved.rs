@@ -23,7 +23,7 @@ async fn is_cut_off(mut command: Child, postgres: &Postgres, name: &str) {
     // Whoever is connected to the database keeps the command from beginning: looked at from another one until it writes.
     let mut outside = postgres.administrator("postgres").await;
     let writes = "SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND application_name LIKE 'sallyport store migrate-to%' \
-                  AND query LIKE '%INSERT INTO%'";
+                  AND query LIKE 'INSERT INTO tokens%'";
     eventually_within(TAKEN_UP, "it writes", async || {
         let writing: i64 = sqlx::query(writes).bind(name).fetch_one(&mut outside).await.ok()?.get(0);
         assert!(command.ended().is_none(), "{}", command.log());
