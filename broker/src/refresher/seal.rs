@@ -61,11 +61,13 @@ impl Inner {
     /// Opens a refresh token, to ask with. Where it does not open, only its holder can give another.
     pub(super) async fn open_refresh_token(
         &self,
-        id: &str,
+        stored: &StoredGrant,
         generation: Generation,
         sealed: &Sealed,
     ) -> Result<Secret, RefreshError> {
-        match self.vault.open(&Place::refresh_token(id, generation), sealed).await {
+        // As above: by the row's own id, a row that is said to be somebody else's would open for them (V2).
+        let id = keys::grant_id(&self.tenant, &stored.key);
+        match self.vault.open(&Place::refresh_token(&id, generation), sealed).await {
             Ok(token) => Ok(token),
             Err(error @ (VaultError::NotAuthentic { .. } | VaultError::Unreadable { .. })) => {
                 tracing::error!(%error, "a stored refresh token does not open: it was tampered with, or its key service has not the key it had");

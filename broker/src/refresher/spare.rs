@@ -66,7 +66,7 @@ impl Refresh {
     /// Opens what the provider is asked with next.
     pub(super) async fn open_next(&self, stored: &StoredGrant) -> Result<Secret, RefreshError> {
         let (generation, sealed) = next_refresh_token(stored).ok_or(ConsentReason::Expired)?;
-        let why = match self.inner.open_refresh_token(&stored.id, generation, sealed).await {
+        let why = match self.inner.open_refresh_token(stored, generation, sealed).await {
             Ok(token) => return Ok(token),
             Err(why) => why,
         };

@@ -121,3 +121,17 @@ fn v2_a_refresh_token_of_somebody_else_is_never_shown_to_the_provider_and_the_gr
         assert_eq!(standings(&world, &pair).await, unreadable());
     });
 }
+
+#[test]
+fn v2_a_grant_that_is_said_to_be_somebody_elses_serves_nobody_and_says_why() {
+    run(async {
+        let mut world = World::start().await;
+        let pair = Pair::agreed(&world).await;
+        world.broker.stop().await;
+        pair.swap(&world, "holder").await;
+        world.broker.start().await;
+        assert_eq!(pair.asked_anew(&world, "holder").await, [true, true]);
+        assert_eq!(pair.provider.token_requests_by("refresh_token").len(), 0);
+        assert_eq!(standings(&world, &pair).await, unreadable());
+    });
+}
