@@ -91,6 +91,30 @@ fn v4_a_secret_is_opened_by_the_key_service_once_for_many_callers_and_anew_when_
 }
 
 #[test]
+fn v4_a_token_is_opened_by_the_key_service_once_for_fifty_callers_who_come_at_once() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let kms = Kms::start(dir.path()).await;
+        let change = kms.is_the_key();
+        let mut world = World::build().sign_in().broker(move |config| change(config)).start().await;
+        let (_provider, server) = connected(&world, 3600).await;
+        world.broker.stop().await;
+        world.broker.start().await;
+        let request = acquire(&world.broker.grpc, &world.issuer.token("alice", &server).mint(), &server).await;
+        let api = broker_api(&world.broker.grpc).await.unwrap();
+        let decrypts = || kms.requests().iter().filter(|(operation, _)| operation == "Decrypt").count();
+        let before = decrypts();
+        let calls = (0..50).map(|_| {
+            let (mut api, request) = (api.clone(), request.clone());
+            async move { api.acquire_credential(request).await.unwrap().into_inner().answer.unwrap() }
+        });
+        let answers = futures::future::join_all(calls).await;
+        assert!(answers.iter().all(|answer| matches!(answer, Answer::Credential(_))), "{answers:?}");
+        assert_eq!(decrypts(), before + 1);
+    });
+}
+
+#[test]
 fn v4_while_the_key_service_is_down_open_tokens_serve_and_no_refresh_begins() {
     run(async {
         let dir = tempfile::tempdir().unwrap();

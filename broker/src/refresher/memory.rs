@@ -6,8 +6,9 @@ use std::sync::atomic::Ordering;
 use moka::ops::compute::Op;
 
 use super::{Inner, Need, OpenedToken, RefreshError, Source};
-use crate::keys::Key;
+use crate::keys::{Key, Purpose};
 use crate::model::Generation;
+use crate::store::StoredGrant;
 
 /// A point in time, before the store was read: what was read then is kept only if nothing was forgotten since.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -16,7 +17,7 @@ pub(super) struct Moment(u64);
 impl Inner {
     /// A token that lives and may be served to this server: from memory, else from the store.
     pub(super) async fn held(
-        &self,
+        self: &Arc<Self>,
         key: &Key,
         source: &Source,
         need: Need,
@@ -36,11 +37,30 @@ impl Inner {
         if source.refresh_kills_access_token() && stored.intent.is_some() {
             return Ok(None);
         }
-        let token = self.open_live(&stored).await?;
-        if let Some(token) = &token {
-            self.keep(key, token, read);
+        self.open_once(key, stored, read).await
+    }
+
+    /// Opens a stored token once for all who want it at the same time, and keeps it: each time asks a key service.
+    async fn open_once(
+        self: &Arc<Self>,
+        key: &Key,
+        stored: StoredGrant,
+        read: Moment,
+    ) -> Result<Option<Arc<OpenedToken>>, RefreshError> {
+        let generation = stored.generation.0.to_be_bytes();
+        let this_one = Key::new(&self.tenant, Purpose::Grant, &[stored.id.as_bytes(), &generation]);
+        let (inner, key) = (Arc::clone(self), key.clone());
+        let opening = || async move {
+            let token = inner.open_live(&stored).await?;
+            if let Some(token) = &token {
+                inner.keep(&key, token, read);
+            }
+            Ok(token)
+        };
+        match self.opening.join(&this_one, opening) {
+            Some(flight) => flight.landed().await.unwrap_or(Err(RefreshError::Lost)),
+            None => Err(RefreshError::Draining),
         }
-        Ok(token)
     }
 
     pub(super) fn moment(&self) -> Moment {

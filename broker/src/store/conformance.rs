@@ -284,6 +284,7 @@ macro_rules! suite {
                     sequence_and_hashes_are_continuous,
                     appending_nothing_changes_nothing,
                     filters_narrow_together,
+                    one_batch_may_be_longer_than_a_statement,
                     pages_by_sequence_and_limit,
                 ]
                 two: [

@@ -60,6 +60,14 @@ pub(super) async fn filters_narrow_together(store: &dyn Store) {
     }
 }
 
+pub(super) async fn one_batch_may_be_longer_than_a_statement(store: &dyn Store) {
+    let entries: Vec<_> = (0..1_203).map(|n| entry(&n.to_string(), "", "")).collect();
+    assert_eq!(store.append_audit(&entries).await.unwrap(), 1_203);
+    let records = store.audit(0, "", "", "", 2_000).await.unwrap();
+    assert!(records.iter().map(|record| &record.entry.event).eq(entries.iter().map(|entry| &entry.event)));
+    assert_chained(&records);
+}
+
 pub(super) async fn pages_by_sequence_and_limit(store: &dyn Store) {
     let entries: Vec<_> = (0..5).map(|n| entry(&n.to_string(), "", "")).collect();
     store.append_audit(&entries).await.unwrap();
