@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use e2e::{Auth, Browser, Provider, World, acquire, broker_api, eventually, run};
+use e2e::{Auth, Browser, Provider, World, acquire, broker_api, eventually_within, run};
 use sallyport_proto::broker::AcquireCredentialRequest;
 use sallyport_proto::broker::acquire_credential_response::Answer;
 
@@ -15,6 +15,9 @@ const TOLD: &[u8] = b"r ";
 
 /// The same in the answer of a token endpoint, which the HTTP client reads into a buffer of its connection.
 const GIVEN: &[u8] = b"\":\"";
+
+/// Until a broker that is hardly let run has looked twice for what is too old.
+const LET_GO: Duration = Duration::from_secs(60);
 
 /// Where this is in there. By the C library, which takes a moment for a hundred megabytes, where ours would take minutes.
 fn places(memory: &[u8], needle: &[u8]) -> Vec<usize> {
@@ -112,7 +115,7 @@ fn v8_after_ten_thousand_reads_and_the_age_of_the_cache_nothing_is_in_memory_but
         let during = copies(pid, &current).len();
         // Whatever the broker itself had of them is overwritten. What the protocols' own buffers had of an answer is found until
         // their memory is used again: of the last few, and of none that was given before.
-        eventually("what was open is let go of", async || {
+        eventually_within(LET_GO, "what was open is let go of", async || {
             let (over, left) = (copies(pid, &replaced), copies(pid, &current));
             let shown: Vec<_> = left.iter().map(|before| before.escape_ascii().to_string()).collect();
             println!("{} of {during} copies of {} secrets are left, behind {shown:?}", left.len(), current.len());
