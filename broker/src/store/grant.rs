@@ -8,6 +8,12 @@ use crate::model::{Generation, GrantKey, PrincipalId};
 pub(super) const DUE: &str = "SELECT * FROM grants
     WHERE provider_client = $1 AND due_at <= $2 AND standing = 'live' AND reason = '' ORDER BY due_at LIMIT $3";
 
+/// Grants that somebody has begun to refresh, and is over or began as one of the starts of a broker; found by an index that
+/// holds no others, in its order: brokers look for them twice a second.
+pub(super) const DANGLING: &str = "SELECT * FROM grants
+    WHERE standing = 'live' AND intent_owner IS NOT NULL
+      AND (intent_deadline < $1 OR substr(intent_owner, 1, length($2)) = $2) ORDER BY intent_deadline";
+
 /// A grant: one stored authorization at one provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredGrant {

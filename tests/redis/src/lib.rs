@@ -184,20 +184,25 @@ impl Redis {
         assert!(status.success(), "kill -s {name} {pid}: {status}");
     }
 
+    /// Starts it, and again if it ends before it answers: somebody's signal may have been meant for a process whose number it
+    /// has got, and somebody else may have taken its port.
     fn run(&mut self) {
-        let mut server = Command::new(programs::server());
-        server.arg(self.dir.join("redis.conf"));
-        self.running = Some(Running::start(server, &self.dir.join("redis.log")));
-        self.until_it_answers();
-    }
-
-    fn until_it_answers(&self) {
         let until = Instant::now() + PATIENCE;
+        self.spawn();
         while let Err(error) = self.try_cli(&["ping"]) {
             let log = fs::read_to_string(self.dir.join("redis.log")).unwrap_or_default();
             assert!(Instant::now() < until, "Redis does not answer: {error}\n{log}");
+            if self.running.as_mut().is_none_or(Running::has_ended) {
+                self.spawn();
+            }
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    fn spawn(&mut self) {
+        let mut server = Command::new(programs::server());
+        server.arg(self.dir.join("redis.conf"));
+        self.running = Some(Running::start(server, &self.dir.join("redis.log")));
     }
 }
 

@@ -41,6 +41,11 @@ impl Running {
         Self(begun.recv().expect("it was started"))
     }
 
+    /// Whether it has ended by itself, or by somebody else's signal.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.try_wait().is_ok_and(|status| status.is_some())
+    }
+
     pub(crate) fn pid(&self) -> u32 {
         self.0.id()
     }

@@ -4,6 +4,7 @@
 use super::{Connection, grants, one, query, signed};
 use crate::clock::UnixTime;
 use crate::model::Generation;
+use crate::store::grant::DANGLING;
 use crate::store::{Found, Intent, Pause, StoreError, StoredGrant};
 
 pub(super) async fn take(
@@ -97,9 +98,6 @@ pub(super) async fn dangling(
     before: UnixTime,
     broker: &str,
 ) -> Result<Found<StoredGrant>, StoreError> {
-    let sql = "SELECT * FROM grants
-         WHERE standing = 'live' AND intent_owner IS NOT NULL
-           AND (intent_deadline < $1 OR substr(intent_owner, 1, length($2)) = $2) ORDER BY id";
     let starts = format!("{broker}/");
-    Found::sort(query(sql).bind(signed(before.0)).bind(&starts).fetch_all(db).await?.iter().map(grants::read))
+    Found::sort(query(DANGLING).bind(signed(before.0)).bind(&starts).fetch_all(db).await?.iter().map(grants::read))
 }

@@ -407,6 +407,16 @@ async fn what_is_due_is_found_by_an_index_that_holds_nothing_else() {
 }
 
 #[tokio::test]
+async fn what_somebody_has_begun_is_found_by_an_index_that_holds_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open_in(dir.path()).await;
+    let plan = sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", crate::store::grant::DANGLING)));
+    let plan: Vec<(i64, i64, i64, String)> = plan.bind(1i64).bind("a/").fetch_all(&store.readers).await.unwrap();
+    let steps: Vec<_> = plan.iter().map(|step| step.3.as_str()).collect();
+    assert_eq!(steps, ["SCAN grants USING INDEX grants_with_intent"]);
+}
+
+#[tokio::test]
 async fn has_no_time_to_share() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(open_in(dir.path()).await.time().await.unwrap(), None);
