@@ -11,6 +11,8 @@ use super::{
 };
 
 const GRANTS: usize = 1_000;
+/// At most, while a re-wrap goes over all of them once.
+const REFRESHED_MEANWHILE: usize = 50;
 
 /// How the re-wraps go on.
 #[derive(Default)]
@@ -89,7 +91,8 @@ fn l1_v6_fifty_callers_at_each_of_three_brokers_make_one_request_while_a_thousan
         let (passes, meanwhile) = tokio::join!(fleet.rewrap(&rewraps), calls);
         println!("{rounds} rounds, in {meanwhile} of which a re-wrap went on; fields moved by each: {passes:?}");
         assert!(meanwhile * 4 >= rounds * 3, "a re-wrap went on in {meanwhile} of {rounds} rounds only");
-        // A grant has two sealed fields.
-        assert!(passes.iter().all(|moved| *moved >= 2 * GRANTS as u64), "{passes:?}");
+        // A grant has two sealed fields; those of one that is refreshed meanwhile may be under the new key by then.
+        let least = 2 * (GRANTS - REFRESHED_MEANWHILE) as u64;
+        assert!(passes.iter().all(|moved| *moved >= least), "{passes:?}");
     });
 }
