@@ -16,7 +16,7 @@ use crate::keys::{self, Key};
 use crate::model::{ClientCredentials, Generation, GrantKey};
 use crate::oauth::profile::{GENERIC, Rotation};
 use crate::oauth::{self, Given, Grant, Token, TokenEndpointError, TokenRequest};
-use crate::store::{GrantCommit, Intent, Material, StoreError, StoredGrant};
+use crate::store::{GrantCommit, Intent, Material, Standing, StoreError, StoredGrant};
 use crate::vault::{Place, Record};
 
 /// What a renewal came to.
@@ -132,14 +132,15 @@ impl Renewal {
         Ok(Turn::Renewed(Renewed { token, at_token_endpoint }))
     }
 
-    /// Takes the right to ask; nothing if somebody else was first. Where there is no record yet, each broker has it: the
+    /// Takes the right to ask; nothing if somebody else was first. Where there is no live record yet, each broker has it: the
     /// first token of a client may be asked for by several of them.
     async fn take(&self, stored: Option<&StoredGrant>, attempt: u32) -> Result<Option<Intent>, RefreshError> {
         let inner = &self.inner;
         let takes = inner.limits.provider + inner.limits.commit;
         // By our clock, before the request leaves: the token expires at the provider no earlier than we believe.
         let intent = inner.owner.intent(attempt, inner.clock.now(), takes);
-        let Some(stored) = stored else { return Ok(Some(intent)) };
+        // One that was shredded is as good as none: what is obtained now takes its place.
+        let Some(stored) = stored.filter(|stored| stored.standing == Standing::Live) else { return Ok(Some(intent)) };
         let (instead_of, paused) = (stored.intent.as_ref(), stored.pause.as_ref());
         match inner.store.take_intent(&self.id, stored.generation, &intent, instead_of, paused).await {
             Ok(()) => Ok(Some(intent)),

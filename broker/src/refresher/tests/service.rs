@@ -6,6 +6,19 @@ use crate::oauth::RefusalCode;
 use crate::store::{GrantCommit, Material};
 use crate::vault::{Place, Record};
 
+#[tokio::test]
+async fn a_token_of_a_client_that_was_shredded_is_obtained_anew() {
+    let fixture = Fixture::new().await;
+    fixture.refresher.token(&fixture.service(), Need::Live).await.unwrap();
+    let grant = fixture.service().grant();
+    let stored = fixture.store.grant(&grant).await.unwrap().unwrap();
+    fixture.store.shred_grants(None, 10, fixture.clock.now()).await.unwrap();
+    fixture.refresher.forget(&grant, stored.generation);
+    let served = fixture.refresher.token(&fixture.service(), Need::Live).await.unwrap();
+    assert_eq!(text(&served), "canary-token-2");
+    assert_eq!(fixture.store.grant(&grant).await.unwrap().unwrap().standing, crate::store::Standing::Live);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_callers_on_one_expired_grant_make_one_token_request() {
     let fixture = Fixture::new().await;
