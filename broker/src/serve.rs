@@ -1,5 +1,6 @@
 //! Assembly: makes the parts of a broker from its configuration, and runs them until it is asked to end.
 
+mod log;
 mod only;
 mod ready;
 mod shared_clock;
@@ -18,14 +19,11 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use crate::admin::{self, Admin};
 use crate::audit::Audit;
 use crate::clock::{Clock, UnixTime};
-use crate::config::{
-    self, AddressError, Config, CoordinationError, Log, LogFormat, Mode, SecretError, SecretSource, SignIn,
-};
+use crate::config::{self, AddressError, Config, CoordinationError, Mode, SecretError, SecretSource, SignIn};
 use crate::consent::{self, Consents};
 use crate::coordination::{Coordination, Looks, News};
 use crate::doctor::{self, Running};
@@ -157,7 +155,7 @@ pub enum ServeError {
 /// # Errors
 /// If one of its parts cannot start, or fails.
 pub async fn run(config: Config) -> Result<(), ServeError> {
-    log(&config.log);
+    log::start(&config.log);
     warn_of_demonstration(config.mode);
     harden::forbid_memory_dumps()?;
     let recorded = http::record_metrics()?;
@@ -532,14 +530,4 @@ fn warn_of_demonstration(mode: Mode) {
             "mode: demonstration. Proxy and broker share one Unix user, who can read every secret; never serve real accounts like this"
         ),
     }
-}
-
-fn log(log: &Log) {
-    let filter = EnvFilter::new(log.level.name());
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    // A test may have set one up before; the first one stays.
-    let _ = match log.format {
-        LogFormat::Json => builder.json().try_init(),
-        LogFormat::Text => builder.try_init(),
-    };
 }

@@ -11,7 +11,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use crate::{Child, Database, Program, eventually, ports, setup, store::Store, world::Change};
+use crate::{Child, Database, Program, eventually, kms, ports, setup, store::Store, world::Change};
 
 /// A running broker.
 pub struct Broker {
@@ -255,8 +255,7 @@ impl Broker {
 
     fn spawn_as(&mut self, mut command: Command) {
         command.arg("serve").arg("-c").arg(&self.config).current_dir(&self.dir);
-        // Of nobody: moto takes any.
-        command.env("AWS_ACCESS_KEY_ID", "nobody").env("AWS_SECRET_ACCESS_KEY", "nothing");
+        command.envs(kms::CREDENTIALS);
         self.child = Some(Child::start(command, &self.log));
     }
 

@@ -6,6 +6,7 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD},
 };
+use hyper::body::Bytes;
 
 /// A secret value and where it was planted.
 #[derive(Clone, Debug)]
@@ -27,9 +28,7 @@ impl Canary {
     /// # Panics
     /// When one is.
     pub fn assert_absent(&self, place: &str, bytes: &[u8]) {
-        for (spelling, needle) in spellings(self.value.as_bytes()) {
-            assert!(!contains(bytes, &needle), "{} is in {place}, as {spelling}", self.what);
-        }
+        assert_absent(&self.what, self.value.as_bytes(), place, bytes);
     }
 
     /// Fails if the secret is in any file below this directory.
@@ -61,7 +60,15 @@ impl Canary {
     }
 }
 
-/// The bytes as they stand, and as base64 (three alignments), base64url, hex, percent-encoded, UTF-16, and back to front.
+/// Fails if any spelling of a secret is in these bytes.
+pub(crate) fn assert_absent(what: &str, secret: &[u8], place: &str, bytes: &[u8]) {
+    for (spelling, needle) in spellings(secret) {
+        assert!(!contains(bytes, &needle), "{what} is in {place}, as {spelling}");
+    }
+}
+
+/// The bytes as they stand, and as base64 (three alignments), base64url, hex, percent-encoded, UTF-16, back to front, and as
+/// `Debug` prints bytes: a list of numbers, or text with escapes, those escaped once more where that is in JSON.
 pub fn spellings(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
     let hex = |upper: bool| -> String {
         secret.iter().map(|byte| if upper { format!("{byte:02X}") } else { format!("{byte:02x}") }).collect()
@@ -74,7 +81,15 @@ pub fn spellings(secret: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("percent", percent.into_bytes()),
         ("UTF-16", secret.iter().flat_map(|byte| [*byte, 0]).collect()),
         ("itself, reversed", secret.iter().rev().copied().collect()),
+        ("a list", format!("{secret:?}").trim_matches(['[', ']']).to_owned().into_bytes()),
     ];
+    let escaped = format!("{:?}", Bytes::copy_from_slice(secret));
+    let escaped =
+        escaped.strip_prefix("b\"").and_then(|rest| rest.strip_suffix('"')).expect("so `Bytes` prints itself");
+    if escaped.as_bytes() != secret {
+        all.push(("text with escapes in JSON", escaped.replace('\\', r"\\").replace('"', "\\\"").into_bytes()));
+        all.push(("text with escapes", escaped.as_bytes().to_vec()));
+    }
     for offset in 0..3 {
         all.push(("base64", inner(&STANDARD_NO_PAD, secret, offset)));
         all.push(("base64url", inner(&URL_SAFE_NO_PAD, secret, offset)));
@@ -122,6 +137,15 @@ mod tests {
                 assert!(spellings(secret).iter().any(|(_, needle)| contains(&hidden, needle)), "{padding}");
             }
             assert!(contains(text.as_bytes(), secret));
+        }
+    }
+
+    #[test]
+    fn finds_a_key_as_debug_prints_it() {
+        let key = b"\x00k\xff\"y\n\\k\x7f";
+        let printed = format!("Once(Some({:?}))", Bytes::from_static(key));
+        for hidden in [&format!("Blob {{ inner: {key:?} }}"), &printed, &serde_json::to_string(&printed).unwrap()] {
+            assert!(spellings(key).iter().any(|(_, needle)| contains(hidden.as_bytes(), needle)), "{hidden}");
         }
     }
 

@@ -6,14 +6,28 @@ use std::{
     time::{Duration, Instant},
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http_body_util::BodyExt as _;
 use hyper::{Request, Response, body::Incoming};
 use serde_json::{Value, json};
 
-use crate::{Child, HttpReply as Reply, Listening, World, bytes_body, eventually_within, ports, setup, world::Change};
+use crate::{
+    Child, HttpReply as Reply, Listening, World, bytes_body, canary::assert_absent, eventually_within, ports, setup,
+    world::Change,
+};
 
 /// It takes seconds of a whole core to start.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// The only one of them that is no secret.
+const ACCESS_KEY_ID: &str = "AWS_ACCESS_KEY_ID";
+
+/// Credentials of nobody, which moto takes as any: their secret parts can be searched for.
+pub(crate) const CREDENTIALS: [(&str, &str); 3] = [
+    (ACCESS_KEY_ID, "nobody"),
+    ("AWS_SECRET_ACCESS_KEY", "canary-aws-secret-access-key"),
+    ("AWS_SESSION_TOKEN", "canary-aws-session-token"),
+];
 
 /// How the key service answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +123,23 @@ impl Kms {
     pub fn take_times(&self, operation: &str) -> Vec<Duration> {
         let mut times = self.state.times.lock().expect("no holder panics");
         times.extract_if(.., |(of, _)| of == operation).map(|(_, time)| time).collect()
+    }
+
+    /// Fails if one of the data keys that it was given to wrap, or the credentials that it is asked with, is in these bytes.
+    ///
+    /// # Panics
+    /// When one is, or when no data key was given.
+    pub fn assert_nothing_in(&self, place: &str, bytes: &[u8]) {
+        let wrapped = self.requests().into_iter().filter(|(operation, _)| operation == "Encrypt");
+        let keys: Vec<String> =
+            wrapped.map(|(_, asked)| asked["Plaintext"].as_str().expect("a data key").to_owned()).collect();
+        assert!(!keys.is_empty(), "nothing was given to be wrapped");
+        for key in keys {
+            assert_absent("a data key", &STANDARD.decode(&key).expect("it is base64"), place, bytes);
+        }
+        for (name, value) in CREDENTIALS.iter().filter(|(name, _)| *name != ACCESS_KEY_ID) {
+            assert_absent(name, value.as_bytes(), place, bytes);
+        }
     }
 
     /// Every request so far: operation and body.

@@ -2,7 +2,7 @@
 
 use std::{fs, ops::Range, os::unix::fs::PermissionsExt as _, time::Duration};
 
-use crate::{Broker, Output, Provider};
+use crate::{Broker, Output, Provider, kms};
 
 impl Broker {
     /// Sets many secrets, while it does not run: `<group>:k<n>` with the five digits of `n` as the value.
@@ -37,8 +37,7 @@ impl Broker {
     async fn seed(&self, what: &str, arguments: &[&str]) {
         let mut command = tokio::process::Command::new(self.program().seeder());
         command.arg(what).arg(&self.config).args(arguments).kill_on_drop(true);
-        // Of nobody: moto takes any.
-        command.env("AWS_ACCESS_KEY_ID", "nobody").env("AWS_SECRET_ACCESS_KEY", "nothing");
+        command.envs(kms::CREDENTIALS);
         let directory = self.config.parent().expect("it is in a directory");
         let seeded = command.current_dir(directory).output().await;
         Output::from(seeded.expect("the binary is there")).ok();
