@@ -7,6 +7,7 @@
 mod alone;
 mod ask;
 mod backoff;
+mod budget;
 mod by_hand;
 mod commit;
 mod dangling;
@@ -42,10 +43,10 @@ use tokio::sync::mpsc;
 
 use self::backoff::Backoffs;
 use self::flight::{Flight, Flights};
-use self::intent::Owner;
+use self::intent::{Owner, Unsent};
 use self::memory::Moment;
 use self::others::FirstSeen;
-use self::providers::Providers;
+use self::providers::{AskedBy, Providers};
 use self::recent::Recent;
 use self::refresh::Refresh;
 use self::renewal::{Renewed, renew};
@@ -98,6 +99,7 @@ struct Inner {
     opening: Flights<Result<Option<Arc<OpenedToken>>, RefreshError>>,
     backoffs: Backoffs,
     others: FirstSeen,
+    unsent: Unsent,
     providers: Arc<Providers>,
     recent: Recent,
 }
@@ -129,6 +131,7 @@ impl Refresher {
             opening: Flights::default(),
             backoffs: Backoffs::default(),
             others: FirstSeen::default(),
+            unsent: Unsent::default(),
             providers,
             recent: Recent::default(),
         }))
@@ -156,7 +159,7 @@ impl Refresher {
                 // Nobody waits: a fifth of its life is left to try.
                 let is_left_alone = inner.providers.left_alone_for(&source.authority()).is_some();
                 if !is_left_alone && inner.backoffs.now(&key, now).is_none() {
-                    let _ = inner.start(&key, source, token.generation);
+                    let _ = inner.start(&key, source, token.generation, AskedBy::Caller);
                 }
                 Ok(Served::as_it_is(token, store))
             }
@@ -239,15 +242,17 @@ impl Inner {
     }
 
     /// The renewal of this grant: the one under way, or a new one.
-    fn start(self: &Arc<Self>, key: &Key, source: &Source, beyond: Generation) -> Option<Flight<Landed>> {
+    fn start(self: &Arc<Self>, key: &Key, source: &Source, beyond: Generation, who: AskedBy) -> Option<Flight<Landed>> {
         match source {
             Source::Service(client) => self.flights.join(key, || {
-                self.providers.begins(&source.authority());
+                self.providers.begins(&source.authority(), who);
                 let (inner, grant) = (Arc::clone(self), source.grant());
                 let renewal = renew(Arc::clone(self), key.clone(), Arc::clone(client), beyond);
                 async move { inner.under_lease(&grant, beyond, renewal).await }
             }),
-            Source::Person { client, .. } => self.start_refresh(key, &client.client, &source.grant(), beyond, false),
+            Source::Person { client, .. } => {
+                self.start_refresh(key, &client.client, &source.grant(), beyond, false, who)
+            }
         }
     }
 
@@ -259,9 +264,10 @@ impl Inner {
         grant: &GrantKey,
         beyond: Generation,
         by_force: bool,
+        who: AskedBy,
     ) -> Option<Flight<Landed>> {
         self.flights.join(key, || {
-            self.providers.begins(&source::authority(&client.token_url));
+            self.providers.begins(&source::authority(&client.token_url), who);
             let (inner, grant, client) = (Arc::clone(self), grant.clone(), Arc::clone(client));
             let refresh = Refresh { inner: Arc::clone(self), key: key.clone(), client, grant: grant.clone(), by_force };
             async move { inner.under_lease(&grant, beyond, refresh.run(beyond)).await }
@@ -274,7 +280,7 @@ impl Inner {
         let waiting = async {
             // A renewal under way may have begun for an older generation: its token may be the refused one.
             for _ in 0..3 {
-                let flight = self.start(key, source, beyond).ok_or(RefreshError::Draining)?;
+                let flight = self.start(key, source, beyond, AskedBy::Caller).ok_or(RefreshError::Draining)?;
                 let renewed = flight.landed().await.unwrap_or(Err(RefreshError::Lost))?;
                 if renewed.token.generation > beyond && self.clock.now() < renewed.token.expires_at {
                     return Ok(renewed);

@@ -6,7 +6,7 @@ use super::value::duration;
 use crate::refresher::Budget;
 use crate::yaml::{Fields, Flaw};
 
-/// When grants are refreshed that nobody waits for, and how much each provider is asked. Each broker counts its own.
+/// When grants are refreshed that nobody waits for, and how much each provider is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refresh {
     /// How long after its last use a grant is refreshed when it is due; later its next use does that.

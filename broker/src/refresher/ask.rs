@@ -66,8 +66,14 @@ impl Registered {
 }
 
 impl Inner {
-    /// Asks once for the successor of `refresh_token`.
-    pub(super) async fn ask(&self, client: &ProviderClient, registered: &Registered, refresh_token: &Secret) -> Asked {
+    /// Asks once, for no longer than `limit`, for the successor of `refresh_token`.
+    pub(super) async fn ask(
+        &self,
+        client: &ProviderClient,
+        registered: &Registered,
+        refresh_token: &Secret,
+        limit: Duration,
+    ) -> Asked {
         let request = TokenRequest {
             token_url: &client.token_url,
             client: registered.client(),
@@ -78,7 +84,7 @@ impl Inner {
         };
         metrics::counter!("sallyport_token_requests_total").increment(1);
         let started = Instant::now();
-        let result = oauth::request_token(&*self.endpoint, &request, self.limits.provider).await;
+        let result = oauth::request_token(&*self.endpoint, &request, limit).await;
         let answered_at = Instant::now();
         let time = answered_at.duration_since(started);
         metrics::histogram!("sallyport_token_endpoint_seconds", "profile" => client.profile.name)

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::providers::AskedBy;
 use super::source::has_a_token;
 use super::{RefreshError, Refresher};
 use crate::clock::UnixTime;
@@ -57,7 +58,7 @@ impl Refresher {
             return Ok(ByHand::NotDue { refresh_after: material.refresh_after });
         }
         let key = Key::of_grant(&inner.tenant, Purpose::Grant, &stored.key);
-        let flight = inner.start_refresh(&key, &client, &stored.key, stored.generation, force);
+        let flight = inner.start_refresh(&key, &client, &stored.key, stored.generation, force, AskedBy::Caller);
         let flight = flight.ok_or(RefreshError::Draining)?;
         let patience = inner.limits.provider + inner.limits.commit + Duration::from_secs(2);
         let landed = tokio::time::timeout(patience, flight.landed()).await;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 
 use super::intent::Right;
+use super::providers::AskedBy;
 use super::refresh::Turn;
 use super::{Inner, RefreshError, Refresher};
 use crate::clock::UnixTime;
@@ -16,7 +17,7 @@ use crate::oauth::profile::Rotation;
 use crate::store::{Intent, StoredGrant};
 
 /// How often a grant that another broker refreshes is looked at.
-const LOOK: Duration = Duration::from_millis(50);
+pub(super) const LOOK: Duration = Duration::from_millis(50);
 
 /// Grants recovered at the same time.
 const AT_ONCE: usize = 8;
@@ -47,7 +48,8 @@ impl Refresher {
 impl Inner {
     async fn recover(self: &Arc<Self>, stored: StoredGrant, client: Arc<ProviderClient>) {
         let key = Key::of_grant(&self.tenant, Purpose::Grant, &stored.key);
-        let Some(flight) = self.start_refresh(&key, &client, &stored.key, stored.generation, false) else { return };
+        let (grant, beyond) = (&stored.key, stored.generation);
+        let Some(flight) = self.start_refresh(&key, &client, grant, beyond, false, AskedBy::Caller) else { return };
         match flight.landed().await {
             Some(Ok(_)) => tracing::info!(grant = stored.id, "a refresh that was cut off is done"),
             Some(Err(error)) => tracing::warn!(grant = stored.id, %error, "a refresh that was cut off is not done"),
@@ -59,6 +61,9 @@ impl Inner {
 impl Inner {
     /// What may be done now with a grant as it was read.
     pub(super) fn right_to(&self, stored: &StoredGrant, rotation: Rotation, now: UnixTime) -> Right {
+        if let Some(intent) = stored.intent.as_ref().filter(|intent| self.unsent.has(&stored.id, intent)) {
+            return Right::Free(intent.attempt);
+        }
         let left = |intent: &Intent| self.left_of_intent(stored, intent, now);
         self.owner.right(stored.intent.as_ref(), rotation, left)
     }

@@ -78,6 +78,7 @@ impl Refresh {
             Ok(false) => return,
             Err(error) => {
                 tracing::error!(grant = ready.id, %error, "an intent stays although nothing came of it");
+                inner.unsent.remember(&ready.id, &ready.intent);
                 return;
             }
         }

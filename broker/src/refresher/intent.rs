@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use moka::sync::Cache;
+
 use crate::clock::UnixTime;
 use crate::keys::hex;
 use crate::oauth::profile::Rotation;
@@ -22,6 +24,30 @@ const MAX_ATTEMPTS: u32 = 2;
 pub(super) struct Owner {
     broker: String,
     start: String,
+}
+
+/// Intents of ours, by grant, that the store may hold although nothing came of them: their commit, or that of giving them
+/// back, was not answered. They are no attempts, since nobody was asked.
+pub(super) struct Unsent(Cache<String, Intent>);
+
+/// So many are remembered, for so long; one that is not counts as an attempt, as it does at other brokers.
+const UNSENT: u64 = 10_000;
+const UNSENT_FOR: Duration = Duration::from_secs(60 * 60);
+
+impl Default for Unsent {
+    fn default() -> Self {
+        Self(Cache::builder().max_capacity(UNSENT).time_to_live(UNSENT_FOR).build())
+    }
+}
+
+impl Unsent {
+    pub(super) fn remember(&self, grant: &str, intent: &Intent) {
+        self.0.insert(grant.to_owned(), intent.clone());
+    }
+
+    pub(super) fn has(&self, grant: &str, intent: &Intent) -> bool {
+        self.0.get(grant).as_ref() == Some(intent)
+    }
 }
 
 /// What the intent of a grant, or its absence, allows.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::mpsc;
 
+use super::spool::TAKEN_WITHIN;
 use super::{Budget, ResolveError, Spool};
 use crate::audit::Audit;
 use crate::clock::{Clock, UnixTime};
@@ -59,6 +60,8 @@ pub struct Limits {
     pub provider: Duration,
     /// From a provider's answer until the store must have taken it.
     pub commit: Duration,
+    /// How long whoever takes over what another broker began gives it to store what it may have.
+    pub settle: Duration,
     /// How long a caller waits for a renewal; below the filter's own deadline, so that the answer says why.
     pub wait: Duration,
     /// Opened tokens kept in memory.
@@ -76,6 +79,7 @@ impl Default for Limits {
         Self {
             provider: Duration::from_secs(10),
             commit: Duration::from_secs(8),
+            settle: TAKEN_WITHIN,
             wait: Duration::from_millis(2500),
             opened: 10_000,
             opened_age: crate::failpoint::opened_age(Duration::from_secs(5 * 60)),

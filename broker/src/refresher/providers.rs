@@ -1,5 +1,5 @@
 //! How much each provider is asked: so many requests at once, so many a second for what nobody waits for, and none for a
-//! while once it fails at everything. A provider is the host and port of a token endpoint; each broker counts its own requests.
+//! while once it fails at everything. A provider is the host and port of a token endpoint.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,14 +14,14 @@ use crate::oauth::TokenEndpointError;
 /// How long to wait for the request that finds out whether a provider is back.
 const PROBING: Duration = Duration::from_secs(1);
 
-/// What one provider may be asked by one broker.
+/// What one provider may be asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budget {
-    /// Requests under way at once.
+    /// Requests under way at once: of one broker, and where nobody waits for them, of all brokers together.
     pub at_once: u32,
-    /// Refreshes begun in a second. One that a caller waits for is counted, and not put off.
+    /// Refreshes begun in a second by all brokers together. One that a caller asks for is counted, and not put off.
     pub per_second: u32,
-    /// Requests in a row that fail before the provider is left alone.
+    /// Requests of one broker in a row that fail before it leaves the provider alone.
     pub failures: u32,
     /// How long it is left alone first; doubled each time it fails again, up to five minutes.
     pub pause: Duration,
@@ -33,6 +33,15 @@ impl Default for Budget {
     }
 }
 
+/// Who has a refresh begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AskedBy {
+    /// Somebody who needs it now.
+    Caller,
+    /// Nobody: it is due.
+    Schedule,
+}
+
 /// Every provider that was asked.
 pub(super) struct Providers {
     budget: Budget,
@@ -42,9 +51,10 @@ pub(super) struct Providers {
 
 struct Provider {
     slots: Arc<Semaphore>,
-    /// Refreshes that may begin now, and when that was counted; below zero where callers could not wait.
-    left: f64,
-    counted_at: UnixTime,
+    /// Refreshes that nobody waits for and that may begin now.
+    left: u32,
+    /// Refreshes begun for callers, of which the store does not know yet.
+    owed: u32,
     breaker: Breaker,
 }
 
@@ -88,31 +98,60 @@ impl Providers {
         Arc::new(Self { budget, clock, by_host: Mutex::default() })
     }
 
-    /// How many refreshes that nobody waits for may begin now.
-    pub(super) fn room(&self, host: &str) -> u32 {
+    /// How many requests may begin at once here: none where the provider is left alone.
+    pub(super) fn free(&self, host: &str) -> u32 {
         let now = self.clock.now();
         let mut all = self.all();
-        let provider = self.of(&mut all, host, now);
-        if provider.breaker.left_alone_for(now).is_some() {
-            return 0;
+        let provider = self.of(&mut all, host);
+        match provider.breaker.left_alone_for(now) {
+            Some(_) => 0,
+            None => u32::try_from(provider.slots.available_permits()).unwrap_or(u32::MAX),
         }
-        let free = u32::try_from(provider.slots.available_permits()).unwrap_or(u32::MAX);
-        // Whole, and never negative: a cast saturates.
-        (provider.left as u32).min(free)
+    }
+
+    /// So many refreshes that nobody waits for may begin now, and no more than that.
+    pub(super) fn allow(&self, host: &str, count: u32) {
+        self.of(&mut self.all(), host).left = count;
+    }
+
+    /// Whether one more that nobody waits for may begin.
+    pub(super) fn has_room(&self, host: &str) -> bool {
+        let left = self.of(&mut self.all(), host).left;
+        left > 0 && self.free(host) > 0
     }
 
     /// Counts a refresh that begins.
-    pub(super) fn begins(&self, host: &str) {
-        let now = self.clock.now();
+    pub(super) fn begins(&self, host: &str, who: AskedBy) {
         let mut all = self.all();
-        let provider = self.of(&mut all, host, now);
-        provider.left = (provider.left - 1.0).max(-f64::from(self.budget.per_second));
+        let provider = self.of(&mut all, host);
+        match who {
+            AskedBy::Caller => provider.owed = provider.owed.saturating_add(1),
+            AskedBy::Schedule => provider.left = provider.left.saturating_sub(1),
+        }
+    }
+
+    /// Providers of which callers had something that the store does not know of.
+    pub(super) fn owing(&self) -> Vec<String> {
+        let all = self.all();
+        all.iter().filter(|(_, provider)| provider.owed > 0).map(|(host, _)| host.clone()).collect()
+    }
+
+    /// What callers had that the store does not know of: it is told now.
+    pub(super) fn take_owed(&self, host: &str) -> u32 {
+        std::mem::take(&mut self.of(&mut self.all(), host).owed)
+    }
+
+    /// It was not told.
+    pub(super) fn owe(&self, host: &str, owed: u32) {
+        let mut all = self.all();
+        let provider = self.of(&mut all, host);
+        provider.owed = provider.owed.saturating_add(owed);
     }
 
     /// How long the provider is left alone.
     pub(super) fn left_alone_for(&self, host: &str) -> Option<Duration> {
         let now = self.clock.now();
-        self.of(&mut self.all(), host, now).breaker.left_alone_for(now)
+        self.of(&mut self.all(), host).breaker.left_alone_for(now)
     }
 
     /// Waits for its turn to ask. Refuses, with how long to wait, where the provider is left alone.
@@ -120,13 +159,13 @@ impl Providers {
         if let Some(left) = self.left_alone_for(host) {
             return Err(left);
         }
-        let slots = Arc::clone(&self.of(&mut self.all(), host, self.clock.now()).slots);
+        let slots = Arc::clone(&self.of(&mut self.all(), host).slots);
         // Never closed.
         let slot = slots.acquire_owned().await.map_err(|_| PROBING)?;
         let now = self.clock.now();
         let is_probe = {
             let mut all = self.all();
-            let breaker = &mut self.of(&mut all, host, now).breaker;
+            let breaker = &mut self.of(&mut all, host).breaker;
             // It may have failed meanwhile.
             if let Some(left) = breaker.left_alone_for(now) {
                 return Err(left);
@@ -159,7 +198,7 @@ impl Providers {
     fn told(&self, host: &str, is_probe: bool, failed: bool) {
         let now = self.clock.now();
         let mut all = self.all();
-        let breaker = &mut self.of(&mut all, host, now).breaker;
+        let breaker = &mut self.of(&mut all, host).breaker;
         if !failed {
             if breaker.open.is_some() {
                 tracing::info!(host, "a provider answers again");
@@ -187,18 +226,13 @@ impl Providers {
         self.by_host.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn of<'a>(&self, all: &'a mut HashMap<String, Provider>, host: &str, now: UnixTime) -> &'a mut Provider {
-        let Budget { at_once, per_second, .. } = self.budget;
-        let full = f64::from(per_second);
-        let provider = all.entry(host.to_owned()).or_insert_with(|| Provider {
-            slots: Arc::new(Semaphore::new(at_once as usize)),
-            left: full,
-            counted_at: now,
+    fn of<'a>(&self, all: &'a mut HashMap<String, Provider>, host: &str) -> &'a mut Provider {
+        all.entry(host.to_owned()).or_insert_with(|| Provider {
+            slots: Arc::new(Semaphore::new(self.budget.at_once as usize)),
+            left: 0,
+            owed: 0,
             breaker: Breaker::default(),
-        });
-        provider.left = (provider.left + full * now.since(provider.counted_at).as_secs_f64()).min(full);
-        provider.counted_at = now;
-        provider
+        })
     }
 }
 
@@ -271,7 +305,7 @@ mod tests {
         providers.admit(HOST).await.expect("it is asked").told(&Ok(()));
         fails(&providers, 3).await;
         assert_eq!(providers.admit(HOST).await.err(), Some(BUDGET.pause));
-        assert_eq!((providers.room(HOST), providers.left_alone().len()), (0, 1));
+        assert_eq!((providers.free(HOST), providers.left_alone().len()), (0, 1));
         assert!(providers.admit("other.example.com").await.is_ok(), "no other provider is");
         clock.advance(BUDGET.pause);
         let probe = providers.admit(HOST).await.expect("one finds out");
@@ -317,7 +351,7 @@ mod tests {
     async fn no_more_requests_at_once_than_allowed() {
         let (providers, _) = providers();
         let (first, _second) = (providers.admit(HOST).await, providers.admit(HOST).await);
-        assert_eq!(providers.room(HOST), 0);
+        assert_eq!(providers.free(HOST), 0);
         let mut third = Box::pin(providers.admit(HOST));
         assert!(futures::poll!(third.as_mut()).is_pending());
         drop(first);
@@ -325,18 +359,21 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_begins_no_more_often_than_allowed_and_makes_up_for_what_somebody_did() {
-        let (providers, clock) = providers();
-        let begin = |count| (0..count).for_each(|_| providers.begins(HOST));
-        assert_eq!(providers.room(HOST), 2, "at once");
-        begin(3);
-        assert_eq!(providers.room(HOST), 0);
-        begin(100);
-        clock.advance(Duration::from_secs(1));
-        assert_eq!(providers.room(HOST), 0);
-        clock.advance(Duration::from_millis(400));
-        assert_eq!(providers.room(HOST), 1, "a second's worth is made up for, not more");
-        clock.advance(Duration::from_secs(60));
-        assert_eq!(providers.room(HOST), 2);
+    fn what_nobody_waits_for_begins_as_allowed_and_what_somebody_does_is_owed() {
+        let (providers, _) = providers();
+        assert!(!providers.has_room(HOST), "nothing is, unless it is allowed");
+        providers.allow(HOST, 2);
+        providers.begins(HOST, AskedBy::Schedule);
+        assert!(providers.has_room(HOST));
+        providers.begins(HOST, AskedBy::Schedule);
+        assert!(!providers.has_room(HOST));
+        for _ in 0..3 {
+            providers.begins(HOST, AskedBy::Caller);
+        }
+        assert_eq!(providers.owing(), [HOST]);
+        let owed = providers.take_owed(HOST);
+        assert_eq!((owed, providers.owing().len()), (3, 0));
+        providers.owe(HOST, owed);
+        assert_eq!(providers.take_owed(HOST), 3);
     }
 }

@@ -30,6 +30,13 @@ pub(super) struct Used {
     noted: UnixTime,
 }
 
+impl Used {
+    /// Id of the grant, if it is a person's.
+    pub(super) fn person(&self) -> Option<&str> {
+        matches!(self.source, Source::Person { .. }).then_some(self.id.as_str())
+    }
+}
+
 impl Recent {
     /// Remembers a use.
     pub(super) fn used(&self, key: &Key, source: &Source, token: &OpenedToken, now: UnixTime) {
@@ -57,30 +64,36 @@ impl Recent {
         }
     }
 
-    /// Takes out what is due and may be renewed, most lately used first, at most `limit`; drops what has expired.
-    pub(super) fn take_due(
+    /// What is due and may be renewed, and when it was used last, most lately used first, at most `limit`; drops what has
+    /// expired.
+    pub(super) fn due(
         &self,
         now: UnixTime,
         limit: usize,
         may: impl Fn(&Key, &Source) -> bool,
-    ) -> Vec<(Key, Used)> {
+    ) -> Vec<(UnixTime, Key, Source)> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, used| now < used.expires_at);
-        let mut due: Vec<(UnixTime, Key)> = all
+        let mut due: Vec<_> = all
             .iter()
             .filter(|(key, used)| used.refresh_after <= now && may(key, &used.source))
-            .map(|(key, used)| (used.last, key.clone()))
+            .map(|(key, used)| (used.last, key))
             .collect();
         due.sort_unstable_by(|a, b| b.cmp(a));
         due.truncate(limit);
-        due.into_iter().filter_map(|(_, key)| all.remove_entry(&key)).collect()
+        due.into_iter().filter_map(|(last, key)| Some((last, key.clone(), all.get(key)?.source.clone()))).collect()
+    }
+
+    /// Takes a grant out: it is renewed.
+    pub(super) fn take(&self, key: &Key) -> Option<Used> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
     }
 
     /// People's grants with a use since one was noted, which is `every` ago; at most `limit`. They count as noted.
     pub(super) fn take_unnoted(&self, now: UnixTime, every: Duration, limit: usize) -> Vec<String> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let is_unnoted = |used: &Used| used.last > used.noted && now.since(used.noted) >= every;
-        let people = all.values_mut().filter(|used| matches!(used.source, Source::Person { .. }));
+        let people = all.values_mut().filter(|used| used.person().is_some());
         let unnoted = people.filter(|used| is_unnoted(used)).take(limit);
         let ids = unnoted.map(|used| {
             used.noted = now;

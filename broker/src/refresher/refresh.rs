@@ -20,7 +20,7 @@ use crate::coordination::News;
 use crate::failpoint::{self, Point};
 use crate::keys::{self, Key};
 use crate::model::{Generation, GrantKey, ProviderClient};
-use crate::oauth::profile::Profile;
+use crate::oauth::profile::{Profile, Rotation};
 use crate::oauth::{Given, Token};
 use crate::secret::Secret;
 use crate::store::{GrantCommit, Intent, Material, Pause, Standing, StoreError, StoredGrant};
@@ -118,7 +118,14 @@ impl Refresh {
             return Err(RefreshError::Draining);
         }
         match self.take(stored.clone(), material, attempt, read).await {
-            Ok(Some(ready)) => self.ask(ready, admitted).await,
+            Ok(Some(ready)) => match self.is_still_ours(&ready).await {
+                Ok(true) => self.ask(ready, admitted).await,
+                Ok(false) => Ok(Turn::Again),
+                Err(error) => {
+                    self.give_back(&ready, &as_it_was(&ready)).await;
+                    Err(error)
+                }
+            },
             Ok(None) => Ok(Turn::Again),
             // Nothing renews it as it is: who looks at it is told so, not only who calls with it.
             Err(RefreshError::NeedsConsent { reason: ConsentReason::Unreadable }) => self.set_aside(&stored).await,
@@ -152,16 +159,49 @@ impl Refresh {
         let refresh_token = self.open_next(&stored).await?;
         // Before the provider is called: what it answers can then be kept whatever becomes of the key service.
         let pair = Pair::new(&inner.vault, &id).await?;
-        let takes = inner.limits.provider + inner.limits.commit;
+        let settles = if self.is_of_another_broker(&stored) { inner.limits.settle } else { Duration::ZERO };
+        let takes = settles + inner.limits.provider + inner.limits.commit;
         let intent = inner.owner.intent(attempt, inner.clock.now(), takes);
         let (instead_of, paused) = (stored.intent.as_ref(), stored.pause.as_ref());
         match inner.store.take_intent(&id, stored.generation, &intent, instead_of, paused).await {
             Ok(()) => {}
             Err(StoreError::Conflict) => return Ok(None),
-            Err(error) => return Err(RefreshError::store(error)),
+            Err(error) => {
+                // It may be there all the same.
+                inner.unsent.remember(&id, &intent);
+                return Err(RefreshError::store(error));
+            }
         }
         failpoint::reached(Point::IntentTaken);
         Ok(Some(Ready { id, stored, material, intent, registered, refresh_token, pair, read }))
+    }
+
+    /// Whether another broker began with a refresh token that works once, and has not come to an end.
+    fn is_of_another_broker(&self, stored: &StoredGrant) -> bool {
+        let Inner { owner, unsent, .. } = &*self.inner;
+        let is_others = |intent: &Intent| match owner.is_of_this_broker(intent) {
+            // Of ours that took theirs over and asked nobody.
+            true => intent.attempt > 1 && unsent.has(&stored.id, intent),
+            false => true,
+        };
+        match self.client.rotation {
+            Rotation::NonRotating | Rotation::OldValid => false,
+            Rotation::Grace(_) | Rotation::Strict => stored.intent.as_ref().is_some_and(is_others),
+        }
+    }
+
+    /// Gives whoever began before the time to store what it may have: a store that was away, or took nothing, for longer
+    /// than an intent lasts is no sign that its broker has died. To ask again would have the provider take the second
+    /// request for theft, and end what is about to be stored.
+    async fn is_still_ours(&self, ready: &Ready) -> Result<bool, RefreshError> {
+        if !self.is_of_another_broker(&ready.stored) {
+            return Ok(true);
+        }
+        tokio::time::sleep(self.inner.limits.settle).await;
+        let now = self.inner.store.grant(&self.grant).await.map_err(RefreshError::store)?;
+        let is_as_taken =
+            |now: StoredGrant| now.generation == ready.stored.generation && now.intent.as_ref() == Some(&ready.intent);
+        Ok(now.is_some_and(is_as_taken))
     }
 
     async fn ask(&self, ready: Ready, admitted: Admitted) -> Result<Turn, RefreshError> {
@@ -172,14 +212,19 @@ impl Refresh {
             inner.coordination.tell(News::Refreshing);
         }
         failpoint::reached(Point::BeforeSend);
-        if inner.clock.now() >= ready.intent.deadline {
-            // We were held up for so long that somebody else may have asked. As it was, if they have not.
-            let none = Pause { attempt: ready.intent.attempt.saturating_sub(1), ..Pause::over(inner.clock.now()) };
-            let pause = ready.stored.pause.clone().unwrap_or(none);
-            self.give_back(&ready, &pause).await;
+        if inner.flights.is_draining() {
+            self.give_back(&ready, &as_it_was(&ready)).await;
+            return Err(RefreshError::Draining);
+        }
+        // So that the answer is stored before anybody else may ask.
+        let left = ready.intent.deadline.since(inner.clock.now()).saturating_sub(inner.limits.commit);
+        let limit = left.min(inner.limits.provider);
+        if limit < inner.limits.provider / 4 {
+            // We were held up for so long that no time is left for an answer. As it was, if nobody has asked meanwhile.
+            self.give_back(&ready, &as_it_was(&ready)).await;
             return Ok(Turn::Again);
         }
-        let Asked { result, took } = inner.ask(&self.client, &ready.registered, &ready.refresh_token).await;
+        let Asked { result, took } = inner.ask(&self.client, &ready.registered, &ready.refresh_token, limit).await;
         failpoint::reached(Point::ReplyRead);
         admitted.told(&result);
         match result {
@@ -331,6 +376,12 @@ impl Refresh {
     pub(super) fn count(&self, outcome: &'static str, cause: &'static str) {
         count(self.client.profile, outcome, cause);
     }
+}
+
+/// The pause there was, or one that is over and says of no attempt more than there were.
+fn as_it_was(ready: &Ready) -> Pause {
+    let none = || Pause { attempt: ready.intent.attempt.saturating_sub(1), ..Pause::over(ready.intent.started_at) };
+    ready.stored.pause.clone().unwrap_or_else(none)
 }
 
 /// Counts what a refresh came to, and why.

@@ -6,18 +6,20 @@ use std::time::{Duration, Instant};
 use super::ask::Registered;
 use super::backoff::Failure;
 use super::commit::Committed;
+use super::dangling::LOOK;
 use super::due::{Chance, DEFAULT_LIFETIME, refresh_after};
 use super::intent::Right;
+use super::providers::Admitted;
 use super::refresh::{MAX_TURNS, Turn, count};
 use super::source::{authority, host};
-use super::{Inner, OpenedToken, RefreshError};
+use super::{Inner, Moment, OpenedToken, RefreshError};
 use crate::audit::Event;
 use crate::keys::{self, Key};
 use crate::model::{ClientCredentials, Generation, GrantKey};
 use crate::oauth::profile::{GENERIC, Rotation};
 use crate::oauth::{self, Given, Grant, Token, TokenEndpointError, TokenRequest};
 use crate::store::{GrantCommit, Intent, Material, Standing, StoreError, StoredGrant};
-use crate::vault::{Place, Record};
+use crate::vault::{DataKey, Place, Record};
 
 /// What a renewal came to.
 #[derive(Clone)]
@@ -97,16 +99,39 @@ impl Renewal {
         let admitted = inner.providers.admit(&authority(&client.token_url)).await;
         let admitted =
             admitted.map_err(|retry_after| RefreshError::Provider { host: self.host.clone(), retry_after })?;
-        let Some(intent) = self.take(stored.as_ref(), attempt).await? else { return Ok(Turn::Again) };
+        // One that was shredded is as good as none: what is obtained now takes its place.
+        let is_first = stored.as_ref().is_none_or(|stored| stored.standing != Standing::Live);
+        let intent = match stored.as_ref().filter(|_| !is_first) {
+            None => self.take_first().await?,
+            Some(stored) => self.take(stored, attempt).await?,
+        };
+        let Some(intent) = intent else { return Ok(Turn::Again) };
+        let turn = self.ask(stored, &intent, &registered, admitted, data_key, read).await;
+        if is_first && let Err(error) = inner.store.clear_first_intent(id, &intent).await {
+            tracing::warn!(grant = id, %error, "other brokers wait until the right to ask is over");
+        }
+        turn
+    }
+
+    async fn ask(
+        &self,
+        stored: Option<StoredGrant>,
+        intent: &Intent,
+        registered: &Registered,
+        admitted: Admitted,
+        data_key: DataKey,
+        read: Moment,
+    ) -> Result<Turn, RefreshError> {
+        let Self { inner, key, client, id, .. } = self;
         let (started, issued_at) = (Instant::now(), intent.started_at);
-        let answer = ask(inner, client, &registered).await;
+        let answer = ask(inner, client, registered).await;
         admitted.told(&answer);
         let at_token_endpoint = started.elapsed();
         metrics::histogram!("sallyport_token_endpoint_seconds", "profile" => GENERIC.name)
             .record(at_token_endpoint.as_secs_f64());
         let token = match answer {
             Ok(token) => token,
-            Err(error) => return Err(self.failed(stored, &intent, error, at_token_endpoint).await),
+            Err(error) => return Err(self.failed(stored, intent, error, at_token_endpoint).await),
         };
         let generation = Generation(stored.map_or(0, |stored| stored.generation.0).saturating_add(1));
         let expires_at = issued_at.after(token.expires_in.unwrap_or(DEFAULT_LIFETIME));
@@ -132,21 +157,40 @@ impl Renewal {
         Ok(Turn::Renewed(Renewed { token, at_token_endpoint }))
     }
 
-    /// Takes the right to ask; nothing if somebody else was first. Where there is no live record yet, each broker has it: the
-    /// first token of a client may be asked for by several of them.
-    async fn take(&self, stored: Option<&StoredGrant>, attempt: u32) -> Result<Option<Intent>, RefreshError> {
-        let inner = &self.inner;
-        let takes = inner.limits.provider + inner.limits.commit;
-        // By our clock, before the request leaves: the token expires at the provider no earlier than we believe.
-        let intent = inner.owner.intent(attempt, inner.clock.now(), takes);
-        // One that was shredded is as good as none: what is obtained now takes its place.
-        let Some(stored) = stored.filter(|stored| stored.standing == Standing::Live) else { return Ok(Some(intent)) };
+    /// Takes the right to ask; nothing if somebody else was first.
+    async fn take(&self, stored: &StoredGrant, attempt: u32) -> Result<Option<Intent>, RefreshError> {
+        let intent = self.intent(attempt);
         let (instead_of, paused) = (stored.intent.as_ref(), stored.pause.as_ref());
-        match inner.store.take_intent(&self.id, stored.generation, &intent, instead_of, paused).await {
+        match self.inner.store.take_intent(&self.id, stored.generation, &intent, instead_of, paused).await {
             Ok(()) => Ok(Some(intent)),
             Err(StoreError::Conflict) => Ok(None),
             Err(error) => Err(RefreshError::store(error)),
         }
+    }
+
+    /// The same where there is no live record yet: waits as long as another broker is at it; nothing once there is one.
+    async fn take_first(&self) -> Result<Option<Intent>, RefreshError> {
+        let Self { inner, grant, id, host, .. } = self;
+        let patience = Instant::now() + inner.limits.provider + inner.limits.commit;
+        while Instant::now() < patience {
+            let intent = self.intent(1);
+            let taken = inner.store.take_first_intent(id, &intent, inner.owner.broker(), inner.clock.now()).await;
+            if taken.map_err(RefreshError::store)? {
+                return Ok(Some(intent));
+            }
+            tokio::time::sleep(LOOK).await;
+            let now = inner.store.grant(grant).await.map_err(RefreshError::store)?;
+            if now.is_some_and(|now| now.standing == Standing::Live) {
+                return Ok(None);
+            }
+        }
+        Err(RefreshError::Overdue { host: host.clone() })
+    }
+
+    fn intent(&self, attempt: u32) -> Intent {
+        let Inner { limits, owner, clock, .. } = &*self.inner;
+        // By our clock, before the request leaves: the token expires at the provider no earlier than we believe.
+        owner.intent(attempt, clock.now(), limits.provider + limits.commit)
     }
 
     /// Whatever the provider did, another request does no harm: the right is given back, beside a pause.
@@ -163,7 +207,9 @@ impl Renewal {
         tracing::warn!(host = self.host, %error, "no token");
         count(&GENERIC, "failed", error.code());
         let (why, retry_after) = RefreshError::of_provider(self.host.clone(), error);
-        let failure = Failure { generation, why, retry_after, attempt: 0, last_attempt_in: None, may_be_astray: false };
+        // Of an earlier attempt, whose broker never came to an end, the outcome is no better known.
+        let attempt = intent.attempt.saturating_sub(1);
+        let failure = Failure { generation, why, retry_after, attempt, last_attempt_in: None, may_be_astray: false };
         let before = stored.and_then(|stored| stored.pause);
         let (why, pause) = inner.backoffs.failed(&self.key, failure, before.as_ref(), inner.clock.now());
         if let Err(error) = inner.store.clear_intent(&self.id, generation, intent, &pause).await {

@@ -14,14 +14,27 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::commit::Committed;
-use super::{Inner, RefreshError};
+use super::{Inner, RefreshError, Refresher};
 use crate::audit::Event;
 use crate::clock::UnixTime;
 use crate::keys::{Key, Purpose};
 use crate::model::{Generation, GrantKey, PrincipalId};
 use crate::store::{GrantCommit, Material, Sealed, StoreError};
+
+/// How often what waits is tried, and how long one try takes at most. A store that is back has what waited within
+/// [`TAKEN_WITHIN`], so nobody else needs to ask the provider for it again.
+const EVERY: Duration = Duration::from_millis(250);
+const REPLAY: Duration = Duration::from_secs(2);
+
+/// How long after a store is back a broker that lives has taken to it what waited for it.
+pub(super) const TAKEN_WITHIN: Duration = Duration::from_secs(5);
+
+/// How many tries in a row come to nothing for one line in the log.
+const TOLD_EVERY: u32 = 20;
 
 /// The spool of one broker. Cheap to clone.
 #[derive(Clone)]
@@ -188,6 +201,25 @@ impl Spool {
     }
 }
 
+impl Refresher {
+    /// Takes to the store what waits, until `stop`. A task of its own: nothing else that waits for the store may hold it up.
+    pub(super) async fn replay(&self, stop: CancellationToken) {
+        let (mut ticks, mut failures) = (interval(EVERY), 0);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            match self.0.replay_all().await {
+                Ok(()) => failures = 0,
+                Err(error) => {
+                    if failures % TOLD_EVERY == 0 {
+                        tracing::warn!(%error, count = self.0.spool.len(), "renewed tokens stay in the spool");
+                    }
+                    failures += 1;
+                }
+            }
+        }
+    }
+}
+
 impl Inner {
     /// Commits what waits for a grant, or learns that it lost.
     pub(super) async fn replay(&self, id: &str) -> Result<(), RefreshError> {
@@ -197,10 +229,18 @@ impl Inner {
         Ok(())
     }
 
-    /// Commits all that waits; ends at the first that the store does not take.
+    /// Commits all that waits. What the store does not take although it is there holds up nothing else.
     pub(super) async fn replay_all(&self) -> Result<(), RefreshError> {
         for (name, commit) in self.spool.waiting_for(None) {
-            self.replay_one(name, &commit).await?;
+            let replayed = timeout(REPLAY, self.replay_one(name, &commit));
+            let late = || RefreshError::store(StoreError::Unavailable("it has not answered in time".into()));
+            match replayed.await.unwrap_or_else(|_| Err(late())) {
+                Ok(()) => {}
+                Err(error) if timeout(REPLAY, self.store.ready()).await.is_ok_and(|ready| ready.is_ok()) => {
+                    tracing::error!(grant = commit.id, %error, "a renewed token stays in the spool");
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }

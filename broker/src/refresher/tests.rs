@@ -187,6 +187,8 @@ fn parts(
     limits: Limits,
 ) -> Parts {
     let (store, clock) = (Arc::clone(store) as Arc<dyn Store>, Arc::clone(clock) as Arc<dyn Clock>);
+    // Nothing waits for a store here that a test does not bring there itself.
+    let limits = Limits { settle: limits.settle.min(Duration::from_millis(200)), ..limits };
     Parts {
         tenant: Tenant("t".into()),
         broker: broker.to_owned(),

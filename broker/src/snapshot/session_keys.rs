@@ -51,7 +51,7 @@ pub(super) async fn current(
     if keys.first().is_none_or(|newest| newest.created_at.after(ROTATION) <= now) {
         add(store, vault, now).await?;
         keys = store.keys(PURPOSE).await?;
-        store.drop_keys(PURPOSE, UnixTime(now.0.saturating_sub(UnixTime(0).after(KEPT).0))).await?;
+        store.drop_keys(PURPOSE, now.before(KEPT)).await?;
     }
     let mut newest_first = keys.iter();
     let current = open(vault, opened, newest_first.next().ok_or(SessionKeyError::Missing)?).await?;

@@ -154,6 +154,7 @@ macro_rules! suite {
                     refuses_to_end_refreshes_of_another_generation_or_twice,
                     every_end_destroys_what_is_left,
                     what_is_set_aside_keeps_everything_and_is_due_no_more,
+                    a_first_token_is_one_brokers_to_ask_for,
                     refuses_to_set_aside_or_take_up_anything_else,
                     i5_an_answer_that_was_believed_lost_revives_what_is_left,
                     i5_an_answer_that_was_believed_lost_revives_what_was_ended_for_it,
@@ -162,6 +163,7 @@ macro_rules! suite {
                 ]
                 two: [
                     of_two_takers_one_gets_the_right,
+                    of_two_who_want_a_first_token_one_asks,
                     of_two_recoveries_one_gets_the_right,
                     i5_a_grant_is_ended_or_renewed_and_never_both,
                 ]
@@ -169,6 +171,10 @@ macro_rules! suite {
             cases! { $open, due,
                 one: [
                     are_shown_by_client_in_order_and_no_more_than_asked_for,
+                    the_most_lately_used_are_shown_first_after_what_somebody_began_and_never_ended,
+                    the_oldest_is_told_of_what_is_used_or_begun,
+                    of_each_client_it_is_told_how_many_are_under_refresh,
+                    of_a_budget_is_spent_what_was_seen_and_nothing_else,
                     what_cannot_be_refreshed_is_never_shown,
                     what_was_put_off_leaves_its_place_to_others,
                     an_intent_and_a_pause_put_off_until_they_end,
@@ -177,6 +183,7 @@ macro_rules! suite {
                 ]
                 two: [
                     an_idle_one_that_another_broker_uses_meanwhile_is_shown,
+                    of_two_who_spend_at_once_one_does,
                 ]
             }
             cases! { $open, invalidations,

@@ -4,15 +4,29 @@ use super::Sealed;
 use crate::clock::UnixTime;
 use crate::model::{Generation, GrantKey, PrincipalId};
 
-/// The grants of a client that want to be looked at; found by an index that holds no others.
-pub(super) const DUE: &str = "SELECT * FROM grants
-    WHERE provider_client = $1 AND due_at <= $2 AND standing = 'live' AND reason = '' ORDER BY due_at LIMIT $3";
+/// The grants of a client that want to be looked at, first those that somebody began to refresh and never ended, then the
+/// most lately used. Found and sorted by an index that holds no others: only as many are read as are shown.
+pub(super) const DUE: &str = "SELECT * FROM grants WHERE id IN (
+        SELECT id FROM grants
+        WHERE provider_client = $1 AND due_at <= $2 AND standing = 'live' AND reason = ''
+        ORDER BY intent_owner IS NULL, used_at DESC NULLS LAST, due_at, id LIMIT $3)
+    ORDER BY intent_owner IS NULL, used_at DESC NULLS LAST, due_at, id";
+
+/// Since when the token of a client has been due that has waited for longest, of those that were used since then or that
+/// somebody began to refresh. Attempts, and the pauses after them, change nothing about that.
+pub(super) const OLDEST_DUE: &str = "SELECT min(refresh_after) FROM grants
+    WHERE provider_client = $1 AND refresh_after <= $2 AND due_at IS NOT NULL AND standing = 'live' AND reason = ''
+      AND (intent_owner IS NOT NULL OR used_at > $3)";
 
 /// Grants that somebody has begun to refresh, and is over or began as one of the starts of a broker; found by an index that
 /// holds no others, in its order: brokers look for them twice a second.
 pub(super) const DANGLING: &str = "SELECT * FROM grants
     WHERE standing = 'live' AND intent_owner IS NOT NULL
       AND (intent_deadline < $1 OR substr(intent_owner, 1, length($2)) = $2) ORDER BY intent_deadline";
+
+/// The client of each grant that somebody refreshes at that time; by the same index, which grouping by client would not use.
+pub(super) const UNDER_WAY: &str =
+    "SELECT provider_client FROM grants WHERE intent_owner IS NOT NULL AND intent_deadline >= $1";
 
 /// A grant: one stored authorization at one provider.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,6 +19,8 @@ mod sealed;
 pub mod sqlite;
 mod value;
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use crate::clock::UnixTime;
@@ -333,14 +335,41 @@ pub trait Store: Send + Sync + 'static {
         intent: Option<&Intent>,
         pause: &Pause,
     ) -> Result<bool, StoreError>;
-    /// Grants of a provider client that want to be looked at: due, or given up by whoever began to refresh them; those that
-    /// have waited for longest, at most `limit`. Asked each second, so it must not cost more the more grants there are.
+    /// Takes the right to ask for the first token of a grant that there is none of yet. `false` if somebody has it until after
+    /// `now`, but for an earlier start of `broker`.
+    async fn take_first_intent(
+        &self,
+        grant: &str,
+        intent: &Intent,
+        broker: &str,
+        now: UnixTime,
+    ) -> Result<bool, StoreError>;
+    /// Gives that right back, if it is still this one.
+    async fn clear_first_intent(&self, grant: &str, intent: &Intent) -> Result<(), StoreError>;
+    /// Grants of a provider client that want to be looked at: first those given up by whoever began to refresh them, then
+    /// what is due, most lately used first and never used last; at most `limit`. Asked each second, so it must not cost more
+    /// the more grants there are that are not due.
     async fn due_grants(
         &self,
         provider_client: &str,
         now: UnixTime,
         limit: u32,
     ) -> Result<Found<StoredGrant>, StoreError>;
+    /// Since when that token of a provider client has been due which has waited for longest for its successor, of grants used
+    /// after `used_since` or given up by whoever began to refresh them; whatever was tried meanwhile.
+    async fn oldest_due(
+        &self,
+        provider_client: &str,
+        now: UnixTime,
+        used_since: UnixTime,
+    ) -> Result<Option<UnixTime>, StoreError>;
+    /// How many grants of each provider client somebody has the right to refresh, until `now` at least.
+    async fn under_refresh(&self, now: UnixTime) -> Result<BTreeMap<String, u32>, StoreError>;
+    /// Until when the budget of a provider is spent, in microseconds since 1970, if anything of it ever was.
+    async fn spent_until(&self, provider: &str) -> Result<Option<u64>, StoreError>;
+    /// Spends of the budget of a provider, up to `until`. `false` if it is not spent up to `from` any more: somebody else
+    /// was quicker.
+    async fn spend(&self, provider: &str, from: Option<u64>, until: u64) -> Result<bool, StoreError>;
     /// Shows these no sooner than then: they cannot be read, and must not take the place of those that can.
     async fn put_off(&self, ids: &[String], until: UnixTime) -> Result<(), StoreError>;
     /// Leaves these alone until they are used again, but those that were used, renewed or begun since they were read.

@@ -51,6 +51,13 @@ pub struct Options {
     pub people: usize,
 }
 
+impl Options {
+    /// What will go wrong.
+    pub fn plan(&self) -> Plan {
+        Plan::of_seed(self.seed, BROKERS, MODES.len(), self.time)
+    }
+}
+
 /// A kind of provider, with a server of its people.
 pub(super) struct Mode {
     pub(super) provider: Arc<Provider>,
@@ -63,7 +70,7 @@ pub async fn run(options: &Options) -> Report {
     let mut world = World::build().brokers(BROKERS).postgres(postgres).start().await;
     let modes = modes(&mut world).await;
     let people = people(&world, &modes, options.people).await;
-    let plan = Plan::of_seed(options.seed, BROKERS, MODES.len(), options.time);
+    let plan = options.plan();
     let (started, (stop, stopped)) = (Instant::now(), watch::channel(false));
     let store = world.broker.store();
     let everything_goes_wrong = async {

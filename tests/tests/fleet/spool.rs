@@ -1,6 +1,6 @@
 //! What a provider gave while the store, or the key service, was gone: kept, and used once it is back (I5, L6).
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Instant};
 
 use e2e::{
     Kms, KmsFault, acquire, broker_api, eventually, eventually_within,
@@ -10,6 +10,19 @@ use e2e::{
 use postgres_counterpart::Server as Postgres;
 
 use super::*;
+
+/// Longer than a broker's right to ask holds.
+const AWAY: Duration = Duration::from_secs(30);
+
+/// The store is away for as long, and the pair waits all that time.
+async fn stays_away(waits: impl AsyncFn() -> bool) {
+    let since = Instant::now();
+    eventually_within(2 * AWAY, "it has been away for long", async || {
+        assert!(waits().await, "nothing has taken it");
+        (since.elapsed() > AWAY).then_some(())
+    })
+    .await;
+}
 
 impl Fleet {
     /// The first broker is asked for this person's token; returns when the provider has another pair for it, and has not
@@ -25,6 +38,24 @@ impl Fleet {
         spawn(async move { api.acquire_credential(request).await.ok() });
         let issued = || self.provider.family_of(person).expect("they have consented").access_tokens.len();
         eventually("the provider has another pair", async || (issued() == 2).then_some(())).await;
+    }
+
+    /// Callers of this person at every other broker keep asking, for as long as `meanwhile` takes.
+    async fn others_ask_for<T>(&self, person: &str, meanwhile: impl Future<Output = T>) -> T {
+        let ask = async |broker: &Broker| {
+            let request = acquire(&broker.grpc, &self.token(person), &self.server).await;
+            let mut api = broker_api(&broker.grpc).await.expect("the same user may connect");
+            loop {
+                // Whatever they are told.
+                let _ = api.acquire_credential(request.clone()).await;
+                tokio::task::yield_now().await;
+            }
+        };
+        let asking = join_all(self.world.others.iter().map(ask));
+        tokio::select! {
+            _ = asking => unreachable!("they go on"),
+            done = meanwhile => done,
+        }
     }
 
     /// What waits in the first broker's spool.
@@ -100,6 +131,45 @@ fn i5_l6_a_pair_that_came_when_postgres_hung_is_in_the_spool_within_a_second_and
         assert!(took < Duration::from_secs(1), "the pair was in memory alone for {took:?}");
         postgres.thaw();
         fleet.empties_the_spool().await;
+        fleet.has_kept_the_pair(&person).await;
+    });
+}
+
+#[test]
+fn i5_l6_nobody_asks_again_for_a_pair_that_postgres_took_no_write_of_for_longer_than_a_right_to_ask_lasts() {
+    run(async {
+        let fleet = Fleet::start(World::build()).await;
+        let person = e2e::unique("person");
+        fleet.is_being_refreshed(&person).await;
+        let no_writes = fleet.world.broker.database().await.no_writes().await;
+        let away = async {
+            eventually("the pair is in the spool", async || (fleet.waiting().len() == 1).then_some(())).await;
+            stays_away(async || fleet.waiting().len() == 1).await;
+            no_writes.release().await;
+            eventually("the pair is in the store", async || fleet.waiting().is_empty().then_some(())).await;
+        };
+        fleet.others_ask_for(&person, away).await;
+        fleet.has_kept_the_pair(&person).await;
+    });
+}
+
+#[test]
+fn i5_l6_nobody_asks_again_for_a_pair_of_a_broker_that_lives_when_postgres_was_gone_for_longer_than_a_right_to_ask_lasts()
+ {
+    run(async {
+        let postgres: &Postgres = Box::leak(Box::new(Postgres::start()));
+        let fleet = Fleet::start(World::build().postgres(postgres)).await;
+        let person = e2e::unique("person");
+        fleet.is_being_refreshed(&person).await;
+        postgres.kill();
+        let away = async {
+            eventually("the pair is in the spool", async || (fleet.waiting().len() == 1).then_some(())).await;
+            stays_away(async || fleet.waiting().len() == 1).await;
+            postgres.revive();
+            eventually_within(TAKEN_UP, "the pair is in the store", async || fleet.waiting().is_empty().then_some(()))
+                .await;
+        };
+        fleet.others_ask_for(&person, away).await;
         fleet.has_kept_the_pair(&person).await;
     });
 }

@@ -126,6 +126,47 @@ async fn a_client_of_its_own_is_renewed_by_one_broker_for_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn l5_the_first_token_of_a_client_of_its_own_is_asked_for_by_one_broker_for_all_while_redis_is_away() {
+    let fleet = Fleet::without_grants(patient()).await;
+    let fixture = &fleet.people.fixture;
+    fleet.link.set(Mode::Cut);
+    fixture.provider.gate.send_replace(false);
+    let calls: Vec<_> = fleet.brokers.iter().map(|(one, _)| spawn(one, &fixture.service(), Need::Live)).collect();
+    fixture.provider.until_asked(1).await;
+    let looked = Instant::now();
+    while looked.elapsed() < Duration::from_millis(500) {
+        assert_eq!(fixture.provider.count(), 1);
+        tokio::task::yield_now().await;
+    }
+    fixture.provider.gate.send_replace(true);
+    for call in calls {
+        assert_eq!(text(&call.await.unwrap().unwrap()), "canary-token-1");
+    }
+    assert_eq!(fixture.provider.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_who_asked_for_the_first_token_is_gone_or_was_refused_the_next_one_asks() {
+    let fleet = Fleet::without_grants(patient()).await;
+    let (fixture, broker) = (&fleet.people.fixture, &fleet.brokers[0].0);
+    let id = crate::keys::grant_id(&Tenant("t".into()), &fixture.service().grant());
+    let now = fixture.clock.now();
+    let gone = Intent { owner: "gone/for-good".to_owned(), attempt: 1, started_at: now, deadline: now.after(HOUR) };
+    assert!(fixture.store.take_first_intent(&id, &gone, "gone", now).await.unwrap());
+    let call = spawn(broker, &fixture.service(), Need::Live);
+    while !broker.0.flights.under_way(&broker.0.key(&fixture.service().grant())) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(fixture.provider.count(), 0);
+    fixture.provider.answers(503, "");
+    fixture.clock.advance(HOUR + Duration::from_secs(1));
+    assert!(matches!(call.await.unwrap(), Err(RefreshError::Provider { .. })));
+    fixture.provider.answers(200, provider::PAIR);
+    let served = fleet.brokers[1].0.token(&fixture.service(), Need::Live).await.unwrap();
+    assert_eq!(text(&served), "canary-token-2", "at once: the right was given back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn l5_a_client_of_its_own_is_renewed_by_one_broker_for_all_while_redis_is_away() {
     let fleet = Fleet::without_grants(patient()).await;
     let fixture = &fleet.people.fixture;

@@ -66,7 +66,7 @@ async fn what_a_strict_provider_did_without_our_hearing_it_ends_the_refreshes_an
                 ("canary-agreed", served.token.expires_at)
             );
         }
-        assert_eq!(restarted.renew_due(), 0, "there is nothing to renew");
+        assert_eq!(restarted.renew_due(&[]).await.unwrap(), 0, "there is nothing to renew");
         people.fixture.clock.advance(HOUR);
         for _ in 0..3 {
             let error = restarted.token(&people.alice(), Need::Live).await.unwrap_err();

@@ -30,12 +30,26 @@ impl TokenEndpoint for Stopped {
     }
 }
 
-/// Of a process that is held up between any two looks at it.
-struct Hasty(AtomicU64);
+/// Of a process that is held up between any two looks at it, for this long.
+struct Hasty(AtomicU64, Duration);
 
 impl Clock for Hasty {
     fn now(&self) -> UnixTime {
-        UnixTime(self.0.fetch_add(60_000, Ordering::SeqCst))
+        UnixTime(self.0.fetch_add(self.1.as_millis() as u64, Ordering::SeqCst))
+    }
+}
+
+/// Remembers how long it was given for an answer.
+struct Given {
+    network: Arc<Fetcher>,
+    limit: watch::Sender<Option<Duration>>,
+}
+
+#[async_trait]
+impl TokenEndpoint for Given {
+    async fn ask(&self, request: Request<'_>, max_answer: usize, deadline: Duration) -> Result<Answer, NoAnswer> {
+        self.limit.send_replace(Some(deadline));
+        self.network.ask(request, max_answer, deadline).await
     }
 }
 
@@ -117,12 +131,47 @@ async fn i5_who_was_held_up_for_longer_than_their_right_to_ask_asks_nobody() {
     let people = People::at(&GENERIC).await;
     people.agrees(Some("canary-refresh-0")).await;
     people.fixture.clock.advance(DUE);
-    let clock = Arc::new(Hasty(AtomicU64::new(people.fixture.clock.now().0)));
+    let clock = Arc::new(Hasty(AtomicU64::new(people.fixture.clock.now().0), Duration::from_secs(60)));
     let held_up = Refresher::new(Parts { clock, ..people.fixture.parts("held up") });
     let error = held_up.token(&people.alice(), Need::LaterThan(Generation(1))).await.unwrap_err();
     assert!(matches!(error, RefreshError::Lost), "{error:?}");
     let stored = people.stored().await;
     assert_eq!((stored.standing, stored.intent, people.fixture.provider.count()), (Standing::Live, None, 0));
+}
+
+#[tokio::test]
+async fn i5_who_was_held_up_gives_the_provider_no_longer_than_their_right_lasts_and_the_commit_takes() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    people.fixture.clock.advance(DUE);
+    let held_up = Duration::from_secs(4);
+    let clock = Arc::new(Hasty(AtomicU64::new(people.fixture.clock.now().0), held_up));
+    let given = Arc::new(Given { network: loopback(), limit: watch::Sender::new(None) });
+    let endpoint = Arc::clone(&given) as Arc<dyn TokenEndpoint>;
+    let broker = Refresher::new(Parts { clock, endpoint, ..people.fixture.parts("held up") });
+    broker.token(&people.alice(), Need::LaterThan(Generation(1))).await.unwrap();
+    let (limit, limits) = (given.limit.borrow().expect("it was asked"), Limits::default());
+    let right = limits.provider + limits.commit + Duration::from_secs(2);
+    assert!(held_up + limit + limits.commit <= right && limit < limits.provider, "{limit:?}");
+}
+
+#[tokio::test]
+async fn what_was_asked_of_nobody_counts_as_no_attempt() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    people.fixture.clock.advance(HOUR);
+    let (stored, store) = (people.stored().await, &people.fixture.store);
+    let inner = &people.fixture.refresher.0;
+    // Twice it was not answered that the right was taken, and it was all the same.
+    let mut before = None;
+    for attempt in 1..=2 {
+        let intent = inner.owner.intent(attempt, inner.clock.now(), HOUR);
+        store.take_intent(&stored.id, Generation(1), &intent, before.as_ref(), None).await.unwrap();
+        inner.unsent.remember(&stored.id, &intent);
+        before = Some(intent);
+    }
+    assert_eq!(people.token(Need::Live).await.unwrap(), "canary-token-1", "not spent");
+    assert_eq!(people.fixture.provider.count(), 1);
 }
 
 #[tokio::test]

@@ -196,7 +196,7 @@ async fn v8_an_opened_token_that_nobody_uses_stays_in_memory_no_longer_than_its_
     drop(served);
     let gone = async {
         while token.upgrade().is_some() {
-            people.fixture.refresher.renew_due();
+            people.fixture.refresher.renew_due(&[]).await.unwrap();
             tokio::task::yield_now().await;
         }
     };

@@ -37,7 +37,7 @@ impl People {
     }
 
     async fn tick(&self, refresher: &Refresher) -> usize {
-        let started = refresher.renew_stored(&[Arc::clone(&self.client)]).await.unwrap();
+        let started = refresher.renew_due(&[Arc::clone(&self.client)]).await.unwrap();
         idle(refresher).await;
         started
     }
@@ -84,6 +84,93 @@ async fn l2_ten_thousand_grants_of_one_moment_are_renewed_in_time_and_no_faster_
     let soon = fixture.clock.now().after(HOUR.mul_f64(0.6));
     let soon = fixture.store.due_grants("client", soon, 1).await.unwrap().records;
     assert!(soon.is_empty(), "{soon:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn l2_three_brokers_ask_a_provider_no_more_often_than_one_may_and_for_the_most_lately_used_first() {
+    const GRANTS: u64 = 60;
+    let people = People::at(&GENERIC).await;
+    let fixture = &people.fixture;
+    let mut used: Vec<(UnixTime, GrantKey)> = Vec::new();
+    for number in 0..GRANTS {
+        let holder = format!("holder-{number}");
+        let id = people.agrees_and_uses(&holder).await;
+        // In another order than they are due.
+        let used_at = fixture.clock.now().after(DUE).after(Duration::from_secs(number * 37 % GRANTS));
+        fixture.store.mark_used(&[id], used_at).await.unwrap();
+        used.push((used_at, people.server(&["read"], "r1", &holder).grant()));
+    }
+    used.sort_by_key(|(used_at, _)| std::cmp::Reverse(*used_at));
+    fixture.clock.advance(DUE + Duration::from_secs(GRANTS));
+    let counting = Arc::new(Counting { clock: Arc::clone(&fixture.clock), asked_at: Mutex::default() });
+    let budget = Budget { per_second: 4, ..Budget::default() };
+    let broker = |name| {
+        let endpoint = Arc::clone(&counting) as Arc<dyn TokenEndpoint>;
+        let limits = Limits { budget, ..Limits::default() };
+        Refresher::new(Parts { endpoint, limits, ..fixture.parts(name) })
+    };
+    let brokers = ["a", "b", "c"].map(broker);
+    for second in 1..=GRANTS / 4 {
+        let clients = [Arc::clone(&people.client)];
+        let (a, b, c) = tokio::join!(
+            brokers[0].renew_due(&clients),
+            brokers[1].renew_due(&clients),
+            brokers[2].renew_due(&clients)
+        );
+        assert!(a.unwrap() + b.unwrap() + c.unwrap() <= 4);
+        for broker in &brokers {
+            idle(broker).await;
+        }
+        let asked = counting.asked_at.lock().unwrap().len() as u64;
+        assert_eq!(asked, 4 * second, "as many as may be, whoever begins them");
+        for (place, (_, key)) in used.iter().enumerate() {
+            let renewed = fixture.store.grant(key).await.unwrap().unwrap().generation > Generation(1);
+            assert_eq!(renewed, (place as u64) < asked, "the one used {place} before the last, after {asked}");
+        }
+        fixture.clock.advance(Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn what_callers_had_at_one_broker_is_not_begun_at_another_as_well() {
+    let people = People::at(&GENERIC).await;
+    let budget = Budget { per_second: 2, ..Budget::default() };
+    let limits = Limits { budget, ..Limits::default() };
+    let broker = |name| Refresher::new(Parts { limits, ..people.fixture.parts(name) });
+    let (first, second) = (broker("a"), broker("b"));
+    for number in 0..4 {
+        people.agrees_and_uses(&format!("holder-{number}")).await;
+    }
+    people.fixture.clock.advance(HOUR);
+    for number in 0..2 {
+        first.token(&people.server(&["read"], "r1", &format!("holder-{number}")), Need::Live).await.unwrap();
+    }
+    assert_eq!(people.tick(&first).await, 0, "callers had a second's worth");
+    assert_eq!(people.tick(&second).await, 0, "of all brokers");
+    people.fixture.clock.advance(Duration::from_secs(1));
+    assert_eq!(people.tick(&second).await, 2);
+}
+
+#[tokio::test]
+async fn no_more_are_refreshed_at_once_by_all_brokers_than_one_may() {
+    let people = People::at(&GENERIC).await;
+    let budget = Budget { at_once: 3, ..Budget::default() };
+    let broker =
+        |name| Refresher::new(Parts { limits: Limits { budget, ..Limits::default() }, ..people.fixture.parts(name) });
+    for number in 0..8 {
+        people.agrees_and_uses(&format!("holder-{number}")).await;
+    }
+    people.fixture.clock.advance(DUE);
+    people.fixture.provider.gate.send_replace(false);
+    let (first, second) = (broker("a"), broker("b"));
+    assert_eq!(first.renew_due(&[Arc::clone(&people.client)]).await.unwrap(), 3);
+    people.fixture.provider.until_asked(3).await;
+    people.fixture.clock.advance(Duration::from_secs(1));
+    assert_eq!(second.renew_due(&[Arc::clone(&people.client)]).await.unwrap(), 0, "three are under way elsewhere");
+    people.fixture.provider.gate.send_replace(true);
+    idle(&first).await;
+    people.fixture.clock.advance(Duration::from_secs(1));
+    assert_eq!(people.tick(&second).await, 3);
 }
 
 #[tokio::test]
@@ -194,9 +281,52 @@ async fn a_provider_without_room_holds_up_no_other() {
     people.fixture.store.commit_grant(&record).await.unwrap();
     people.fixture.store.mark_used(std::slice::from_ref(&record.id), now.after(DUE)).await.unwrap();
     people.fixture.clock.advance(DUE);
-    let started = broker.renew_stored(&[Arc::clone(&people.client), other]).await.unwrap();
+    let started = broker.renew_due(&[Arc::clone(&people.client), other]).await.unwrap();
     idle(&broker).await;
     assert_eq!(started, 2, "one of each");
+}
+
+/// Resolves everything but what this client is made of.
+struct AllBut(&'static str);
+
+#[async_trait]
+impl ResolveTemplate for AllBut {
+    async fn resolve(&self, template: &Template) -> Result<Resolved, ResolveError> {
+        match template.0.as_slice() {
+            [TemplatePart::Text(text)] if text == self.0 => {
+                Err(ResolveError::Unusable(Arc::new(std::io::Error::other("it is away"))))
+            }
+            _ => PlainText.resolve(template).await,
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_lacks_a_key_or_a_secret_holds_up_no_other_of_its_provider() {
+    let people = People::at(&GENERIC).await;
+    let budget = Budget { per_second: 1, ..Budget::default() };
+    let limits = Limits { budget, ..Limits::default() };
+    let broker = Refresher::new(Parts { limits, secrets: Arc::new(AllBut("away")), ..people.fixture.parts("a") });
+    let mut other = provider_client(people.client.token_url.clone(), &GENERIC);
+    (other.id, other.client_id) = ("other".to_owned(), Template(vec![TemplatePart::Text("away".to_owned())]));
+    let now = people.fixture.clock.now();
+    for holder in ["bob", "carol"] {
+        let key = GrantKey { provider_client: "other".to_owned(), holder: holder.to_owned() };
+        let record = agreed(&people.fixture.vault, key, Generation(1), now, "canary-agreed", Some("r")).await;
+        people.fixture.store.commit_grant(&record).await.unwrap();
+        // After alice: they come first.
+        people.fixture.store.mark_used(&[record.id], now.after(DUE * 2)).await.unwrap();
+    }
+    people.agrees_and_uses("alice").await;
+    people.fixture.clock.advance(DUE);
+    let clients = [Arc::new(other), Arc::clone(&people.client)];
+    // They are put off as soon as it is known, which may be after the next look.
+    for _ in 0..30 {
+        broker.renew_due(&clients).await.unwrap();
+        idle(&broker).await;
+        people.fixture.clock.advance(Duration::from_secs(1));
+    }
+    assert_eq!(people.stored().await.generation, Generation(2));
 }
 
 #[tokio::test]

@@ -254,13 +254,13 @@ async fn i4_a_token_that_was_tampered_with_is_replaced() {
 async fn grants_in_use_are_renewed_in_the_background_and_idle_ones_are_not() {
     let fixture = Fixture::new().await;
     fixture.text(Need::Live).await;
-    assert_eq!(fixture.refresher.renew_due(), 0);
+    assert_eq!(fixture.refresher.renew_due(&[]).await.unwrap(), 0);
     fixture.clock.advance(HOUR.mul_f64(0.86));
-    assert_eq!(fixture.refresher.renew_due(), 1);
+    assert_eq!(fixture.refresher.renew_due(&[]).await.unwrap(), 1);
     fixture.until_generation(2).await;
     // Nobody has used the second token: it is left to expire.
     fixture.clock.advance(HOUR.mul_f64(0.86));
-    assert_eq!(fixture.refresher.renew_due(), 0);
+    assert_eq!(fixture.refresher.renew_due(&[]).await.unwrap(), 0);
     assert_eq!(fixture.provider.count(), 2);
 }
 

@@ -38,6 +38,43 @@ impl People {
 }
 
 #[tokio::test]
+async fn i5_l6_nobody_asks_again_for_what_waited_while_the_store_took_nothing_for_longer_than_a_right_to_ask_lasts() {
+    let people = People::spooled().await;
+    people.fixture.clock.advance(HOUR / 2);
+    people.fixture.store.make_room().await;
+    let caller = spawn(&people.fixture.other_broker(), &people.alice(), Need::Live);
+    while people.stored().await.intent.is_none_or(|intent| intent.attempt == 1) {
+        tokio::task::yield_now().await;
+    }
+    // The other broker has the right now; ours lives.
+    people.fixture.refresher.0.replay_all().await.unwrap();
+    assert!(text(&caller.await.unwrap().unwrap()).starts_with("canary-token-1-"));
+    assert_eq!(people.fixture.provider.count(), 1);
+    let stored = people.stored().await;
+    assert_eq!((stored.generation, stored.intent, stored.spare), (Generation(2), None, None));
+}
+
+#[tokio::test]
+async fn what_the_store_never_takes_holds_up_nothing_else() {
+    let people = People::spooled().await;
+    people.fixture.store.make_room().await;
+    // Before it, in the order of the spool.
+    let mut bad = people.next_generation("canary-bad", Some("canary-bad-refresh")).await;
+    (bad.id, bad.generation) = ("000".to_owned(), Generation(0));
+    bad.key.holder = "bob".to_owned();
+    people.fixture.refresher.0.spool.put(bad).await;
+    people
+        .fixture
+        .store
+        .tamper(
+            "CREATE TRIGGER never BEFORE UPDATE ON grants WHEN NEW.id = '000' BEGIN SELECT raise(ABORT, 'never'); END",
+        )
+        .await;
+    people.fixture.refresher.0.replay_all().await.unwrap();
+    assert_eq!(people.stored().await.generation, Generation(2));
+}
+
+#[tokio::test]
 async fn i4_the_spool_holds_sealed_bytes_for_its_owner_alone() {
     let people = People::spooled().await;
     let files = people.files();

@@ -39,6 +39,79 @@ pub(super) async fn are_shown_by_client_in_order_and_no_more_than_asked_for(stor
     assert!(shown(store, NOW, 10).await.is_empty());
 }
 
+pub(super) async fn the_most_lately_used_are_shown_first_after_what_somebody_began_and_never_ended(store: &dyn Store) {
+    for id in ["a", "b", "begun", "c", "never"] {
+        store.commit_grant(&due(id, 1)).await.unwrap();
+    }
+    for (id, used) in [("a", 10), ("b", 30), ("c", 20)] {
+        store.mark_used(&[id.to_owned()], NOW.after(Duration::from_secs(used))).await.unwrap();
+    }
+    store.take_intent("begun", ONE, &intents::intent("a/1", 1), None, None).await.unwrap();
+    assert_eq!(shown(store, end(), 10).await, ["begun", "b", "c", "a", "never"]);
+    assert_eq!(shown(store, end(), 2).await, ["begun", "b"]);
+}
+
+pub(super) async fn the_oldest_is_told_of_what_is_used_or_begun(store: &dyn Store) {
+    for (id, seconds) in [("idle", 1), ("begun", 2), ("used", 4), ("later", 900)] {
+        store.commit_grant(&due(id, seconds)).await.unwrap();
+    }
+    let used = ["used".to_owned(), "later".to_owned()];
+    store.mark_used(&used, NOW.after(Duration::from_secs(2))).await.unwrap();
+    let oldest = async |client: &'static str, now: u64, used_since: u64| {
+        let at = |seconds| NOW.after(Duration::from_secs(seconds));
+        let oldest = store.oldest_due(client, at(now), at(used_since)).await.unwrap();
+        oldest.map(|oldest| oldest.since(NOW).as_secs())
+    };
+    assert_eq!(oldest("client", 100, 1).await, Some(4));
+    assert_eq!(oldest("client", 100, 2).await, None, "at that time, not after it");
+    assert_eq!(
+        (oldest("client", 3, 1).await, oldest("other", 100, 1).await),
+        (None, None),
+        "it is not due, it is not theirs"
+    );
+    let intent = intents::intent("a/1", 1);
+    store.take_intent("begun", ONE, &intent, None, None).await.unwrap();
+    assert_eq!(oldest("client", 100, 1).await, Some(2), "it has waited since then, whoever is at it");
+    assert!(store.clear_intent("begun", ONE, &intent, &intents::pause(9)).await.unwrap());
+    store.mark_used(&["begun".to_owned()], NOW.after(Duration::from_secs(3))).await.unwrap();
+    assert_eq!(oldest("client", 100, 2).await, Some(2), "nor does a pause begin it anew");
+}
+
+pub(super) async fn of_each_client_it_is_told_how_many_are_under_refresh(store: &dyn Store) {
+    for (id, client) in [("a", "client"), ("b", "client"), ("c", "client"), ("d", "other")] {
+        let mut commit = due(id, 1);
+        commit.key.provider_client = client.to_owned();
+        store.commit_grant(&commit).await.unwrap();
+    }
+    assert!(store.under_refresh(NOW).await.unwrap().is_empty());
+    let intent = intents::intent("a/1", 1);
+    for id in ["a", "b", "d"] {
+        store.take_intent(id, ONE, &intent, None, None).await.unwrap();
+    }
+    let under = store.under_refresh(intent.deadline).await.unwrap();
+    assert_eq!(under.into_iter().collect::<Vec<_>>(), [("client".to_owned(), 2), ("other".to_owned(), 1)]);
+    assert!(store.under_refresh(UnixTime(intent.deadline.0 + 1)).await.unwrap().is_empty(), "who began them is gone");
+}
+
+pub(super) async fn of_a_budget_is_spent_what_was_seen_and_nothing_else(store: &dyn Store) {
+    assert_eq!(store.spent_until("a").await.unwrap(), None);
+    assert!(!store.spend("a", Some(0), 1).await.unwrap(), "nobody has begun to count");
+    assert!(store.spend("a", None, 7).await.unwrap());
+    assert!(!store.spend("a", None, 8).await.unwrap());
+    assert!(!store.spend("a", Some(6), 8).await.unwrap());
+    assert!(store.spend("a", Some(7), 9).await.unwrap());
+    assert_eq!((store.spent_until("a").await.unwrap(), store.spent_until("b").await.unwrap()), (Some(9), None));
+}
+
+pub(super) async fn of_two_who_spend_at_once_one_does(first: &dyn Store, second: &dyn Store) {
+    let mut from = None;
+    for until in 1..=20 {
+        let (a, b) = tokio::join!(first.spend("p", from, until), second.spend("p", from, until));
+        assert_ne!(a.unwrap(), b.unwrap(), "round {until}");
+        from = Some(until);
+    }
+}
+
 pub(super) async fn what_was_put_off_leaves_its_place_to_others(store: &dyn Store) {
     for (id, seconds) in [("a", 1), ("b", 2), ("c", 9)] {
         store.commit_grant(&due(id, seconds)).await.unwrap();

@@ -252,6 +252,32 @@ pub(super) async fn every_end_destroys_what_is_left(store: &dyn Store) {
     }
 }
 
+pub(super) async fn a_first_token_is_one_brokers_to_ask_for(store: &dyn Store) {
+    let (first, other) = (intent("a/1", 1), intent("b/1", 1));
+    assert!(store.take_first_intent("g", &first, "a", NOW).await.unwrap());
+    assert!(!store.take_first_intent("g", &other, "b", first.deadline).await.unwrap(), "it is under way");
+    assert!(store.take_first_intent("h", &other, "b", NOW).await.unwrap(), "of one grant");
+    store.clear_first_intent("g", &other).await.unwrap();
+    assert!(!store.take_first_intent("g", &other, "b", NOW).await.unwrap(), "nobody gives back what is another's");
+    // An earlier start of the same broker comes to no end any more.
+    let again = intent("a/2", 1);
+    assert!(store.take_first_intent("g", &again, "a", NOW).await.unwrap());
+    assert!(!store.take_first_intent("g", &intent("aa/1", 1), "aa", NOW).await.unwrap());
+    assert!(store.take_first_intent("g", &other, "b", UnixTime(again.deadline.0 + 1)).await.unwrap(), "it is over");
+    store.clear_first_intent("g", &other).await.unwrap();
+    assert!(store.take_first_intent("g", &first, "a", NOW).await.unwrap());
+}
+
+pub(super) async fn of_two_who_want_a_first_token_one_asks(first: &dyn Store, second: &dyn Store) {
+    for round in 0..20 {
+        let grant = format!("g{round}");
+        let (a, b) = (intent("a/1", 1), intent("b/1", 1));
+        let (a, b) =
+            tokio::join!(first.take_first_intent(&grant, &a, "a", NOW), second.take_first_intent(&grant, &b, "b", NOW));
+        assert_ne!(a.unwrap(), b.unwrap(), "round {round}");
+    }
+}
+
 pub(super) async fn what_is_set_aside_keeps_everything_and_is_due_no_more(store: &dyn Store) {
     live(store, "g").await;
     store.keep_spare("g", ONE, ONE, &sealed("spare")).await.unwrap();

@@ -1,9 +1,11 @@
 //! What the scheduler looks at: grants by when they want to be looked at, by an index that holds no others.
 
-use super::{Connection, grants, query, signed};
+use sqlx::Row as _;
+
+use super::{Connection, grants, query, signed, unsigned};
 use crate::clock::UnixTime;
 use crate::model::Generation;
-use crate::store::grant::DUE;
+use crate::store::grant::{DUE, OLDEST_DUE};
 use crate::store::{Found, StoreError, StoredGrant};
 
 pub(super) async fn due(
@@ -14,6 +16,17 @@ pub(super) async fn due(
 ) -> Result<Found<StoredGrant>, StoreError> {
     let due = query(DUE).bind(provider_client).bind(signed(now.0)).bind(i64::from(limit));
     Found::sort(due.fetch_all(db).await?.iter().map(grants::read))
+}
+
+pub(super) async fn oldest(
+    db: &mut Connection,
+    provider_client: &str,
+    now: UnixTime,
+    used_since: UnixTime,
+) -> Result<Option<UnixTime>, StoreError> {
+    let oldest = query(OLDEST_DUE).bind(provider_client).bind(signed(now.0)).bind(signed(used_since.0));
+    let due_at: Option<i64> = oldest.fetch_one(db).await?.try_get(0)?;
+    due_at.map(|due_at| unsigned(due_at, "grants", provider_client).map(UnixTime)).transpose()
 }
 
 /// In the order in which everybody locks them who locks several: in another, two wait for each other.

@@ -1,10 +1,14 @@
 //! The right to refresh a grant, and the pause after a request that gave no token: one row with the grant, so that one
 //! statement compares all of it and swaps.
 
+use std::collections::BTreeMap;
+
+use sqlx::Row as _;
+
 use super::{Connection, grants, one, query, signed};
 use crate::clock::UnixTime;
 use crate::model::Generation;
-use crate::store::grant::DANGLING;
+use crate::store::grant::{DANGLING, UNDER_WAY};
 use crate::store::{Found, Intent, Pause, StoreError, StoredGrant};
 
 pub(super) async fn take(
@@ -100,4 +104,38 @@ pub(super) async fn dangling(
 ) -> Result<Found<StoredGrant>, StoreError> {
     let starts = format!("{broker}/");
     Found::sort(query(DANGLING).bind(signed(before.0)).bind(&starts).fetch_all(db).await?.iter().map(grants::read))
+}
+
+pub(super) async fn take_first(
+    db: &mut Connection,
+    grant: &str,
+    intent: &Intent,
+    broker: &str,
+    now: UnixTime,
+) -> Result<bool, StoreError> {
+    let taken = query(
+        "INSERT INTO first_intents (grant_id, owner, started_at, deadline) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (grant_id) DO UPDATE
+            SET owner = excluded.owner, started_at = excluded.started_at, deadline = excluded.deadline
+            WHERE first_intents.deadline < $5 OR substr(first_intents.owner, 1, length($6)) = $6",
+    );
+    let (started_at, deadline) = (signed(intent.started_at.0), signed(intent.deadline.0));
+    let taken = taken.bind(grant).bind(&intent.owner).bind(started_at).bind(deadline);
+    let taken = taken.bind(signed(now.0)).bind(format!("{broker}/"));
+    Ok(taken.execute(db).await?.rows_affected() == 1)
+}
+
+pub(super) async fn clear_first(db: &mut Connection, grant: &str, intent: &Intent) -> Result<(), StoreError> {
+    let cleared = query("DELETE FROM first_intents WHERE grant_id = $1 AND owner = $2 AND started_at = $3");
+    cleared.bind(grant).bind(&intent.owner).bind(signed(intent.started_at.0)).execute(db).await?;
+    Ok(())
+}
+
+pub(super) async fn under_way(db: &mut Connection, now: UnixTime) -> Result<BTreeMap<String, u32>, StoreError> {
+    let rows = query(UNDER_WAY).bind(signed(now.0)).fetch_all(db).await?;
+    let mut counts = BTreeMap::new();
+    for row in &rows {
+        *counts.entry(row.try_get(0)?).or_default() += 1;
+    }
+    Ok(counts)
 }

@@ -9,6 +9,7 @@
 //! is held from then to the end of the transaction.
 
 mod audit;
+mod budgets;
 mod consents;
 mod copy;
 mod due;
@@ -25,6 +26,8 @@ mod secrets;
 mod shred;
 mod sign_ins;
 mod tokens;
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
@@ -218,6 +221,20 @@ impl Store for Handle {
         writing!(self, |db| due::set_life(db, id, generation, expires_at, refresh_after))
     }
 
+    async fn take_first_intent(
+        &self,
+        grant: &str,
+        intent: &Intent,
+        broker: &str,
+        now: UnixTime,
+    ) -> Result<bool, StoreError> {
+        writing!(self, |db| intents::take_first(db, grant, intent, broker, now))
+    }
+
+    async fn clear_first_intent(&self, grant: &str, intent: &Intent) -> Result<(), StoreError> {
+        writing!(self, |db| intents::clear_first(db, grant, intent))
+    }
+
     async fn due_grants(
         &self,
         provider_client: &str,
@@ -225,6 +242,27 @@ impl Store for Handle {
         limit: u32,
     ) -> Result<Found<StoredGrant>, StoreError> {
         reading!(self, |db| due::due(db, provider_client, now, limit))
+    }
+
+    async fn oldest_due(
+        &self,
+        provider_client: &str,
+        now: UnixTime,
+        used_since: UnixTime,
+    ) -> Result<Option<UnixTime>, StoreError> {
+        reading!(self, |db| due::oldest(db, provider_client, now, used_since))
+    }
+
+    async fn under_refresh(&self, now: UnixTime) -> Result<BTreeMap<String, u32>, StoreError> {
+        reading!(self, |db| intents::under_way(db, now))
+    }
+
+    async fn spent_until(&self, provider: &str) -> Result<Option<u64>, StoreError> {
+        reading!(self, |db| budgets::spent_until(db, provider))
+    }
+
+    async fn spend(&self, provider: &str, from: Option<u64>, until: u64) -> Result<bool, StoreError> {
+        writing!(self, |db| budgets::spend(db, provider, from, until))
     }
 
     async fn put_off(&self, ids: &[String], until: UnixTime) -> Result<(), StoreError> {

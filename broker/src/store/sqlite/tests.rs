@@ -395,25 +395,36 @@ async fn v7_what_was_destroyed_is_in_no_file_of_the_store() {
     assert_eq!((found(&marks[0]), found(&marks[1]) > 0), (0, true));
 }
 
-#[tokio::test]
-async fn what_is_due_is_found_by_an_index_that_holds_nothing_else() {
+/// The steps in which SQLite finds what a statement asks for.
+async fn plan(statement: &str, arguments: &[&str]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let store = open_in(dir.path()).await;
-    let plan = sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", crate::store::grant::DUE)));
-    let plan = plan.bind("client").bind(1i64).bind(1i64);
+    let explain = format!("EXPLAIN QUERY PLAN {statement}");
+    let mut plan = sqlx::query_as(sqlx::AssertSqlSafe(explain));
+    for argument in arguments {
+        plan = plan.bind(*argument);
+    }
     let plan: Vec<(i64, i64, i64, String)> = plan.fetch_all(&store.readers).await.unwrap();
-    let steps: Vec<_> = plan.iter().map(|step| step.3.as_str()).collect();
-    assert_eq!(steps, ["SEARCH grants USING INDEX grants_due (provider_client=? AND due_at<?)"]);
+    plan.into_iter().map(|step| step.3).collect()
+}
+
+#[tokio::test]
+async fn what_is_due_is_found_and_sorted_by_an_index_that_holds_nothing_else() {
+    let by_index = "SEARCH grants USING COVERING INDEX grants_due (provider_client=? AND due_at<?)";
+    let steps = plan(crate::store::grant::DUE, &["client", "1", "1"]).await;
+    assert!(steps[0].starts_with("SEARCH grants USING INDEX") && steps[0].ends_with("(id=?)"), "{steps:?}");
+    assert_eq!(steps[2], by_index, "{steps:?}");
+    let oldest = plan(crate::store::grant::OLDEST_DUE, &["client", "1", "1"]).await;
+    let by_index = "SEARCH grants USING COVERING INDEX grants_overdue (provider_client=? AND refresh_after<?)";
+    assert_eq!(oldest, [by_index]);
 }
 
 #[tokio::test]
 async fn what_somebody_has_begun_is_found_by_an_index_that_holds_nothing_else() {
-    let dir = tempfile::tempdir().unwrap();
-    let store = open_in(dir.path()).await;
-    let plan = sqlx::query_as(sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", crate::store::grant::DANGLING)));
-    let plan: Vec<(i64, i64, i64, String)> = plan.bind(1i64).bind("a/").fetch_all(&store.readers).await.unwrap();
-    let steps: Vec<_> = plan.iter().map(|step| step.3.as_str()).collect();
+    let steps = plan(crate::store::grant::DANGLING, &["1", "a/"]).await;
     assert_eq!(steps, ["SCAN grants USING INDEX grants_with_intent"]);
+    let steps = plan(crate::store::grant::UNDER_WAY, &["1"]).await;
+    assert_eq!(steps[0], "SEARCH grants USING INDEX grants_with_intent (intent_deadline>?)", "{steps:?}");
 }
 
 #[tokio::test]
