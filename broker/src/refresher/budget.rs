@@ -27,6 +27,9 @@ impl Inner {
     /// Takes of the budget of a provider what may begin now, at most `wanted`, and what was begun here for callers since.
     pub(super) async fn take_of_budget(&self, host: &str, wanted: u32) -> Result<u32, RefreshError> {
         let owed = self.providers.take_owed(host);
+        if (owed, wanted) == (0, 0) {
+            return Ok(0);
+        }
         let taken = self.spend(host, owed, wanted).await;
         if !matches!(taken, Ok(Some(_))) {
             self.providers.owe(host, owed);

@@ -69,12 +69,16 @@ impl Inner {
 
     /// How long another broker may still be at what it has begun.
     pub(super) fn left_of_intent(&self, stored: &StoredGrant, intent: &Intent, now: UnixTime) -> Duration {
-        // It has said itself that it is over.
-        if stored.pause.as_ref().is_some_and(|pause| pause.attempt == intent.attempt) {
+        if has_ended(stored, intent) {
             return Duration::ZERO;
         }
         self.others.at_least(&stored.id, Span { from: intent.started_at, until: intent.deadline }, now)
     }
+}
+
+/// Whether whoever took this intent has said itself that it is at an end, and has nothing.
+pub(super) fn has_ended(stored: &StoredGrant, intent: &Intent) -> bool {
+    stored.pause.as_ref().is_some_and(|pause| pause.attempt == intent.attempt)
 }
 
 fn why(pause: &Pause, host: &str) -> RefreshError {

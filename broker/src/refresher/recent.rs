@@ -84,9 +84,10 @@ impl Recent {
         due.into_iter().filter_map(|(last, key)| Some((last, key.clone(), all.get(key)?.source.clone()))).collect()
     }
 
-    /// Takes a grant out: it is renewed.
-    pub(super) fn take(&self, key: &Key) -> Option<Used> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(key)
+    /// Takes a grant out to be renewed, if it is due still: somebody may have renewed it since that was looked at.
+    pub(super) fn take(&self, key: &Key, now: UnixTime) -> Option<Used> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.get(key).is_some_and(|used| used.refresh_after <= now).then(|| all.remove(key)).flatten()
     }
 
     /// People's grants with a use since one was noted, which is `every` ago; at most `limit`. They count as noted.

@@ -10,6 +10,7 @@ use super::ask::{Asked, Registered, Took};
 use super::commit::Committed;
 use super::due::{self, Chance};
 use super::intent::Right;
+use super::pause::has_ended;
 use super::providers::Admitted;
 use super::renewal::Renewed;
 use super::seal::Pair;
@@ -176,13 +177,13 @@ impl Refresh {
         Ok(Some(Ready { id, stored, material, intent, registered, refresh_token, pair, read }))
     }
 
-    /// Whether another broker began with a refresh token that works once, and has not come to an end.
+    /// Whether another broker began with a refresh token that works once, and may have its successor.
     fn is_of_another_broker(&self, stored: &StoredGrant) -> bool {
         let Inner { owner, unsent, .. } = &*self.inner;
         let is_others = |intent: &Intent| match owner.is_of_this_broker(intent) {
             // Of ours that took theirs over and asked nobody.
             true => intent.attempt > 1 && unsent.has(&stored.id, intent),
-            false => true,
+            false => !has_ended(stored, intent),
         };
         match self.client.rotation {
             Rotation::NonRotating | Rotation::OldValid => false,

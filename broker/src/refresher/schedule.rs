@@ -126,8 +126,7 @@ impl Refresher {
         let inner = &self.0;
         let host = authority(&client.token_url);
         let room = inner.providers.free(&host).min(PER_CLIENT);
-        // One at least, to know whether anything waits.
-        let read = inner.store.due_grants(&client.id, now, room.max(1)).await.map_err(RefreshError::store)?;
+        let read = inner.store.due_grants(&client.id, now, room).await.map_err(RefreshError::store)?;
         let corrupt: Vec<String> = read.corrupt.iter().filter_map(StoreError::record).collect();
         if !corrupt.is_empty() {
             // Whoever lists grants is told which.
@@ -140,7 +139,7 @@ impl Refresher {
         }
         let used_since = now.before(inner.limits.idle);
         let oldest = inner.store.oldest_due(&client.id, now, used_since).await.map_err(RefreshError::store)?;
-        let due = wanted.into_iter().take(room as usize).filter_map(|stored| {
+        let due = wanted.into_iter().filter_map(|stored| {
             let key = Key::of_grant(&inner.tenant, Purpose::Grant, &stored.key);
             let waits = inner.flights.under_way(&key) || inner.backoffs.at(&key, stored.generation, now).is_some();
             // What somebody has begun and never ended goes before everything.
@@ -192,7 +191,7 @@ impl Refresher {
                 (flight, None, Some(stored.id))
             }
             None => {
-                let Some(used) = inner.recent.take(&key) else { return false };
+                let Some(used) = inner.recent.take(&key, inner.clock.now()) else { return false };
                 let flight = inner.start(&key, &used.source, used.generation, AskedBy::Schedule);
                 let id = used.person().map(str::to_owned);
                 (flight, Some(used), id)

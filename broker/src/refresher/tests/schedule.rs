@@ -174,6 +174,21 @@ async fn no_more_are_refreshed_at_once_by_all_brokers_than_one_may() {
 }
 
 #[tokio::test]
+async fn what_somebody_has_renewed_since_it_was_looked_at_is_not_renewed_again() {
+    let people = People::at(&GENERIC).await;
+    people.agrees(Some("canary-refresh-0")).await;
+    let (refresher, clock) = (&people.fixture.refresher, &people.fixture.clock);
+    refresher.token(&people.alice(), Need::Live).await.unwrap();
+    clock.advance(DUE);
+    let key = refresher.0.key(&people.alice().grant());
+    assert!(refresher.0.recent.take(&key, clock.now()).is_some());
+    assert_eq!(people.token(Need::NotDue).await.unwrap(), "canary-token-1");
+    assert!(refresher.0.recent.take(&key, clock.now()).is_none(), "its successor is not due");
+    clock.advance(DUE);
+    assert!(refresher.0.recent.take(&key, clock.now()).is_some());
+}
+
+#[tokio::test]
 async fn what_is_used_at_any_broker_is_renewed_once_by_whichever_is_there() {
     let people = People::at(&GENERIC).await;
     people.agrees_and_uses("alice").await;

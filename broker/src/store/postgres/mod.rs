@@ -72,6 +72,11 @@ impl PostgresStore {
         Ok(self.pool.begin_with(READ).await?)
     }
 
+    /// For one statement: within the limits of a transaction all the same.
+    async fn read_once(&self) -> Result<Transaction<'static, Postgres>, StoreError> {
+        self.read().await
+    }
+
     /// A commit that is not answered may have been done or not: the caller hears that the store is not available, and every
     /// method is safe to call again.
     async fn bounded<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {

@@ -56,6 +56,19 @@ macro_rules! reading {
     };
 }
 
+/// One statement that reads, on the path of requests: it sees one moment by itself.
+macro_rules! reading_once {
+    ($store:expr, |$db:ident| $statement:expr) => {
+        $store
+            .bounded(async {
+                let mut connection = $store.read_once().await?;
+                let $db = &mut *connection;
+                $statement.await
+            })
+            .await
+    };
+}
+
 /// One transaction that writes: durable if the work went well, without a trace if not.
 macro_rules! writing {
     ($store:expr, |$db:ident| $work:expr) => {
@@ -79,7 +92,7 @@ impl Store for Handle {
     }
 
     async fn principal(&self, identity: &Identity) -> Result<Option<Principal>, StoreError> {
-        reading!(self, |db| principals::of_identity(db, identity))
+        reading_once!(self, |db| principals::of_identity(db, identity))
     }
 
     async fn ensure_principal(
@@ -146,7 +159,7 @@ impl Store for Handle {
     }
 
     async fn grant(&self, key: &GrantKey) -> Result<Option<StoredGrant>, StoreError> {
-        reading!(self, |db| grants::find(db, key))
+        reading_once!(self, |db| grants::find(db, key))
     }
 
     async fn grant_by_id(&self, id: &str) -> Result<Option<StoredGrant>, StoreError> {

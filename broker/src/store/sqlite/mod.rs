@@ -7,6 +7,7 @@ mod open;
 #[path = "../sql/mod.rs"]
 mod sql;
 
+use sqlx::pool::PoolConnection;
 use sqlx::query::Query;
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Row as _, Sqlite, SqlitePool, Transaction};
@@ -45,6 +46,11 @@ impl SqliteStore {
 
     async fn read(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.readers.begin().await?)
+    }
+
+    /// For one statement: a transaction of its own is what it is anyway, without the way there and back.
+    async fn read_once(&self) -> Result<PoolConnection<Sqlite>, StoreError> {
+        Ok(self.readers.acquire().await?)
     }
 
     /// Every wait of SQLite has an end already.

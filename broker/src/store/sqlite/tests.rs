@@ -220,11 +220,17 @@ async fn a_copy_that_is_made_while_it_writes_has_what_was_acknowledged_before() 
     let [database, log] = ["sallyport.db", "sallyport.db-wal"].map(|name| dir.path().join("data").join(name));
     let database = fs::read(&database).unwrap();
     let acknowledged = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(1));
+    let begun = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let writer = {
         let (store, acknowledged) = (std::sync::Arc::clone(&store), std::sync::Arc::clone(&acknowledged));
+        let begun = std::sync::Arc::clone(&begun);
         // Fewer than fold the log into the file: a copy of both while that goes on would be none.
         tokio::spawn(async move {
-            for _ in 0..60 {
+            for written in 0..60 {
+                // So many while one copy is made.
+                while written >= 20 * begun.load(std::sync::atomic::Ordering::SeqCst) {
+                    tokio::task::yield_now().await;
+                }
                 store.append_audit(&[entry()]).await.unwrap();
                 acknowledged.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
             }
@@ -232,6 +238,7 @@ async fn a_copy_that_is_made_while_it_writes_has_what_was_acknowledged_before() 
     };
     let mut n = 0;
     while !writer.is_finished() {
+        begun.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         let least = acknowledged.load(std::sync::atomic::Ordering::SeqCst);
         let log = fs::read(&log).unwrap();
         let copy = opened_from(&copies.path().join(n.to_string()), &database, &log).await;
@@ -244,7 +251,7 @@ async fn a_copy_that_is_made_while_it_writes_has_what_was_acknowledged_before() 
         n += 1;
     }
     writer.await.unwrap();
-    assert!(n > 1, "{n} copies");
+    assert!(n > 2, "{n} copies");
 }
 
 #[tokio::test]
