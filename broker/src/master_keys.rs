@@ -117,7 +117,13 @@ impl MasterKeys {
         keys_needed(&*parts.store, &parts.spool, &parts.vault).await?;
         // Remembered before their first use: a key id that nobody knows is that of a changed record.
         for key in parts.vault.keys() {
-            parts.store.add_wraps(&key.id.to_string(), 0, parts.clock.now()).await?;
+            match parts.store.add_wraps(&key.id.to_string(), 0, parts.clock.now()).await {
+                Ok(_) => {}
+                Err(error @ StoreError::Corrupt { .. }) => {
+                    tracing::error!(%error, "how much the master key has wrapped is not known: run `sallyport key rotate`");
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(Self(Arc::new(Inner { parts, changing: Mutex::new(()) })))
     }
@@ -128,7 +134,7 @@ impl MasterKeys {
     /// If the store cannot be read.
     pub async fn list(&self) -> Result<Vec<Listed>, StoreError> {
         let Parts { vault, store, .. } = &self.0.parts;
-        let counted = store.master_keys().await?;
+        let counted = store.master_keys().await?.readable();
         let held = vault.keys();
         let needed: BTreeSet<KeyId> = self.headers().await?.into_iter().filter_map(key_of).collect();
         let missing = needed.into_iter().filter(|id| held.iter().all(|key| key.id != *id));

@@ -331,9 +331,15 @@ fn servers_of(revision: u64, manifests: &ByName) -> Servers {
 
 async fn generations(store: &dyn Store) -> Result<Generations, StoreError> {
     let mut generations = Generations::new();
-    for (group, key) in store.secrets().await? {
-        if let Some(secret) = store.secret(&group, &key).await? {
-            generations.insert(SecretRef { group, key }, secret.generation);
+    for (group, key) in store.secrets().await?.readable() {
+        match store.secret(&group, &key).await {
+            Ok(Some(secret)) => {
+                generations.insert(SecretRef { group, key }, secret.generation);
+            }
+            Ok(None) => {}
+            // Who needs it is refused by it, and nobody else.
+            Err(error @ StoreError::Corrupt { .. }) => tracing::error!(%error, "a record is left out"),
+            Err(error) => return Err(error),
         }
     }
     Ok(generations)

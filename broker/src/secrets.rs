@@ -196,7 +196,7 @@ impl Secrets {
     /// If the store cannot be read.
     pub async fn list(&self) -> Result<Vec<Listed>, SecretsError> {
         let mut listed = Vec::new();
-        for (group, key) in self.store.secrets().await? {
+        for (group, key) in self.store.secrets().await?.readable() {
             let owners = self.store.secret_owners(&group).await?.unwrap_or_default();
             listed.push(Listed { reference: self.reference(&SecretRef { group, key }), owners });
         }

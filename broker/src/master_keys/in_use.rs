@@ -45,6 +45,9 @@ pub(super) async fn headers(store: &dyn Store, spool: &Spool) -> Result<BTreeSet
 /// [`NotHeld`] with the first that is needed and not held.
 pub async fn keys_needed(store: &dyn Store, spool: &Spool, vault: &Vault) -> Result<Vec<KeyId>, NotHeld> {
     let known = store.master_keys().await?;
+    // It is a key's all the same.
+    let unreadable: Vec<_> = known.corrupt.iter().filter_map(StoreError::record).collect();
+    let known: Vec<_> = known.readable().into_iter().map(|key| key.id).chain(unreadable).collect();
     let held = KeyIds(vault.keys().iter().map(|key| key.id).collect());
     let mut keys = Vec::new();
     for header in headers(store, spool).await? {
@@ -53,7 +56,7 @@ pub async fn keys_needed(store: &dyn Store, spool: &Spool, vault: &Vault) -> Res
             keys.push(needed);
             continue;
         }
-        let is_known = |id: KeyId| known.is_empty() || known.iter().any(|key| key.id == id.to_string());
+        let is_known = |id: KeyId| known.is_empty() || known.contains(&id.to_string());
         match needed.filter(|needed| is_known(*needed)) {
             Some(needed) => {
                 let fields = store.count_sealed(&header).await?;
@@ -67,7 +70,7 @@ pub async fn keys_needed(store: &dyn Store, spool: &Spool, vault: &Vault) -> Res
 
 async fn name(store: &dyn Store, spool: &Spool, header: &[u8]) -> Result<(), StoreError> {
     for column in SealedColumn::ALL {
-        for field in store.sealed_fields(*column, header, "", NAMED).await? {
+        for field in store.sealed_fields(*column, header, "", NAMED).await?.readable() {
             let (table, field, record) = (column.table(), column.name(), field.record);
             tracing::error!(
                 table,

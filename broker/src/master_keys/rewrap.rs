@@ -98,10 +98,15 @@ impl MasterKeys {
         let mut after = String::new();
         loop {
             let page = store.sealed_fields(column, header, &after, BATCH).await?;
-            let Some(last) = page.last() else { return Ok(true) };
+            let unreadable = page.corrupt.iter().map(|error| {
+                let what = format!("{} {}", column.table(), error.record().unwrap_or_default());
+                Left { what, why: causes::told(error) }
+            });
+            progress.left.extend(unreadable.take(NAMED.saturating_sub(progress.left.len())));
+            let Some(last) = page.records.last() else { return Ok(true) };
             after.clone_from(&last.record);
-            let mut swaps = Vec::with_capacity(page.len());
-            let mut wrapped = stream::iter(page).map(|field| self.wrap(field)).buffered(AT_ONCE);
+            let mut swaps = Vec::with_capacity(page.records.len());
+            let mut wrapped = stream::iter(page.records).map(|field| self.wrap(field)).buffered(AT_ONCE);
             while let Some(wrapped) = wrapped.next().await {
                 match wrapped? {
                     Ok(swap) => swaps.push(swap),

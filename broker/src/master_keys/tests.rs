@@ -75,7 +75,7 @@ impl Site {
     /// Swaps the value of the first secret for what `change` makes of it.
     async fn tamper(&self, change: impl FnOnce(&mut Vec<u8>)) {
         let header = &self.store.seal_headers().await.unwrap()[0];
-        let old = self.store.sealed_fields(SealedColumn::Secret, header, "", 1).await.unwrap().remove(0);
+        let old = self.store.sealed_fields(SealedColumn::Secret, header, "", 1).await.unwrap().records.remove(0);
         let mut new = old.sealed.0.clone();
         change(&mut new);
         assert_eq!(self.store.swap_sealed(&[Swap { old, new: Sealed(new) }]).await.unwrap(), 1);
@@ -224,4 +224,25 @@ async fn v6_tokens_in_the_spool_need_their_key_too() {
     std::fs::remove_file(&rotated.retired).unwrap();
     let refused = site.open().await.err().unwrap();
     assert!(matches!(refused, NotHeld::Needed { needed, .. } if needed == rotated.old), "{refused}");
+}
+
+#[tokio::test]
+async fn v3_what_is_damaged_beside_the_secrets_stops_no_start_and_no_rewrap() {
+    let site = Site::with_secrets(3).await;
+    let old = site.open().await.unwrap().rotate(operator()).await.unwrap().old;
+    // The count of the key that is held, and the name of a secret.
+    site.store.tamper("UPDATE master_keys SET wraps = -5").await;
+    site.store.tamper("UPDATE secrets SET key = CAST(x'ff' AS TEXT) WHERE key = 'k002'").await;
+    let keys = site.open().await.unwrap();
+    site.read(&keys, 2).await;
+    let progress = keys.rewrap(operator(), |_| true).await.unwrap();
+    let left: Vec<_> = progress.left.iter().map(|left| left.what.as_str()).collect();
+    assert_eq!((progress.done, left), (2, vec!["secrets g:\u{fffd}"]));
+    assert_eq!(keys.list().await.unwrap().iter().find(|key| key.id == old).unwrap().fields, 1);
+    assert_eq!(site.secrets(&keys).list().await.unwrap().len(), 2);
+    // It is a key's id all the same: without the key there is no start.
+    std::fs::rename(&site.key_file, site.dir.path().join("away")).unwrap();
+    Vault::open_or_create(&site.key_file, &Tenant("t".into())).unwrap();
+    let refused = site.open().await.err().unwrap();
+    assert!(matches!(&refused, NotHeld::Needed { .. }), "{refused}");
 }

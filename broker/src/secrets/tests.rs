@@ -69,7 +69,7 @@ async fn refuses_what_is_no_secret() {
     assert!(matches!(set("g", "k", vec![0; MAX_BYTES + 1], &["demo"]).await, SecretsError::TooLarge));
     assert!(matches!(set("g", "k", vec![1], &["De mo"]).await, SecretsError::Owner { .. }));
     assert!(matches!(set("g", "k", vec![1], &[]).await, SecretsError::NoOwner { .. }));
-    assert!(store.secrets().await.unwrap().is_empty());
+    assert!(store.secrets().await.unwrap().records.is_empty());
 }
 
 #[tokio::test]
@@ -96,7 +96,7 @@ async fn v3_an_opened_value_in_memory_is_not_served_for_what_was_changed_in_the_
     secrets.opened.run_pending_tasks();
     assert_eq!(secrets.opened.entry_count(), 2, "opened once each");
     let header = store.seal_headers().await.unwrap().remove(0);
-    let old = store.sealed_fields(crate::store::SealedColumn::Secret, &header, "", 1).await.unwrap().remove(0);
+    let old = store.sealed_fields(crate::store::SealedColumn::Secret, &header, "", 1).await.unwrap().records.remove(0);
     let mut new = old.sealed.clone();
     *new.0.last_mut().unwrap() ^= 1;
     assert_eq!(store.swap_sealed(&[crate::store::Swap { old, new }]).await.unwrap(), 1);

@@ -4,6 +4,7 @@
 
 mod audit;
 mod consents;
+mod damaged;
 mod due;
 mod grants;
 mod identities;
@@ -26,6 +27,8 @@ use crate::clock::UnixTime;
 #[async_trait::async_trait]
 pub(super) trait Tamper {
     async fn tamper_with(&self, sql: String);
+    /// As SQL, what a column of text can hold that is no text; nothing where the database refuses it.
+    fn no_text(&self) -> Option<&'static str>;
 }
 
 const NOW: UnixTime = UnixTime(1_800_000_000_000);
@@ -263,6 +266,17 @@ macro_rules! suite {
                     of_two_makers_of_one_id_one_wins,
                     of_two_makers_of_the_first_key_one_wins_and_both_use_it,
                 ]
+            }
+            cases! { $open, damaged,
+                one: [
+                    v3_grants,
+                    v3_consents,
+                    v3_sign_ins_and_sessions,
+                    v3_principals,
+                    v3_secrets_manifests_and_audit,
+                    v3_master_keys,
+                ]
+                two: []
             }
             cases! { $open, sealed,
                 one: [

@@ -276,7 +276,7 @@ pub trait Store: Send + Sync + 'static {
     /// Names of the manifests that may refer to a group's secrets; `None` if there is no such group.
     async fn secret_owners(&self, group: &str) -> Result<Option<Vec<String>>, StoreError>;
     /// `(group, key)` of every secret, in order.
-    async fn secrets(&self) -> Result<Vec<(String, String)>, StoreError>;
+    async fn secrets(&self) -> Result<Found<(String, String)>, StoreError>;
 
     /// The grant for this key.
     async fn grant(&self, key: &GrantKey) -> Result<Option<StoredGrant>, StoreError>;
@@ -507,7 +507,7 @@ pub trait Store: Send + Sync + 'static {
         header: &[u8],
         after: &str,
         limit: u32,
-    ) -> Result<Vec<SealedField>, StoreError>;
+    ) -> Result<Found<SealedField>, StoreError>;
     /// Swaps each field that is still exactly what it was, and no other; answers how many those were. Generations stay:
     /// whoever commits the next one overwrites what was swapped.
     async fn swap_sealed(&self, swaps: &[Swap]) -> Result<u64, StoreError>;
@@ -527,7 +527,7 @@ pub trait Store: Send + Sync + 'static {
     /// Rids the database's own files of what was destroyed, as far as it can be told to.
     async fn scrub(&self) -> Result<(), StoreError>;
     /// Every master key that was ever used here, in order of id.
-    async fn master_keys(&self) -> Result<Vec<StoredMasterKey>, StoreError>;
+    async fn master_keys(&self) -> Result<Found<StoredMasterKey>, StoreError>;
     /// Adds to what a master key may have wrapped; remembers the key if it is new. Answers the sum.
     async fn add_wraps(&self, master_key: &str, wraps: u64, now: UnixTime) -> Result<u64, StoreError>;
 

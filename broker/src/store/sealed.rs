@@ -96,7 +96,7 @@ macro_rules! columns {
                         ),
                         count: concat!("SELECT count(*) FROM ", $table, " WHERE substr(", $column, ", 1, 20) = $1"),
                         page: concat!(
-                            "SELECT ", $record, ", ", $column, " FROM ", $table, "
+                            "SELECT ", $record, " AS record, ", $column, " AS sealed FROM ", $table, "
                              WHERE substr(", $column, ", 1, 20) = $1 AND ", $record, " > $2 ORDER BY ", $record, " LIMIT $3"
                         ),
                         swap: concat!(

@@ -56,7 +56,7 @@ async fn a_backup_is_one_moment_of_a_store_that_is_written_meanwhile() {
             fs::set_permissions(&copied, fs::Permissions::from_mode(0o700)).unwrap();
             fs::copy(&file, database(&copied)).unwrap();
             let copy = SqliteStore::open(&copied).await.unwrap();
-            let (kept, recorded) = (copy.secrets().await.unwrap().len() as u64, done.head.sequence);
+            let (kept, recorded) = (copy.secrets().await.unwrap().records.len() as u64, done.head.sequence);
             assert!(kept == recorded || kept == recorded + 1, "{kept} {recorded}");
             assert_eq!(done.keys.len(), 1);
             copy.close().await;

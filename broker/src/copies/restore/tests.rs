@@ -42,7 +42,7 @@ async fn what_was_backed_up_is_served_again_and_its_audit_goes_on() {
     assert!(!files.iter().any(|name| name == "restoring" || name.to_string_lossy().ends_with("-wal")), "{files:?}");
     assert_eq!(fs::metadata(&done.path).unwrap().permissions().mode() & 0o777, 0o600);
     let store = SqliteStore::open(&dir.path().join("restored")).await.unwrap();
-    assert_eq!(store.secrets().await.unwrap().len(), 3);
+    assert_eq!(store.secrets().await.unwrap().records.len(), 3);
     assert_eq!(verify_chain(&store).await.unwrap().sequence, 4, "whole, with the restore in it");
     let recorded = store.audit(3, "unix#7", "", "store.restored", 10).await.unwrap();
     assert_eq!(recorded.len(), 1);

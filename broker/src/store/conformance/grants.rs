@@ -151,7 +151,11 @@ pub(super) async fn v3_a_corrupt_one_names_its_id_and_spoils_no_other(store: &(i
         for id in ["good-1", "good-2"] {
             assert_eq!(token(store, &key("client", id)).await, sealed(id));
         }
+        let column = damage.split(' ').next().unwrap();
+        let sound = format!("(SELECT sound.{column} FROM grants sound WHERE sound.id = 'good-1')");
+        store.tamper_with(format!("UPDATE grants SET {column} = {sound} WHERE id = 'bad'")).await;
     }
+    store.tamper_with("UPDATE grants SET issued_at = -5 WHERE id = 'bad'".to_owned()).await;
     // What cannot be read can be destroyed all the same.
     assert_eq!(store.shred_grants(Some(&PrincipalId("bad".to_owned())), 10, NOW).await.unwrap().len(), 1);
     assert_eq!(token(store, &key("client", "good-1")).await, sealed("good-1"));

@@ -61,7 +61,7 @@ pub(super) async fn are_listed_in_order(store: &dyn Store) {
         store.put_secret(&secret(group, key, 1, "x"), &[], NOW).await.unwrap();
     }
     let names = [("a", "y"), ("a", "z"), ("b", "x")].map(|(group, key)| (group.to_owned(), key.to_owned()));
-    assert_eq!(store.secrets().await.unwrap(), names);
+    assert_eq!(store.secrets().await.unwrap().records, names);
 }
 
 pub(super) async fn of_two_writers_one_wins_and_the_other_changes_nothing(first: &dyn Store, second: &dyn Store) {

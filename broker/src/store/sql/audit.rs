@@ -2,8 +2,8 @@
 
 use sqlx::Row as _;
 
-use super::{Connection, Lock, Row, hash, lock, made, query, signed, unsigned};
-use crate::clock::UnixTime;
+use super::columns::Columns;
+use super::{Connection, Lock, Row, lock, made, query, signed};
 use crate::store::{AuditEntry, StoreError, StoredAudit, chain};
 
 /// Records in one statement: whoever has the lock holds all brokers up, for as long as a database far away takes to answer.
@@ -23,8 +23,8 @@ pub(super) async fn extend(db: &mut Connection, entries: &[AuditEntry]) -> Resul
     let (mut sequence, mut previous) = match head {
         None => (0, chain::GENESIS),
         Some(row) => {
-            let sequence = unsigned(row.try_get("sequence")?, "audit", "head")?;
-            (sequence, hash(row.try_get("hash")?, "audit", &sequence.to_string())?)
+            let columns = Columns::named(&row, "audit", row.try_get::<i64, _>("sequence")?.to_string());
+            (columns.number("sequence")?, columns.hash("hash")?)
         }
     };
     for entries in entries.chunks(AT_ONCE) {
@@ -80,18 +80,17 @@ pub(super) async fn select(
 }
 
 fn read(row: &Row) -> Result<StoredAudit, StoreError> {
-    let sequence: i64 = row.try_get("sequence")?;
-    let id = sequence.to_string();
+    let columns = Columns::named(row, "audit", row.try_get::<i64, _>("sequence")?.to_string());
     Ok(StoredAudit {
-        sequence: unsigned(sequence, "audit", &id)?,
-        previous: hash(row.try_get("previous")?, "audit", &id)?,
-        hash: hash(row.try_get("hash")?, "audit", &id)?,
+        sequence: columns.number("sequence")?,
+        previous: columns.hash("previous")?,
+        hash: columns.hash("hash")?,
         entry: AuditEntry {
-            event: row.try_get("event")?,
-            actor: row.try_get("actor")?,
-            server: row.try_get("server")?,
-            at: UnixTime(unsigned(row.try_get("at")?, "audit", &id)?),
-            json: row.try_get("json")?,
+            event: columns.text("event")?,
+            actor: columns.text("actor")?,
+            server: columns.text("server")?,
+            at: columns.time("at")?,
+            json: columns.text("json")?,
         },
     })
 }

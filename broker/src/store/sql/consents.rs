@@ -1,10 +1,9 @@
 //! Consents in progress.
 
-use sqlx::Row as _;
-
-use super::{Connection, Lock, Row, hash, lock, one, query, signed, texts, to_json, unsigned};
+use super::columns::Columns;
+use super::{Connection, Lock, Row, lock, one, query, signed, to_json};
 use crate::clock::UnixTime;
-use crate::model::{GrantKey, ServerName};
+use crate::model::ServerName;
 use crate::store::{ConsentAttempt, Found, Sealed, StoreError, StoredConsent};
 
 /// How many unfinished consents to more scopes there are at most at once, of one holder for one server and the same subjects:
@@ -209,45 +208,38 @@ pub(super) async fn drop_expired(db: &mut Connection, before: UnixTime) -> Resul
 }
 
 fn read(row: &Row) -> Result<StoredConsent, StoreError> {
-    let id: String = row.try_get("id")?;
-    let number = |column| unsigned(row.try_get(column)?, "consents", &id);
-    let list = |column| texts(row.try_get(column)?, "consents", &id);
-    let attempts = u32::try_from(number("attempt")?).map_err(|_| StoreError::Corrupt {
-        table: "consents",
-        id: id.clone(),
-        why: "too many attempts",
-    })?;
-    let secrets = (row.try_get::<Option<Vec<u8>>, _>("state")?, row.try_get::<Option<Vec<u8>>, _>("verifier")?);
-    let attempt = match secrets {
+    let columns = Columns::of(row, "consents", "id")?;
+    let attempts = u32::try_from(columns.number("attempt")?).map_err(|_| columns.corrupt("too many attempts"))?;
+    let attempt = match (columns.maybe_sealed("state")?, columns.maybe_sealed("verifier")?) {
         (Some(state), Some(verifier)) => Some(ConsentAttempt {
             number: attempts,
-            session: hash(row.try_get("session")?, "consents", &id)?,
-            state: Sealed(state),
-            verifier: Sealed(verifier),
-            scopes: list("scopes")?,
-            auth_revisions: list("auth_revisions")?,
-            begun_at: UnixTime(number("begun_at")?),
+            session: columns.hash("session")?,
+            state,
+            verifier,
+            scopes: columns.texts("scopes")?,
+            auth_revisions: columns.texts("auth_revisions")?,
+            begun_at: columns.time("begun_at")?,
         }),
         (Some(_) | None, _) => None,
     };
-    let code_taken = match (row.try_get::<i64, _>("code_taken")?, row.try_get::<Option<i64>, _>("code_taken_at")?) {
+    let code_taken = match (columns.get::<i64>("code_taken")?, columns.maybe_time("code_taken_at")?) {
         (0, _) => None,
-        (_, Some(at)) => Some(UnixTime(unsigned(at, "consents", &id)?)),
+        (_, Some(at)) => Some(at),
         // By a broker that did not say when: long ago.
         (_, None) => Some(UnixTime::default()),
     };
     Ok(StoredConsent {
-        key: GrantKey { provider_client: row.try_get("provider_client")?, holder: row.try_get("holder")? },
-        server: ServerName(row.try_get("server")?),
-        subjects: list("subjects")?,
-        extra_scopes: list("extra_scopes")?,
-        created_at: UnixTime(number("created_at")?),
-        expires_at: UnixTime(number("expires_at")?),
+        id: columns.id(),
+        key: columns.grant_key()?,
+        server: ServerName(columns.text("server")?),
+        subjects: columns.texts("subjects")?,
+        extra_scopes: columns.texts("extra_scopes")?,
+        created_at: columns.time("created_at")?,
+        expires_at: columns.time("expires_at")?,
         attempt,
         attempts,
         code_taken,
-        held: row.try_get::<Option<Vec<u8>>, _>("held")?.map(Sealed),
-        outcome: row.try_get("outcome")?,
-        id,
+        held: columns.maybe_sealed("held")?,
+        outcome: columns.get("outcome")?,
     })
 }

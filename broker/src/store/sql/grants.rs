@@ -3,9 +3,8 @@
 //! A row is `live` as long as it has an access token. One with a reason then is a grant whose refreshes have ended, or, if it
 //! has its refresh token still, one that is set aside.
 
-use sqlx::Row as _;
-
-use super::{Connection, Row, invalidations, one, query, signed, texts, to_json, unsigned};
+use super::columns::Columns;
+use super::{Connection, Row, invalidations, one, query, signed, to_json};
 use crate::clock::UnixTime;
 use crate::keys::SERVICE_HOLDER;
 use crate::model::{Generation, GrantKey, PrincipalId};
@@ -187,74 +186,67 @@ pub(super) async fn end(
 }
 
 pub(super) fn read(row: &Row) -> Result<StoredGrant, StoreError> {
-    let id: String = row.try_get("id")?;
-    let corrupt = |why| StoreError::Corrupt { table: "grants", id: id.clone(), why };
-    let number = |column| unsigned(row.try_get(column)?, "grants", &id);
-    let maybe = |column| match row.try_get::<Option<i64>, _>(column)? {
-        Some(value) => unsigned(value, "grants", &id).map(Some),
-        None => Ok(None),
-    };
-    let reason: String = row.try_get("reason")?;
-    let standing = match row.try_get::<&str, _>("standing")? {
+    let columns = Columns::of(row, "grants", "id")?;
+    let count = |column| u32::try_from(columns.number(column)?).map_err(|_| columns.corrupt("too many attempts"));
+    let reason = columns.text("reason")?;
+    let standing = match columns.get("standing")? {
         "live" if reason.is_empty() => Standing::Live,
         "live" => Standing::NeedsConsent(reason),
         "needs_consent" => Standing::NeedsConsent(reason),
         "revoked" => Standing::Revoked(reason),
-        _ => return Err(corrupt("its standing is unknown")),
+        _ => return Err(columns.corrupt("its standing is unknown")),
     };
-    let material = match row.try_get::<Option<Vec<u8>>, _>("access_token")? {
+    let material = match columns.maybe_sealed("access_token")? {
         None => None,
         Some(access_token) => Some(Material {
-            access_token: Sealed(access_token),
-            refresh_token: row.try_get::<Option<Vec<u8>>, _>("refresh_token")?.map(Sealed),
-            issued_at: UnixTime(number("issued_at")?),
-            expires_at: UnixTime(number("expires_at")?),
-            refresh_after: UnixTime(number("refresh_after")?),
+            access_token,
+            refresh_token: columns.maybe_sealed("refresh_token")?,
+            issued_at: columns.time("issued_at")?,
+            expires_at: columns.time("expires_at")?,
+            refresh_after: columns.time("refresh_after")?,
         }),
     };
-    let intent = match (maybe("intent_started_at")?, maybe("intent_deadline")?) {
+    let intent = match (columns.maybe_time("intent_started_at")?, columns.maybe_time("intent_deadline")?) {
         (Some(started_at), Some(deadline)) => Some(Intent {
-            owner: row.try_get("intent_owner")?,
-            attempt: u32::try_from(number("intent_attempt")?).map_err(|_| corrupt("too many attempts"))?,
-            started_at: UnixTime(started_at),
-            deadline: UnixTime(deadline),
+            owner: columns.text("intent_owner")?,
+            attempt: count("intent_attempt")?,
+            started_at,
+            deadline,
         }),
         (Some(_) | None, _) => None,
     };
-    let pause = match (maybe("pause_from")?, maybe("pause_until")?) {
+    let pause = match (columns.maybe_time("pause_from")?, columns.maybe_time("pause_until")?) {
         (Some(from), Some(until)) => Some(Pause {
-            failures: u32::try_from(number("pause_failures")?).map_err(|_| corrupt("too many failures"))?,
-            from: UnixTime(from),
-            until: UnixTime(until),
-            attempt: u32::try_from(number("pause_attempt")?).map_err(|_| corrupt("too many attempts"))?,
-            is_before_the_last: number("pause_is_before_the_last")? != 0,
-            may_be_astray: number("pause_may_be_astray")? != 0,
-            spare_is_next: number("pause_spare_is_next")? != 0,
-            why: row.try_get("pause_why")?,
+            failures: count("pause_failures")?,
+            from,
+            until,
+            attempt: count("pause_attempt")?,
+            is_before_the_last: columns.number("pause_is_before_the_last")? != 0,
+            may_be_astray: columns.number("pause_may_be_astray")? != 0,
+            spare_is_next: columns.number("pause_spare_is_next")? != 0,
+            why: columns.text("pause_why")?,
         }),
         (Some(_) | None, _) => None,
     };
-    let spare = match (row.try_get::<Option<Vec<u8>>, _>("spare")?, maybe("spare_generation")?) {
-        (Some(spare), Some(generation)) => {
-            Some(Spare { generation: Generation(generation), refresh_token: Sealed(spare) })
-        }
+    let spare = match (columns.maybe_sealed("spare")?, columns.maybe_number("spare_generation")?) {
+        (Some(refresh_token), Some(generation)) => Some(Spare { generation: Generation(generation), refresh_token }),
         (Some(_) | None, _) => None,
     };
     Ok(StoredGrant {
-        key: GrantKey { provider_client: row.try_get("provider_client")?, holder: row.try_get("holder")? },
-        generation: Generation(number("generation")?),
+        id: columns.id(),
+        key: columns.grant_key()?,
+        generation: Generation(columns.number("generation")?),
         standing,
         material,
-        scopes: texts(row.try_get("scopes")?, "grants", &id)?,
-        auth_revisions: texts(row.try_get("auth_revisions")?, "grants", &id)?,
-        account: row.try_get("account")?,
-        consented_at: maybe("consented_at")?.map(UnixTime),
-        consented_by: row.try_get::<Option<String>, _>("consented_by")?.map(PrincipalId),
+        scopes: columns.texts("scopes")?,
+        auth_revisions: columns.texts("auth_revisions")?,
+        account: columns.get("account")?,
+        consented_at: columns.maybe_time("consented_at")?,
+        consented_by: columns.maybe_principal("consented_by")?,
         intent,
         spare,
         pause,
-        due_at: maybe("due_at")?.map(UnixTime),
-        used_at: maybe("used_at")?.map(UnixTime),
-        id,
+        due_at: columns.maybe_time("due_at")?,
+        used_at: columns.maybe_time("used_at")?,
     })
 }

@@ -1,8 +1,7 @@
 //! Whose an identity is, and how it came to be theirs.
 
-use sqlx::Row as _;
-
-use super::{Connection, Row, principals, query, signed, unsigned};
+use super::columns::{self, Columns};
+use super::{Connection, Row, principals, query, signed};
 use crate::clock::UnixTime;
 use crate::model::{Identity, PrincipalId};
 use crate::store::{Linked, Released, StoreError, StoredIdentity};
@@ -58,7 +57,7 @@ pub(super) async fn link(
             None => Err(StoreError::Conflict),
         };
     };
-    let user = PrincipalId(user.try_get("id")?);
+    let user = PrincipalId(Columns::of(&user, "principals", "id")?.id());
     if add(db, &user, identity, Linked::Operator, now).await? == 1 {
         return Ok(true);
     }
@@ -74,14 +73,15 @@ pub(super) async fn release(db: &mut Connection, email: &str, now: UnixTime) -> 
          WHERE kind = 'user' AND name = $1 RETURNING id";
     let named = query(sql).bind(email).bind(signed(now.0)).fetch_optional(&mut *db).await?;
     let Some(named) = named else { return Ok(None) };
-    let principal = PrincipalId(named.try_get("id")?);
+    let principal = PrincipalId(Columns::of(&named, "principals", "id")?.id());
     let identities = all(db, Some(&principal)).await?;
     let tokens = query("UPDATE tokens SET revoked_at = $1 WHERE principal = $2 AND revoked_at IS NULL RETURNING id")
         .bind(signed(now.0))
         .bind(&principal.0)
         .fetch_all(&mut *db)
         .await?;
-    let tokens = tokens.iter().map(|row| row.try_get("id")).collect::<Result<_, _>>()?;
+    // Revoked they are, whatever can be read of their ids.
+    let tokens = tokens.iter().map(|row| columns::shown(row, "id")).collect();
     // A subject that is the address itself goes with it. All others stay who they are: a token that their last owner has
     // still must not take the name back.
     query("DELETE FROM identities WHERE principal = $1 AND lower(subject) = $2")
@@ -123,9 +123,13 @@ async fn add(
 }
 
 fn read(row: &Row) -> Result<StoredIdentity, StoreError> {
-    let identity = Identity { issuer: row.try_get("issuer")?, subject: row.try_get("subject")? };
-    let corrupt = |why| StoreError::Corrupt { table: "identities", id: identity.subject.clone(), why };
-    let linked = Linked::read(row.try_get("linked")?).ok_or_else(|| corrupt("how it was linked is unknown"))?;
-    let linked_at = UnixTime(unsigned(row.try_get("created_at")?, "identities", &identity.subject)?);
-    Ok(StoredIdentity { principal: PrincipalId(row.try_get("principal")?), identity, linked, linked_at })
+    let id = format!("{}#{}", columns::shown(row, "issuer"), columns::shown(row, "subject"));
+    let columns = Columns::named(row, "identities", id);
+    let linked = Linked::read(columns.get("linked")?);
+    Ok(StoredIdentity {
+        principal: PrincipalId(columns.text("principal")?),
+        identity: Identity { issuer: columns.text("issuer")?, subject: columns.text("subject")? },
+        linked: linked.ok_or_else(|| columns.corrupt("how it was linked is unknown"))?,
+        linked_at: columns.time("created_at")?,
+    })
 }

@@ -1,10 +1,9 @@
 //! Generations of grants that nobody uses any more, in the order in which that was committed.
 
-use sqlx::Row as _;
-
-use super::{Connection, Row, query, signed, unsigned};
+use super::columns::Columns;
+use super::{Connection, Row, query, signed};
 use crate::clock::UnixTime;
-use crate::model::{Generation, GrantKey};
+use crate::model::Generation;
 use crate::store::{Invalidation, StoreError};
 
 /// For a transaction that has changed the grant: it takes the next number, and keeps others from theirs until it ends.
@@ -42,13 +41,12 @@ pub(super) async fn drop_old(db: &mut Connection, before: UnixTime) -> Result<()
 }
 
 fn read(row: &Row) -> Result<Invalidation, StoreError> {
-    let grant: String = row.try_get("grant_id")?;
-    let number = |column| unsigned(row.try_get(column)?, "invalidations", &grant);
+    let columns = Columns::of(row, "invalidations", "grant_id")?;
     Ok(Invalidation {
-        number: number("number")?,
-        key: GrantKey { provider_client: row.try_get("provider_client")?, holder: row.try_get("holder")? },
-        generation: Generation(number("generation")?),
-        at: UnixTime(number("at")?),
-        grant,
+        number: columns.number("number")?,
+        grant: columns.id(),
+        key: columns.grant_key()?,
+        generation: Generation(columns.number("generation")?),
+        at: columns.time("at")?,
     })
 }

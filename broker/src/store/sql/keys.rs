@@ -1,8 +1,7 @@
 //! The broker's own private keys, sealed.
 
-use sqlx::Row as _;
-
-use super::{Connection, Lock, Row, lock, query, signed, unsigned};
+use super::columns::Columns;
+use super::{Connection, Lock, Row, lock, query, signed};
 use crate::clock::UnixTime;
 use crate::store::{Sealed, StoreError, StoredKey};
 
@@ -12,12 +11,12 @@ pub(super) async fn of_purpose(db: &mut Connection, purpose: &str) -> Result<Vec
         .fetch_all(db)
         .await?;
     let read = |row: &Row| {
-        let id: String = row.try_get("id")?;
+        let columns = Columns::of(row, "keys", "id")?;
         Ok(StoredKey {
-            created_at: UnixTime(unsigned(row.try_get("created_at")?, "keys", &id)?),
-            value: Sealed(row.try_get("value")?),
+            id: columns.id(),
             purpose: purpose.to_owned(),
-            id,
+            created_at: columns.time("created_at")?,
+            value: Sealed(columns.get("value")?),
         })
     };
     rows.iter().map(read).collect()

@@ -1,17 +1,18 @@
 //! Manifests, their revision and their history.
 
-use sqlx::Row as _;
-
-use super::{Connection, Row, query, signed, unsigned};
+use super::columns::{self, Columns};
+use super::{Connection, Row, query, signed};
 use crate::clock::UnixTime;
 use crate::store::{PolicyRevision, StoreError, StoredManifest};
 
 pub(super) async fn all(db: &mut Connection) -> Result<(u64, Vec<StoredManifest>), StoreError> {
     let row = query("SELECT revision FROM manifest_revision WHERE id = 1").fetch_one(&mut *db).await?;
-    let revision = unsigned(row.try_get("revision")?, "manifest_revision", "1")?;
+    let revision = Columns::named(&row, "manifest_revision", "1".to_owned()).number("revision")?;
     let rows = query("SELECT kind, name, body FROM manifests ORDER BY kind, name").fetch_all(db).await?;
     let read = |row: &Row| {
-        Ok(StoredManifest { kind: row.try_get("kind")?, name: row.try_get("name")?, body: row.try_get("body")? })
+        let id = format!("{} {}", columns::shown(row, "kind"), columns::shown(row, "name"));
+        let columns = Columns::named(row, "manifests", id);
+        Ok(StoredManifest { kind: columns.text("kind")?, name: columns.text("name")?, body: columns.text("body")? })
     };
     Ok((revision, rows.iter().map(read).collect::<Result<_, StoreError>>()?))
 }
@@ -20,8 +21,8 @@ pub(super) async fn policy_revision(db: &mut Connection) -> Result<PolicyRevisio
     let sql = "SELECT revision, (SELECT CAST(COALESCE(SUM(generation), 0) AS BIGINT) FROM secrets) AS secrets
                FROM manifest_revision WHERE id = 1";
     let row = query(sql).fetch_one(db).await?;
-    let number = |column| unsigned(row.try_get(column)?, "manifest_revision", "1");
-    Ok(PolicyRevision { manifests: number("revision")?, secrets: number("secrets")? })
+    let columns = Columns::named(&row, "manifest_revision", "1".to_owned());
+    Ok(PolicyRevision { manifests: columns.number("revision")?, secrets: columns.number("secrets")? })
 }
 
 pub(super) async fn put(

@@ -10,6 +10,7 @@
 
 mod audit;
 mod budgets;
+mod columns;
 mod consents;
 mod copy;
 mod due;
@@ -35,7 +36,7 @@ use super::{Connection, Handle, Row, SHARED, Statement, lock, made, query};
 use crate::clock::UnixTime;
 use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, PrincipalKind};
 use crate::store::copy::{Record, Table, Value};
-use crate::store::value::{hash, one, signed, texts, to_json, unsigned};
+use crate::store::value::{one, signed, to_json, unsigned};
 use crate::store::{
     AuditEntry, ConsentAttempt, Found, GrantCommit, Held, Intent, Invalidation, Lock, Pause, PolicyRevision, Recorded,
     Released, ReportNumber, Sealed, SealedColumn, SealedField, Shredded, Standing, Store, StoreError, StoredAudit,
@@ -154,7 +155,7 @@ impl Store for Handle {
         reading!(self, |db| secrets::owners(db, group))
     }
 
-    async fn secrets(&self) -> Result<Vec<(String, String)>, StoreError> {
+    async fn secrets(&self) -> Result<Found<(String, String)>, StoreError> {
         reading!(self, |db| secrets::names(db))
     }
 
@@ -462,7 +463,7 @@ impl Store for Handle {
         header: &[u8],
         after: &str,
         limit: u32,
-    ) -> Result<Vec<SealedField>, StoreError> {
+    ) -> Result<Found<SealedField>, StoreError> {
         reading!(self, |db| sealed::page(db, column, header, after, limit))
     }
 
@@ -491,7 +492,7 @@ impl Store for Handle {
         self.scrub_files().await
     }
 
-    async fn master_keys(&self) -> Result<Vec<StoredMasterKey>, StoreError> {
+    async fn master_keys(&self) -> Result<Found<StoredMasterKey>, StoreError> {
         reading!(self, |db| sealed::master_keys(db))
     }
 

@@ -1,8 +1,7 @@
 //! Principals, by their identities and names.
 
-use sqlx::Row as _;
-
-use super::{Connection, Lock, Row, identities, lock, one, query, signed, unsigned};
+use super::columns::Columns;
+use super::{Connection, Lock, Row, identities, lock, one, query, signed};
 use crate::clock::UnixTime;
 use crate::model::{Identity, Principal, PrincipalId, PrincipalKind};
 use crate::store::{Linked, StoreError};
@@ -122,15 +121,12 @@ fn new_id() -> PrincipalId {
 }
 
 fn read(row: &Row) -> Result<Principal, StoreError> {
-    let id: String = row.try_get("id")?;
-    let kind: String = row.try_get("kind")?;
-    let name: Option<String> = row.try_get("name")?;
-    let kind = match (kind.as_str(), name) {
+    let columns = Columns::of(row, "principals", "id")?;
+    let kind = match (columns.get::<&str>("kind")?, columns.get::<Option<String>>("name")?) {
         ("external", None) => PrincipalKind::External,
         ("user", Some(email)) => PrincipalKind::User { email },
         ("virtual_account", Some(name)) => PrincipalKind::VirtualAccount { name },
-        (_, _) => return Err(StoreError::Corrupt { table: "principals", id, why: "its kind and name do not fit" }),
+        (_, _) => return Err(columns.corrupt("its kind and name do not fit")),
     };
-    let created_at = UnixTime(unsigned(row.try_get("created_at")?, "principals", &id)?);
-    Ok(Principal { id: PrincipalId(id), kind, created_at })
+    Ok(Principal { id: PrincipalId(columns.id()), kind, created_at: columns.time("created_at")? })
 }

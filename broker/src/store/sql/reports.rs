@@ -1,8 +1,7 @@
 //! Which batches of reports have come: each once, and those that are missing known.
 
-use sqlx::Row as _;
-
-use super::{Connection, Lock, audit, lock, query, signed, unsigned};
+use super::columns::Columns;
+use super::{Connection, Lock, audit, lock, query, signed};
 use crate::store::{AuditEntry, Recorded, ReportNumber, StoreError};
 
 pub(super) async fn record(
@@ -36,7 +35,7 @@ async fn note(db: &mut Connection, number: &ReportNumber) -> Result<Recorded, St
         .fetch_optional(&mut *db)
         .await?;
     let last = match row {
-        Some(row) => unsigned(row.try_get("last")?, "reports", &number.proxy)?,
+        Some(row) => Columns::named(&row, "reports", reporter(number)).number("last")?,
         None => 0,
     };
     // Nothing above what the store can count; a proxy that counts so far is not one of ours.
@@ -74,8 +73,8 @@ async fn late(db: &mut Connection, number: &ReportNumber, sequence: u64) -> Resu
     .fetch_optional(&mut *db)
     .await?;
     let Some(row) = row else { return Ok(Recorded::Repeated) };
-    let first = unsigned(row.try_get("first")?, "report_gaps", &number.proxy)?;
-    let last = unsigned(row.try_get("last")?, "report_gaps", &number.proxy)?;
+    let columns = Columns::named(&row, "report_gaps", reporter(number));
+    let (first, last) = (columns.number("first")?, columns.number("last")?);
     if first < sequence {
         add_gap(db, number, first, sequence - 1).await?;
     }

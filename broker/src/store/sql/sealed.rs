@@ -2,10 +2,11 @@
 
 use sqlx::Row as _;
 
+use super::columns::Columns;
 use super::{Connection, Row, query, signed, unsigned};
 use crate::clock::UnixTime;
 use crate::store::sealed::{SealedColumn, SealedField, StoredMasterKey, Swap};
-use crate::store::{Sealed, StoreError};
+use crate::store::{Found, Sealed, StoreError};
 
 pub(super) async fn headers(db: &mut Connection) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut headers: Vec<Vec<u8>> = Vec::new();
@@ -38,12 +39,13 @@ pub(super) async fn page(
     header: &[u8],
     after: &str,
     limit: u32,
-) -> Result<Vec<SealedField>, StoreError> {
+) -> Result<Found<SealedField>, StoreError> {
     let page = query(column.statements().page).bind(header).bind(after).bind(i64::from(limit));
     let rows = page.fetch_all(db).await?;
-    rows.iter()
-        .map(|row| Ok(SealedField { column, record: row.try_get(0)?, sealed: Sealed(row.try_get(1)?) }))
-        .collect()
+    Found::sort(rows.iter().map(|row| {
+        let columns = Columns::of(row, column.table(), "record")?;
+        Ok(SealedField { column, record: columns.id(), sealed: Sealed(columns.get("sealed")?) })
+    }))
 }
 
 pub(super) async fn swap(db: &mut Connection, swaps: &[Swap]) -> Result<u64, StoreError> {
@@ -61,13 +63,13 @@ pub(super) async fn swap(db: &mut Connection, swaps: &[Swap]) -> Result<u64, Sto
     Ok(swapped)
 }
 
-pub(super) async fn master_keys(db: &mut Connection) -> Result<Vec<StoredMasterKey>, StoreError> {
+pub(super) async fn master_keys(db: &mut Connection) -> Result<Found<StoredMasterKey>, StoreError> {
     let rows = query("SELECT id, wraps FROM master_keys ORDER BY id").fetch_all(db).await?;
     let read = |row: &Row| {
-        let id: String = row.try_get("id")?;
-        Ok(StoredMasterKey { wraps: unsigned(row.try_get("wraps")?, "master_keys", &id)?, id })
+        let columns = Columns::of(row, "master_keys", "id")?;
+        Ok(StoredMasterKey { id: columns.id(), wraps: columns.number("wraps")? })
     };
-    rows.iter().map(read).collect()
+    Found::sort(rows.iter().map(read))
 }
 
 pub(super) async fn add_wraps(db: &mut Connection, id: &str, wraps: u64, now: UnixTime) -> Result<u64, StoreError> {

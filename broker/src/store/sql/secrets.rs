@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use sqlx::Row as _;
-
-use super::{Connection, query, signed, unsigned};
+use super::columns::{self, Columns};
+use super::{Connection, query, signed};
 use crate::clock::UnixTime;
 use crate::model::Generation;
-use crate::store::{Sealed, StoreError, StoredSecret};
+use crate::store::{Found, Sealed, StoreError, StoredSecret};
 
 pub(super) async fn find(db: &mut Connection, group: &str, key: &str) -> Result<Option<StoredSecret>, StoreError> {
     let row = query("SELECT generation, value FROM secrets WHERE secret_group = $1 AND key = $2")
@@ -16,8 +15,8 @@ pub(super) async fn find(db: &mut Connection, group: &str, key: &str) -> Result<
         .fetch_optional(db)
         .await?;
     let Some(row) = row else { return Ok(None) };
-    let generation = Generation(unsigned(row.try_get("generation")?, "secrets", &format!("{group}:{key}"))?);
-    let value = Sealed(row.try_get("value")?);
+    let columns = Columns::named(&row, "secrets", format!("{group}:{key}"));
+    let (generation, value) = (Generation(columns.number("generation")?), Sealed(columns.get("value")?));
     Ok(Some(StoredSecret { group: group.to_owned(), key: key.to_owned(), generation, value }))
 }
 
@@ -71,12 +70,16 @@ pub(super) async fn owners(db: &mut Connection, group: &str) -> Result<Option<Ve
     }
     let sql = "SELECT owner FROM secret_owners WHERE secret_group = $1 ORDER BY owner";
     let rows = query(sql).bind(group).fetch_all(db).await?;
-    let owners = rows.iter().map(|row| row.try_get("owner"));
-    Ok(Some(owners.collect::<Result<_, _>>()?))
+    let owners = rows.iter().map(|row| Columns::of(row, "secret_owners", "owner").map(|columns| columns.id()));
+    Ok(Some(Found::sort(owners)?.readable()))
 }
 
-pub(super) async fn names(db: &mut Connection) -> Result<Vec<(String, String)>, StoreError> {
+pub(super) async fn names(db: &mut Connection) -> Result<Found<(String, String)>, StoreError> {
     let rows = query("SELECT secret_group, key FROM secrets ORDER BY secret_group, key").fetch_all(db).await?;
-    let names = rows.iter().map(|row| Ok((row.try_get("secret_group")?, row.try_get("key")?)));
-    names.collect()
+    let names = rows.iter().map(|row| {
+        let id = format!("{}:{}", columns::shown(row, "secret_group"), columns::shown(row, "key"));
+        let columns = Columns::named(row, "secrets", id);
+        Ok((columns.text("secret_group")?, columns.text("key")?))
+    });
+    Found::sort(names)
 }

@@ -1,11 +1,11 @@
 //! Sign-ins in progress, and browsers that are signed in.
 
-use sqlx::Row as _;
-
-use super::{Connection, hash, one, query, signed, texts, to_json, unsigned};
+use super::columns::Columns;
+use super::{Connection, one, query, signed, to_json};
 use crate::clock::UnixTime;
+use crate::keys::hex;
 use crate::model::PrincipalId;
-use crate::store::{Sealed, SignInKind, StoreError, StoredSession, StoredSignIn};
+use crate::store::{SignInKind, StoreError, StoredSession, StoredSignIn};
 
 pub(super) async fn add_session(db: &mut Connection, session: &StoredSession) -> Result<(), StoreError> {
     query(
@@ -38,16 +38,16 @@ pub(super) async fn session(
     .fetch_optional(db)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let number = |column| unsigned(row.try_get(column)?, "sessions", "one of them");
-    let list = |column| texts(row.try_get(column)?, "sessions", "one of them");
+    // Nothing else names it; the cookie is not to be had from so much of its hash.
+    let columns = Columns::named(&row, "sessions", hex(&of[..8]));
     Ok(Some(StoredSession {
         hash: *of,
-        principal: PrincipalId(row.try_get("principal")?),
-        signed_in_at: row.try_get("signed_in_at")?,
-        teams: list("teams")?,
-        external_identities: list("external_identities")?,
-        created_at: UnixTime(number("created_at")?),
-        expires_at: UnixTime(number("expires_at")?),
+        principal: PrincipalId(columns.text("principal")?),
+        signed_in_at: columns.get("signed_in_at")?,
+        teams: columns.texts("teams")?,
+        external_identities: columns.texts("external_identities")?,
+        created_at: columns.time("created_at")?,
+        expires_at: columns.time("expires_at")?,
     }))
 }
 
@@ -102,26 +102,18 @@ pub(super) async fn find(db: &mut Connection, id: &str, now: UnixTime) -> Result
     .fetch_optional(db)
     .await?;
     let Some(row) = row else { return Ok(None) };
-    let number = |column| unsigned(row.try_get(column)?, "sign_ins", id);
-    let maybe_hash = |column| match row.try_get::<Option<Vec<u8>>, _>(column)? {
-        Some(bytes) => hash(bytes, "sign_ins", id).map(Some),
-        None => Ok(None),
-    };
-    let used_at = match row.try_get::<Option<i64>, _>("used_at")? {
-        Some(at) => Some(UnixTime(unsigned(at, "sign_ins", id)?)),
-        None => None,
-    };
+    let columns = Columns::named(&row, "sign_ins", id.to_owned());
     Ok(Some(StoredSignIn {
         id: id.to_owned(),
-        kind: kind(row.try_get("kind")?, id)?,
-        browser: maybe_hash("browser")?,
-        secrets: row.try_get::<Option<Vec<u8>>, _>("secrets")?.map(Sealed),
-        consent: row.try_get("consent")?,
-        principal: row.try_get::<Option<String>, _>("principal")?.map(PrincipalId),
-        code: maybe_hash("code")?,
-        created_at: UnixTime(number("created_at")?),
-        expires_at: UnixTime(number("expires_at")?),
-        used_at,
+        kind: kind(columns.get("kind")?).ok_or_else(|| columns.corrupt("its kind is unknown"))?,
+        browser: columns.maybe_hash("browser")?,
+        secrets: columns.maybe_sealed("secrets")?,
+        consent: columns.get("consent")?,
+        principal: columns.maybe_principal("principal")?,
+        code: columns.maybe_hash("code")?,
+        created_at: columns.time("created_at")?,
+        expires_at: columns.time("expires_at")?,
+        used_at: columns.maybe_time("used_at")?,
     }))
 }
 
@@ -168,11 +160,11 @@ fn name(kind: SignInKind) -> &'static str {
     }
 }
 
-fn kind(text: &str, id: &str) -> Result<SignInKind, StoreError> {
+fn kind(text: &str) -> Option<SignInKind> {
     match text {
-        "application" => Ok(SignInKind::Application),
-        "link" => Ok(SignInKind::Link),
-        "oidc" => Ok(SignInKind::Oidc),
-        _ => Err(StoreError::Corrupt { table: "sign_ins", id: id.to_owned(), why: "its kind is unknown" }),
+        "application" => Some(SignInKind::Application),
+        "link" => Some(SignInKind::Link),
+        "oidc" => Some(SignInKind::Oidc),
+        _ => None,
     }
 }

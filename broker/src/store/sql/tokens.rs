@@ -1,8 +1,7 @@
 //! Tokens that the broker issued: their hashes, never themselves.
 
-use sqlx::Row as _;
-
-use super::{Connection, Row, hash, query, signed, unsigned};
+use super::columns::Columns;
+use super::{Connection, Row, query, signed};
 use crate::clock::UnixTime;
 use crate::model::PrincipalId;
 use crate::store::{StoreError, StoredToken};
@@ -68,14 +67,13 @@ pub(super) async fn revoke(db: &mut Connection, id: &str, now: UnixTime) -> Resu
 }
 
 fn read(row: &Row) -> Result<StoredToken, StoreError> {
-    let id: String = row.try_get("id")?;
-    let time = |value: i64| unsigned(value, "tokens", &id).map(UnixTime);
+    let columns = Columns::of(row, "tokens", "id")?;
     Ok(StoredToken {
-        hash: hash(row.try_get("hash")?, "tokens", &id)?,
-        principal: PrincipalId(row.try_get("principal")?),
-        issued_at: time(row.try_get("issued_at")?)?,
-        expires_at: time(row.try_get("expires_at")?)?,
-        revoked_at: row.try_get::<Option<i64>, _>("revoked_at")?.map(time).transpose()?,
-        id,
+        id: columns.id(),
+        hash: columns.hash("hash")?,
+        principal: PrincipalId(columns.text("principal")?),
+        issued_at: columns.time("issued_at")?,
+        expires_at: columns.time("expires_at")?,
+        revoked_at: columns.maybe_time("revoked_at")?,
     })
 }

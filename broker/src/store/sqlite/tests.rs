@@ -61,7 +61,13 @@ impl Tamper for SqliteStore {
     async fn tamper_with(&self, sql: String) {
         let mut connection = self.writer.acquire().await.unwrap();
         sqlx::query("PRAGMA ignore_check_constraints = ON").execute(&mut *connection).await.unwrap();
+        sqlx::query("PRAGMA foreign_keys = OFF").execute(&mut *connection).await.unwrap();
         sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut *connection).await.unwrap();
+        sqlx::query("PRAGMA foreign_keys = ON").execute(&mut *connection).await.unwrap();
+    }
+
+    fn no_text(&self) -> Option<&'static str> {
+        Some("CAST(x'ff' AS TEXT)")
     }
 }
 
