@@ -3,9 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sqlx::Row as _;
-
-use super::{Connection, grants, one, query, signed};
+use super::{Connection, columns, grants, one, query, signed};
 use crate::clock::UnixTime;
 use crate::model::Generation;
 use crate::store::grant::{DANGLING, UNDER_WAY};
@@ -135,7 +133,7 @@ pub(super) async fn under_way(db: &mut Connection, now: UnixTime) -> Result<BTre
     let rows = query(UNDER_WAY).bind(signed(now.0)).fetch_all(db).await?;
     let mut counts = BTreeMap::new();
     for row in &rows {
-        *counts.entry(row.try_get(0)?).or_default() += 1;
+        *counts.entry(columns::shown(row, "provider_client")).or_default() += 1;
     }
     Ok(counts)
 }
