@@ -19,7 +19,7 @@ use crate::store::{Store, StoreError};
 use crate::vault::{HeldKey, KeyId, RotateError, Vault, VaultError};
 
 pub use in_use::{NotHeld, keys_needed};
-pub use rewrap::{Left, Progress};
+pub use rewrap::{Away, Left, Progress};
 pub use shred::{Shred, Shredding};
 pub use wraps::WRAPS_ALARM;
 

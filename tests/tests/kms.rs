@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -216,5 +217,54 @@ fn v6_i9_records_move_from_a_key_file_to_kms_and_the_finest_log_has_no_data_key(
         server.accepts_token("under KMS alone", &world.issuer.token("alice", &server).mint()).await;
         let refused = world.broker.command(&["key", "rotate"]).await;
         assert!(!refused.success && refused.stderr.contains("vault.keys"), "{}", refused.stderr);
+    });
+}
+
+#[test]
+fn v4_v6_while_a_key_service_is_away_what_is_under_other_keys_moves_and_the_command_names_what_does_not() {
+    run(async {
+        let dir = tempfile::tempdir().unwrap();
+        let kms = Kms::start(dir.path()).await;
+        let mut world = World::build().key_file().start().await;
+        let under_the_file = world.server().auth(Auth::header()).register().await;
+        let mut config: Value = serde_json::from_slice(&std::fs::read(&world.broker.config).unwrap()).unwrap();
+        let old = json!({"file": config.as_object_mut().unwrap().remove("key_file").unwrap()});
+        let new = dir.path().join("new.key");
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).unwrap();
+        std::fs::write(&new, key).unwrap();
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let mut under_kms = None;
+        for keys in [json!([kms.item(), old]), json!([{"file": new}, kms.item(), old])] {
+            world.broker.stop().await;
+            config["vault"]["keys"] = keys;
+            std::fs::write(&world.broker.config, config.to_string()).unwrap();
+            world.broker.start().await;
+            if under_kms.is_none() {
+                under_kms = Some(world.server().auth(Auth::header()).register().await);
+            }
+        }
+        kms.fails(KmsFault::Error("DisabledException"));
+        let rewrapped = world.broker.command(&["key", "rewrap"]).await;
+        let told = format!("{}{}", rewrapped.stdout, rewrapped.stderr);
+        assert!(!rewrapped.success && told.contains(&kms.key_id) && told.contains("is disabled"), "{told}");
+        assert!(told.contains("stay under master key") && told.contains("run `sallyport key rewrap` again"), "{told}");
+        let needs = async || {
+            let listed = world.broker.command(&["key", "list", "--json"]).await.ok();
+            let listed: Vec<Value> = serde_json::from_str(&listed).unwrap();
+            listed.iter().map(|key| (key["kept"].to_string(), key["fields"].as_u64().unwrap())).collect::<Vec<_>>()
+        };
+        let listed = needs().await;
+        assert!(
+            listed.iter().all(|(kept, fields)| kept.contains("KMS") == (*fields == 1) || kept.contains("new.key")),
+            "{listed:?}"
+        );
+        kms.fails(KmsFault::None);
+        world.broker.command(&["key", "rewrap"]).await.ok();
+        let listed = needs().await;
+        assert!(listed.iter().all(|(kept, fields)| kept.contains("new.key") != (*fields == 0)), "{listed:?}");
+        for server in [under_the_file, under_kms.unwrap()] {
+            server.accepts_token("under the new key", &world.issuer.token("alice", &server).mint()).await;
+        }
     });
 }

@@ -120,7 +120,18 @@ pub(super) fn shred(
 
 fn of_progress(progress: &Progress, is_over: bool) -> proto::RewrapProgress {
     let left = progress.left.iter().map(|left| proto::FieldLeft { what: left.what.clone(), why: left.why.clone() });
-    proto::RewrapProgress { done: progress.done, total: progress.total, left: left.collect(), is_over }
+    let away = progress.away.iter().map(|away| proto::KeyAway {
+        id: away.key.to_string(),
+        fields: away.fields,
+        why: away.why.clone(),
+    });
+    proto::RewrapProgress {
+        done: progress.done,
+        total: progress.total,
+        left: left.collect(),
+        is_over,
+        away: away.collect(),
+    }
 }
 
 #[cfg(test)]

@@ -110,7 +110,9 @@ async fn rewrap(global: &Global) -> Result<(), Failure> {
     drop(shown);
     if global.json {
         let left: Vec<_> = last.left.iter().map(|left| json!({ "what": left.what, "why": left.why })).collect();
-        print_json(&json!({ "done": last.done, "left": left }));
+        let away = last.away.iter().map(|key| json!({ "key": key.id, "fields": key.fields, "why": key.why }));
+        let away: Vec<_> = away.collect();
+        print_json(&json!({ "done": last.done, "left": left, "away": away }));
     } else {
         println!("{} stored secrets are under the current master key now", last.done);
     }
@@ -120,5 +122,12 @@ async fn rewrap(global: &Global) -> Result<(), Failure> {
     let hint =
         "it opens for nobody as it is: restore that record, or set the secret anew, or let its holder agree anew";
     let left = last.left.iter().map(|left| Failure::new(format!("{} stays as it is: {}", left.what, left.why), hint));
-    left.reduce(Failure::and).map_or(Ok(()), Err)
+    let away = last.away.iter().map(|key| {
+        let told = format!("{} stored secrets stay under master key {}: {}", key.fields, key.id, key.why);
+        Failure::new(
+            told,
+            "once the key can be used again, run `sallyport key rewrap` again: it goes on from where it was",
+        )
+    });
+    left.chain(away).reduce(Failure::and).map_or(Ok(()), Err)
 }

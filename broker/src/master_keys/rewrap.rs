@@ -2,7 +2,7 @@
 //!
 //! Nothing remembers how far it came: what is left is what does not begin with the current key's header. So it may end at
 //! any moment, however it ends, and begins again where it was. A field is swapped only if it is still, byte for byte, what
-//! was read; who committed a later one meanwhile has won.
+//! was read; who committed a later one meanwhile has won. A key that cannot be used now keeps what needs it, and nothing else.
 
 use futures::StreamExt as _;
 use futures::stream;
@@ -12,7 +12,7 @@ use crate::audit::{Actor, Event};
 use crate::causes;
 use crate::model::Tenant;
 use crate::store::{SealedColumn, SealedField, Swap};
-use crate::vault::{Record, RecordKind, VaultError};
+use crate::vault::{KeyId, Record, RecordKind, VaultError};
 
 /// Fields that are swapped in one transaction: few enough that nobody else waits long for the store.
 const BATCH: u32 = 64;
@@ -32,6 +32,8 @@ pub struct Progress {
     pub total: u64,
     /// Fields that stay as they are, at most [`NAMED`] of them.
     pub left: Vec<Left>,
+    /// Keys that cannot be used now, and so keep what they have wrapped.
+    pub away: Vec<Away>,
 }
 
 /// A field that could not be re-wrapped.
@@ -43,12 +45,33 @@ pub struct Left {
     pub why: String,
 }
 
+/// A master key, other than the current one, that could not be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Away {
+    /// Which.
+    pub key: KeyId,
+    /// Fields that stay under it.
+    pub fields: u64,
+    /// Why.
+    pub why: String,
+}
+
+/// How a look through one column ended.
+enum Ended {
+    /// With its last field.
+    Through,
+    /// Where the key was found to be away.
+    Away(VaultError),
+    /// Nobody listens any more.
+    Unheard,
+}
+
 impl MasterKeys {
     /// Wraps every data key by the current master key that another one has wrapped. Tells its progress after each batch,
     /// and ends early when `tell` answers `false`.
     ///
     /// # Errors
-    /// If a key or the store cannot be used; what was done until then stays done.
+    /// If the current key or the store cannot be used; what was done until then stays done.
     pub async fn rewrap(
         &self,
         actor: Actor,
@@ -63,11 +86,10 @@ impl MasterKeys {
         loop {
             let before = progress.done;
             progress.left.clear();
+            progress.away.clear();
             for header in self.others().await? {
-                for column in SealedColumn::ALL {
-                    if !self.column(*column, &header, &mut progress, &mut tell).await? {
-                        return Ok(progress);
-                    }
+                if !self.header(&header, &mut progress, &mut tell).await? {
+                    return Ok(progress);
                 }
             }
             if progress.done == before {
@@ -86,14 +108,40 @@ impl MasterKeys {
         Ok(headers.into_iter().filter(|header| header != &current).collect())
     }
 
-    /// Whether to go on.
+    /// Everything that begins so; answers whether to go on.
+    async fn header(
+        &self,
+        header: &[u8],
+        progress: &mut Progress,
+        tell: &mut (impl FnMut(&Progress) -> bool + Send),
+    ) -> Result<bool, MasterKeyError> {
+        for column in SealedColumn::ALL {
+            match self.column(*column, header, progress, tell).await? {
+                Ended::Through => {}
+                Ended::Unheard => return Ok(false),
+                Ended::Away(error) => {
+                    let VaultError::MasterKey { key, .. } = error else { return Err(error.into()) };
+                    // Without the current one nothing moves, from whichever key.
+                    if key == self.0.parts.vault.key_id() {
+                        return Err(error.into());
+                    }
+                    let why = causes::told(&error);
+                    tracing::warn!(%key, error = %why, "what this master key has wrapped stays under it for now");
+                    progress.away.push(Away { key, fields: self.0.parts.store.count_sealed(header).await?, why });
+                    break;
+                }
+            }
+        }
+        Ok(true)
+    }
+
     async fn column(
         &self,
         column: SealedColumn,
         header: &[u8],
         progress: &mut Progress,
         tell: &mut (impl FnMut(&Progress) -> bool + Send),
-    ) -> Result<bool, MasterKeyError> {
+    ) -> Result<Ended, MasterKeyError> {
         let store = &self.0.parts.store;
         let mut after = String::new();
         loop {
@@ -103,22 +151,30 @@ impl MasterKeys {
                 Left { what, why: causes::told(error) }
             });
             progress.left.extend(unreadable.take(NAMED.saturating_sub(progress.left.len())));
-            let Some(last) = page.records.last() else { return Ok(true) };
+            let Some(last) = page.records.last() else { return Ok(Ended::Through) };
             after.clone_from(&last.record);
             let mut swaps = Vec::with_capacity(page.records.len());
             let mut wrapped = stream::iter(page.records).map(|field| self.wrap(field)).buffered(AT_ONCE);
+            let mut away = None;
             while let Some(wrapped) = wrapped.next().await {
-                match wrapped? {
-                    Ok(swap) => swaps.push(swap),
-                    Err(left) if progress.left.len() < NAMED => progress.left.push(left),
-                    Err(_) => {}
+                match wrapped {
+                    Ok(Ok(swap)) => swaps.push(swap),
+                    Ok(Err(left)) if progress.left.len() < NAMED => progress.left.push(left),
+                    Ok(Err(_)) => {}
+                    Err(error) => {
+                        away = Some(error);
+                        break;
+                    }
                 }
             }
             progress.done += store.swap_sealed(&swaps).await?;
             // Who commits meanwhile makes more of them than were counted.
             progress.total = progress.total.max(progress.done);
             if !tell(progress) {
-                return Ok(false);
+                return Ok(Ended::Unheard);
+            }
+            if let Some(error) = away {
+                return Ok(Ended::Away(error));
             }
         }
     }

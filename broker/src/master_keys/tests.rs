@@ -11,6 +11,7 @@ use crate::store::sqlite::{SqliteStore, open_in};
 use crate::store::{Sealed, SealedColumn, Swap};
 
 mod alarm;
+mod away;
 mod shared;
 
 /// A store with some secrets, sealed under the key of one file.
@@ -91,7 +92,7 @@ async fn v6_a_rotation_and_a_rewrap_leave_nothing_to_the_old_key() {
     assert_eq!(told, [(rotated.new, 0), (rotated.old, 150)]);
     site.read(&keys, 150).await;
     let progress = keys.rewrap(operator(), |_| true).await.unwrap();
-    assert_eq!(progress, Progress { done: 150, total: 150, left: Vec::new() });
+    assert_eq!(progress, Progress { done: 150, total: 150, left: Vec::new(), away: Vec::new() });
     let told: Vec<_> = keys.list().await.unwrap().into_iter().map(|key| (key.id, key.fields)).collect();
     assert_eq!(told, [(rotated.new, 150), (rotated.old, 0)]);
     std::fs::remove_file(rotated.retired).unwrap();
