@@ -298,7 +298,9 @@ macro_rules! suite {
                     v7_of_the_tenant_nothing_sealed_is_left,
                     v7_what_comes_home_late_revives_nothing,
                 ]
-                two: []
+                two: [
+                    v7_of_what_is_renewed_meanwhile_nothing_is_left_either,
+                ]
             }
             cases! { $open, audit,
                 one: [

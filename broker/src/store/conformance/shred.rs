@@ -88,6 +88,31 @@ pub(super) async fn v7_a_consent_under_way_ends(store: &dyn Store) {
     assert!(matches!(store.hold_tokens("c1", 1, &sealed("late")).await, Err(StoreError::Conflict)));
 }
 
+pub(super) async fn v7_of_what_is_renewed_meanwhile_nothing_is_left_either(first: &dyn Store, second: &dyn Store) {
+    let (mut renewed, mut refused) = (0, 0);
+    for round in 0..20 {
+        let name = format!("holder-{round:02}");
+        granted(first, &[&name], 1).await;
+        let (whose, id) = (holder(&name), format!("{name}-00"));
+        let late = grant(&id, &key("client-00", &name), 2, "late");
+        let (shredded, committed) =
+            tokio::join!(first.shred_grants(Some(&whose), 10, NOW), second.commit_refresh(&late));
+        match committed {
+            Ok(()) => renewed += 1,
+            Err(StoreError::Conflict) => refused += 1,
+            Err(error) => panic!("round {round}: {error:?}"),
+        }
+        shredded.unwrap();
+        // Until there is nothing more, as whoever shreds does.
+        while !first.shred_grants(Some(&whose), 10, NOW).await.unwrap().is_empty() {}
+        let gone = second.grant_by_id(&id).await.unwrap().unwrap();
+        assert_eq!((gone.standing, gone.material), (Standing::Revoked("shredded".to_owned()), None), "round {round}");
+        assert_eq!(second.count_sealed_of(Some(&whose)).await.unwrap(), 0, "round {round}");
+        assert!(matches!(second.commit_refresh(&late).await, Err(StoreError::Conflict)), "round {round}");
+    }
+    assert_eq!(renewed + refused, 20);
+}
+
 pub(super) async fn v7_of_the_tenant_nothing_sealed_is_left(store: &dyn Store) {
     granted(store, &["alice", crate::keys::SERVICE_HOLDER], 1).await;
     consenting(store).await;
