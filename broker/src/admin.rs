@@ -177,19 +177,19 @@ impl Service for Admin {
         request: Request<proto::ListTokensRequest>,
     ) -> Result<Response<proto::ListTokensResponse>, Status> {
         operator(&request)?;
+        let found = self.store.tokens(self.clock.now()).await.map_err(|error| status::of_store(&error))?;
+        let corrupt = grants::told(&found.corrupt);
         let mut tokens = Vec::new();
-        for token in self.store.tokens(self.clock.now()).await.map_err(|error| status::of_store(&error))? {
-            let principal =
-                self.store.principal_by_id(&token.principal).await.map_err(|error| status::of_store(&error))?;
+        for token in found.records {
             tokens.push(proto::TokenSummary {
                 id: token.id,
-                whom: principal.as_ref().map_or_else(|| token.principal.0.clone(), shown),
+                whom: grants::named(&*self.store, &token.principal).await?,
                 issued_at_ms: token.issued_at.0,
                 expires_at_ms: token.expires_at.0,
                 revoked: token.revoked_at.is_some(),
             });
         }
-        Ok(Response::new(proto::ListTokensResponse { tokens }))
+        Ok(Response::new(proto::ListTokensResponse { tokens, corrupt }))
     }
 
     async fn revoke_token(

@@ -26,7 +26,7 @@ use crate::clock::{Clock, UnixTime};
 use crate::model::{Generation, Server, ServerName, Servers};
 use crate::peer::Scope;
 use crate::refresher::Hold;
-use crate::store::{Store, StoreError};
+use crate::store::{Named, Store, StoreError};
 use crate::vault::Vault;
 
 #[cfg(test)]
@@ -121,7 +121,11 @@ struct Inner {
     holds: Arc<Holds>,
     reads: Reads,
     opened: session_keys::Opened,
+    named: Named,
 }
+
+/// What becomes of a revoked token whose record is corrupt.
+const STAYS_REVOKED: &str = "the token stays revoked";
 
 impl Publisher {
     /// Makes the first version.
@@ -131,7 +135,9 @@ impl Publisher {
         let opened = session_keys::Opened::default();
         let session_keys = session_keys::current(&*store, &vault, &opened, now).await?;
         let tokens = store.revoked_tokens(content::not_long_expired(now)).await.map_err(PublishError::Revocations)?;
-        let revocations = content::revocations(&settings.public_url, &tokens);
+        let named = Named::default();
+        named.name(&tokens, STAYS_REVOKED);
+        let revocations = content::revocations(&settings.public_url, &tokens.records);
         let known_issuers = Arc::clone(&issuers.borrow());
         let known_servers = Arc::clone(&servers.borrow());
         let mut snapshot = content::snapshot(&settings, &known_issuers, &known_servers, revocations, session_keys);
@@ -160,6 +166,7 @@ impl Publisher {
             holds,
             reads,
             opened,
+            named,
         })))
     }
 
@@ -210,7 +217,8 @@ impl Publisher {
         let revocations = match inner.store.revoked_tokens(content::not_long_expired(inner.clock.now())).await {
             Ok(tokens) => {
                 inner.reads.read(Read::Revocations);
-                content::revocations(&inner.settings.public_url, &tokens)
+                inner.named.name(&tokens, STAYS_REVOKED);
+                content::revocations(&inner.settings.public_url, &tokens.records)
             }
             Err(error) => {
                 tracing::warn!(%error, "revocations cannot be read; those known stay in force");

@@ -69,7 +69,7 @@ pub(super) async fn revoke(
     Ok(proto::RevokeGrantsResponse { revoked: end(grants, which, actor).await?, corrupt })
 }
 
-fn told(corrupt: &[StoreError]) -> Vec<String> {
+pub(super) fn told(corrupt: &[StoreError]) -> Vec<String> {
     corrupt.iter().map(ToString::to_string).collect()
 }
 
@@ -196,8 +196,12 @@ pub(super) async fn summary(
 
 /// A principal as operators know it; the bare id of one that is not there.
 pub(super) async fn named(store: &dyn Store, id: &PrincipalId) -> Result<String, Status> {
-    let principal = store.principal_by_id(id).await.map_err(|error| status::of_store(&error))?;
-    Ok(principal.as_ref().map_or_else(|| id.0.clone(), shown))
+    match store.principal_by_id(id).await {
+        Ok(principal) => Ok(principal.as_ref().map_or_else(|| id.0.clone(), shown)),
+        // What they have is listed all the same.
+        Err(error @ StoreError::Corrupt { .. }) => Ok(format!("{} ({error})", id.0)),
+        Err(error) => Err(status::of_store(&error)),
+    }
 }
 
 pub(super) async fn user_named(store: &dyn Store, email: &str) -> Result<PrincipalId, Status> {

@@ -18,12 +18,12 @@ pub(super) async fn list(store: &dyn Store, user: &str) -> Result<proto::ListIde
         "" => None,
         email => Some(user_named(store, email).await?),
     };
-    let identities = store.identities(principal.as_ref()).await.map_err(|error| status::of_store(&error))?;
-    let mut listed = Vec::with_capacity(identities.len());
-    for identity in &identities {
+    let found = store.identities(principal.as_ref()).await.map_err(|error| status::of_store(&error))?;
+    let mut listed = Vec::with_capacity(found.records.len());
+    for identity in &found.records {
         listed.push(summary(identity, named(store, &identity.principal).await?));
     }
-    Ok(proto::ListIdentitiesResponse { identities: listed })
+    Ok(proto::ListIdentitiesResponse { identities: listed, corrupt: grants::told(&found.corrupt) })
 }
 
 /// The same person has a new subject, or one that came before their address was known.

@@ -36,6 +36,14 @@ impl Failure {
         Self { told: told.collect(), code: FAILED }
     }
 
+    /// One for each of these errors, if there is any, all with one hint.
+    ///
+    /// # Errors
+    /// With those.
+    pub fn of_each(errors: &[String], hint: &str) -> Result<(), Self> {
+        errors.iter().map(|error| Self::new(error, hint)).reduce(Self::and).map_or(Ok(()), Err)
+    }
+
     /// Both, this one first; the exit code is this one's.
     pub fn and(mut self, other: Self) -> Self {
         self.told.extend(other.told);

@@ -94,7 +94,7 @@ async fn list(global: &Global, user: String, server: String) -> Result<(), Failu
 /// Fails with each record that cannot be read.
 fn unreadable(corrupt: &[String]) -> Result<(), Failure> {
     let hint = "restore the record; or destroy what its holder has here: sallyport key shred --principal ID";
-    corrupt.iter().map(|what| Failure::new(what, hint)).reduce(Failure::and).map_or(Ok(()), Err)
+    Failure::of_each(corrupt, hint)
 }
 
 async fn show(global: &Global, id: String) -> Result<(), Failure> {

@@ -1,7 +1,8 @@
 //! `sallyport identities`
 
 use sallyport_proto::admin::{
-    IdentitySummary, LinkIdentityRequest, ListIdentitiesRequest, ReleaseUserRequest, ReleaseUserResponse,
+    IdentitySummary, LinkIdentityRequest, ListIdentitiesRequest, ListIdentitiesResponse, ReleaseUserRequest,
+    ReleaseUserResponse,
 };
 use serde_json::json;
 
@@ -62,10 +63,11 @@ pub(super) async fn run(global: &Global, command: Command) -> Result<(), Failure
 
 async fn list(global: &Global, user: String) -> Result<(), Failure> {
     let answer = connect(global).await?.list_identities(ListIdentitiesRequest { user }).await;
-    let identities = answer.map_err(of_status)?.into_inner().identities;
+    let ListIdentitiesResponse { identities, corrupt } = answer.map_err(of_status)?.into_inner();
+    let corrupt = || Failure::of_each(&corrupt, "restore the record; whoever it is of is refused until then");
     if global.json {
         print_json(&identities.iter().map(as_json).collect());
-        return Ok(());
+        return corrupt();
     }
     if identities.is_empty() {
         eprintln!("nobody has come from an issuer yet by that name");
@@ -73,7 +75,7 @@ async fn list(global: &Global, user: String) -> Result<(), Failure> {
     for identity in &identities {
         println!("{}  {}", identity.whom, told(identity));
     }
-    Ok(())
+    corrupt()
 }
 
 async fn link(global: &Global, request: LinkIdentityRequest) -> Result<(), Failure> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sallyport_proto::admin::issue_token_request::Whom;
-use sallyport_proto::admin::{IssueTokenRequest, ListTokensRequest, RevokeTokenRequest};
+use sallyport_proto::admin::{IssueTokenRequest, ListTokensRequest, ListTokensResponse, RevokeTokenRequest};
 use serde_json::json;
 
 use super::client::{connect, print_json};
@@ -86,7 +86,8 @@ async fn issue(global: &Global, whom: Option<Whom>, ttl: Duration) -> Result<(),
 }
 
 async fn list(global: &Global) -> Result<(), Failure> {
-    let tokens = connect(global).await?.list_tokens(ListTokensRequest {}).await?.into_inner().tokens;
+    let answer = connect(global).await?.list_tokens(ListTokensRequest {}).await?.into_inner();
+    let ListTokensResponse { tokens, corrupt } = answer;
     if global.json {
         let token = |token: &sallyport_proto::admin::TokenSummary| {
             json!({
@@ -95,11 +96,16 @@ async fn list(global: &Global) -> Result<(), Failure> {
             })
         };
         print_json(&tokens.iter().map(token).collect());
-        return Ok(());
+        return unreadable(&corrupt);
     }
     for token in tokens {
         let state = if token.revoked { "revoked" } else { "valid" };
         println!("{}  {state}  {}  expires {}", token.id, token.whom, UnixTime(token.expires_at_ms).to_rfc3339());
     }
-    Ok(())
+    unreadable(&corrupt)
+}
+
+/// Fails with each record that cannot be read.
+fn unreadable(corrupt: &[String]) -> Result<(), Failure> {
+    Failure::of_each(corrupt, "restore the record; `sallyport token revoke ID` refuses the token until then")
 }

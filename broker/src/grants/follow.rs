@@ -1,14 +1,16 @@
 //! What any broker has ended is read from the store by every other, and told to its proxies: the broker that did it may be
 //! gone by then, and the proxy that must hear of it may belong to another (I11, O13).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::Grants;
 use crate::coordination::News;
+use crate::model::Generation;
 use crate::snapshot::{Read, Reads};
-use crate::store::{Invalidation, StoreError};
+use crate::store::{Invalidation, Named, StoreError};
 
 /// How often the store is asked for what is new.
 const EVERY: Duration = Duration::from_millis(500);
@@ -24,6 +26,9 @@ pub struct Follower {
     grants: Grants,
     /// Number of the last one read.
     last: u64,
+    /// Of those without a number, which are told each time: what was let go of.
+    unnumbered: BTreeSet<(String, Generation)>,
+    named: Named,
 }
 
 impl Follower {
@@ -32,7 +37,7 @@ impl Follower {
     /// # Errors
     /// If the store cannot be read.
     pub async fn start(grants: Grants) -> Result<Self, StoreError> {
-        let mut follower = Self { grants, last: 0 };
+        let mut follower = Self { grants, last: 0, unnumbered: BTreeSet::new(), named: Named::default() };
         let now = follower.grants.0.clock.now();
         follower.read_on(|invalidation| now.since(invalidation.at) < BACK).await?;
         Ok(follower)
@@ -54,13 +59,17 @@ impl Follower {
     async fn read_on(&mut self, matters: impl Fn(&Invalidation) -> bool) -> Result<(), StoreError> {
         loop {
             let page = self.grants.0.store.invalidations(self.last, PAGE).await?;
-            for invalidation in &page {
-                if matters(invalidation) {
-                    self.grants.let_go_here(&invalidation.key, &invalidation.grant, invalidation.generation);
+            self.named.name(&page, "the grant is let go of by what can be read");
+            for invalidation in &page.records {
+                let Invalidation { number, grant, key, generation, .. } = invalidation;
+                let is_new = *number > self.last || self.unnumbered.insert((grant.clone(), *generation));
+                if is_new && matters(invalidation) {
+                    self.grants.let_go_here(key, grant, *generation);
                 }
-                self.last = invalidation.number;
+                self.last = self.last.max(*number);
             }
-            if page.len() < PAGE as usize {
+            let numbered = page.records.iter().filter(|invalidation| invalidation.number > 0);
+            if numbered.count() < PAGE as usize {
                 return Ok(());
             }
         }

@@ -16,6 +16,7 @@ use crate::refresher::tests::people::{agreed, provider_client};
 use crate::refresher::tests::{PlainText, loopback};
 use crate::refresher::{self, ConsentReason, Limits, Need, RefreshError, Source, Spool};
 use crate::snapshot::{self, Publisher, Settings};
+use crate::store::conformance::Tamper as _;
 use crate::store::sqlite::SqliteStore;
 use crate::store::sqlite::tests::open_in;
 use crate::store::{GrantCommit, Intent, Pause};
@@ -312,6 +313,13 @@ async fn a_start_reads_everything_however_much_that_is() {
          WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5001)
          SELECT 'g' || i, i, 'client', 'holder ' || i, 1, 1800000000000 FROM n";
     site.store.tamper(many).await;
+    site.store.tamper("UPDATE invalidation_count SET last = 5001").await;
+    let mut told = site.broker("one").await.proxy().first().await;
+    told.sort_unstable();
+    told.dedup();
+    assert_eq!(told.len(), 5001);
+    // Nor are fewer read if how many were given is not known.
+    site.store.tamper("UPDATE invalidation_count SET last = 3").await;
     let mut told = site.broker("one").await.proxy().first().await;
     told.sort_unstable();
     told.dedup();
@@ -337,4 +345,27 @@ async fn i11_other_brokers_are_told_of_an_end_and_not_of_what_they_were_told() {
     tokio::time::timeout(FELT, async { while second.token().await.is_ok() {} }).await.expect("it lets go");
     let again = tokio::time::timeout(Duration::from_millis(700), heard_back.next()).await;
     assert!(again.is_err(), "what was heard is not said again");
+}
+
+#[tokio::test]
+async fn v3_a_corrupt_end_is_felt_and_hides_no_other() {
+    let site = Site::new().await;
+    let before = site.broker("one").await;
+    let grant = site.alice_agrees("canary-access").await;
+    let id = grant.id.clone();
+    before.ends(grant).await;
+    drop(before);
+    for damage in ["at = -1", "number = -1", "number = 9000000000000000000", "holder = CAST(x'ff' AS TEXT)"] {
+        site.store.tamper_with(format!("UPDATE invalidations SET {damage}")).await;
+        assert_eq!(site.broker("one").await.proxy().first().await, [id.as_str()], "{damage}");
+    }
+    let broker = site.broker("one").await;
+    site.alice_agrees("canary-second").await;
+    assert_eq!(broker.token().await.unwrap(), "canary-second");
+    let mut proxy = broker.proxy();
+    assert_eq!(proxy.lets_go(&id).await, 1);
+    let again = site.store.grant_by_id(&id).await.unwrap().unwrap();
+    let revoked = Standing::Revoked("operator".to_owned());
+    site.store.end_grant(&id, again.generation, &revoked, site.clock.now()).await.unwrap();
+    assert_eq!(proxy.lets_go(&id).await, 2);
 }

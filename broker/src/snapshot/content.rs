@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use sallyport_caller as caller;
 use sallyport_proto::broker::{
-    AuthKind, ExternalIdentity, Issuer, Key, Membership, Policy, Revocation, Server, SessionKeys, Snapshot, TokenId,
-    TokenProfile, revocation,
+    AuthKind, ExternalIdentity, Identity, Issuer, Key, Membership, Policy, Revocation, Server, SessionKeys, Snapshot,
+    TokenId, TokenProfile, revocation,
 };
 
 use crate::clock::UnixTime;
 use crate::model::{self, Auth, Servers, Tenant};
-use crate::store::StoredToken;
+use crate::store::RevokedToken;
 
 /// The parts of the configuration that the snapshot carries.
 #[derive(Clone, Debug)]
@@ -62,12 +62,20 @@ pub fn resource(public_url: &str, server: &model::Server) -> String {
     format!("{public_url}{}", server.path())
 }
 
-/// A revocation for each token of ours that was revoked before it expired.
-pub(super) fn revocations(public_url: &str, revoked: &[StoredToken]) -> Vec<Revocation> {
-    let revocation = |token: &StoredToken| Revocation {
-        what: Some(revocation::What::Token(TokenId { issuer: public_url.to_owned(), jti: token.id.clone() })),
-        issued_before_ms: 0,
-        until_ms: token.expires_at.0.saturating_add(caller::LEEWAY_MS),
+/// A revocation for each token of ours that was revoked before it expired. Of one whose id cannot be read any more, for all
+/// that its principal was issued until then: it must not come back to life.
+pub(super) fn revocations(public_url: &str, revoked: &[RevokedToken]) -> Vec<Revocation> {
+    let revocation = |token: &RevokedToken| {
+        let issuer = public_url.to_owned();
+        let (what, issued_before_ms) = match &token.id {
+            Some(id) => (revocation::What::Token(TokenId { issuer, jti: id.clone() }), 0),
+            None => (
+                revocation::What::Identity(Identity { issuer, subject: token.principal.0.clone() }),
+                token.issued_at.0.saturating_add(1),
+            ),
+        };
+        let until_ms = token.expires_at.0.saturating_add(caller::LEEWAY_MS);
+        Revocation { what: Some(what), issued_before_ms, until_ms }
     };
     revoked.iter().map(revocation).collect()
 }

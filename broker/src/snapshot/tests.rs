@@ -22,34 +22,23 @@ struct Fixture {
     clock: Arc<FixedClock>,
     servers: watch::Sender<Arc<Servers>>,
     issuers: watch::Sender<Arc<caller::Issuers>>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Fixture {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(open_in(dir.path()).await);
-        let tenant = Tenant("t".into());
         let clock = Arc::new(FixedClock::at(START));
         let servers = watch::Sender::new(Arc::new(servers(&["a/echo"])));
         let issuers = watch::Sender::new(Arc::new(caller::Issuers::default()));
-        let publisher = Publisher::start(Parts {
-            settings: Settings {
-                tenant: tenant.clone(),
-                public_url: "http://127.0.0.1:10000".into(),
-                max_staleness: Duration::from_secs(60),
-                allowed_origins: vec![],
-                allowed_hosts: vec![],
-            },
-            store: Arc::clone(&store) as Arc<dyn Store>,
-            vault: Vault::open_or_create(dir.path().join("key").join("master.key"), &tenant).unwrap(),
-            clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            issuers: issuers.subscribe(),
-            servers: servers.subscribe(),
-        })
-        .await
-        .unwrap();
-        Self { publisher, store, clock, servers, issuers, _dir: dir }
+        let publisher = start(&store, &clock, &servers, &issuers, dir.path()).await.unwrap();
+        Self { publisher, store, clock, servers, issuers, dir }
+    }
+
+    /// Another one over the same store.
+    async fn start(&self) -> Result<Publisher, PublishError> {
+        start(&self.store, &self.clock, &self.servers, &self.issuers, self.dir.path()).await
     }
 
     fn keys(&self) -> SessionKeys {
@@ -69,6 +58,31 @@ impl Fixture {
         };
         self.store.add_token(&token).await.unwrap();
     }
+}
+
+async fn start(
+    store: &Arc<SqliteStore>,
+    clock: &Arc<FixedClock>,
+    servers: &watch::Sender<Arc<Servers>>,
+    issuers: &watch::Sender<Arc<caller::Issuers>>,
+    dir: &std::path::Path,
+) -> Result<Publisher, PublishError> {
+    let tenant = Tenant("t".into());
+    Publisher::start(Parts {
+        settings: Settings {
+            tenant: tenant.clone(),
+            public_url: "http://127.0.0.1:10000".into(),
+            max_staleness: Duration::from_secs(60),
+            allowed_origins: vec![],
+            allowed_hosts: vec![],
+        },
+        store: Arc::clone(store) as Arc<dyn Store>,
+        vault: Vault::open_or_create(dir.join("key").join("master.key"), &tenant).unwrap(),
+        clock: Arc::clone(clock) as Arc<dyn Clock>,
+        issuers: issuers.subscribe(),
+        servers: servers.subscribe(),
+    })
+    .await
 }
 
 fn servers(names: &[&str]) -> Servers {
@@ -385,4 +399,43 @@ async fn o13_a_proxy_that_is_slow_misses_no_hold_in_force() {
     }
     told.sort();
     assert_eq!(told, ["busy", "revoked"]);
+}
+
+#[tokio::test]
+async fn v3_a_corrupt_record_of_a_revoked_token_keeps_it_revoked_and_nobody_else() {
+    let fixture = Fixture::new().await;
+    for id in ["t1", "t2", "t3"] {
+        fixture.add_token(id).await;
+    }
+    for id in ["t1", "t2"] {
+        fixture.store.revoke_token(id, START).await.unwrap();
+    }
+    fixture.store.tamper("UPDATE tokens SET issued_at = -1, expires_at = -1 WHERE id = 't1'").await;
+    fixture.publisher.publish().await;
+    let publisher = fixture.start().await.unwrap();
+    for publisher in [&fixture.publisher, &publisher] {
+        assert_eq!(jtis(&publisher.current().snapshot), ["t1", "t2"]);
+    }
+    // Which one it was nobody knows any more: it is one of these.
+    fixture.store.tamper("UPDATE tokens SET id = CAST(x'ff' AS TEXT) WHERE id = 't2'").await;
+    fixture.publisher.publish().await;
+    let snapshot = Arc::clone(&fixture.publisher.current().snapshot);
+    assert_eq!(jtis(&snapshot), ["t1"]);
+    let all_until = snapshot.revocations.iter().find_map(|revocation| match &revocation.what {
+        Some(revocation::What::Identity(identity)) => Some((identity.clone(), revocation.issued_before_ms)),
+        Some(revocation::What::Token(_)) | None => None,
+    });
+    let (identity, until) = all_until.unwrap();
+    let kind = PrincipalKind::VirtualAccount { name: "runtime".into() };
+    let principal = fixture.store.principal_named(&kind).await.unwrap().unwrap().id;
+    assert_eq!((identity.issuer.as_str(), identity.subject), ("http://127.0.0.1:10000", principal.0));
+    assert_eq!(until, START.0 + 1, "of what it is issued from now on nothing is revoked");
+}
+
+fn jtis(snapshot: &Snapshot) -> Vec<&str> {
+    let tokens = snapshot.revocations.iter().filter_map(|revocation| match &revocation.what {
+        Some(revocation::What::Token(token)) => Some(token.jti.as_str()),
+        Some(revocation::What::Identity(_)) | None => None,
+    });
+    tokens.collect()
 }

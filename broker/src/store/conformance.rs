@@ -25,7 +25,7 @@ use crate::clock::UnixTime;
 
 /// Somebody who has the database in hand, and writes past the broker.
 #[async_trait::async_trait]
-pub(super) trait Tamper {
+pub(crate) trait Tamper {
     async fn tamper_with(&self, sql: String);
     /// As SQL, what a column of text can hold that is no text; nothing where the database refuses it.
     fn no_text(&self) -> Option<&'static str>;
@@ -93,6 +93,7 @@ macro_rules! suite {
                     who_came_before_their_address_was_known_gets_the_name_with_it,
                     an_operator_names_who_came_before_their_address_was_known,
                     r10_whose_name_was_taken_away_gets_none_again,
+                    v3_a_corrupt_one_names_itself_and_spoils_no_other,
                 ]
                 two: [
                     of_two_subjects_at_two_brokers_one_gets_the_principal,
@@ -195,6 +196,7 @@ macro_rules! suite {
                     an_end_that_was_refused_is_none,
                     a_commit_is_one_only_where_it_says_so,
                     of_each_grant_the_latest_is_read,
+                    v3_a_corrupt_one_is_told_by_what_can_be_read_and_spoils_no_other,
                     are_read_page_by_page,
                     the_old_are_dropped_and_numbers_go_on,
                 ]
@@ -249,6 +251,7 @@ macro_rules! suite {
                     expired_ones_are_not_listed,
                     revoked_ones_are_told_until_they_expire,
                     the_first_revocation_stays,
+                    v3_a_corrupt_one_stays_revoked_and_spoils_no_other,
                 ]
                 two: [
                     of_two_makers_of_one_id_one_wins,

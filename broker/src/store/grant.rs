@@ -153,7 +153,7 @@ pub struct Spare {
 /// beside which they must not be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invalidation {
-    /// Counts them all, from 1, in the order in which they were committed.
+    /// Counts them all, from 1, in the order in which they were committed; 0 if that cannot be read.
     pub number: u64,
     /// Id of the grant.
     pub grant: String,

@@ -5,7 +5,7 @@
 
 pub mod chain;
 #[cfg(test)]
-mod conformance;
+pub(crate) mod conformance;
 mod consent;
 pub mod copy;
 mod found;
@@ -28,7 +28,7 @@ use crate::model::{Generation, GrantKey, Identity, Principal, PrincipalId, Princ
 
 pub use consent::{ConsentAttempt, SignInKind, StoredConsent, StoredSession, StoredSignIn};
 use copy::{Table, Value};
-pub use found::Found;
+pub use found::{Found, Named};
 pub use grant::{GrantCommit, Intent, Invalidation, Material, Pause, Spare, Standing, StoredGrant};
 pub use identity::{Linked, Released, StoredIdentity};
 use lock::Lock;
@@ -149,6 +149,19 @@ pub struct StoredToken {
     pub revoked_at: Option<UnixTime>,
 }
 
+/// A token that was revoked: what it is refused by, so much as its record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RevokedToken {
+    /// `jti`. If nothing tells it any more, every token that this principal was issued until then is refused.
+    pub id: Option<String>,
+    /// Whose it is.
+    pub principal: PrincipalId,
+    /// When it was issued; the end of time if that cannot be read.
+    pub issued_at: UnixTime,
+    /// When it expires; the end of time if that cannot be read.
+    pub expires_at: UnixTime,
+}
+
 /// A private key of the broker's own, sealed: to sign tokens, to bind sessions.
 #[derive(Clone, Debug)]
 pub struct StoredKey {
@@ -244,7 +257,7 @@ pub trait Store: Send + Sync + 'static {
     /// A principal by id.
     async fn principal_by_id(&self, id: &PrincipalId) -> Result<Option<Principal>, StoreError>;
     /// Every identity, or those of one principal, in order of principal, issuer and subject.
-    async fn identities(&self, principal: Option<&PrincipalId>) -> Result<Vec<StoredIdentity>, StoreError>;
+    async fn identities(&self, principal: Option<&PrincipalId>) -> Result<Found<StoredIdentity>, StoreError>;
     /// Makes an identity one of the user of this e-mail address, whatever other subjects of its issuer they are; answers
     /// whether it was not yet. Where nobody has the address, whose identity it is gets it, as in
     /// [`Store::ensure_principal`]. `Conflict` if it is somebody else's, or nobody's.
@@ -417,8 +430,10 @@ pub trait Store: Send + Sync + 'static {
         now: UnixTime,
     ) -> Result<(), StoreError>;
     /// Invalidations of a later number, in order of it, at most `limit`; of each grant the latest. None becomes visible
-    /// after one of a later number has. Read twice a second, so it must not cost more the more grants there are.
-    async fn invalidations(&self, after: u64, limit: u32) -> Result<Vec<Invalidation>, StoreError>;
+    /// after one of a later number has. Those that are corrupt are told with the others, by what can be read of them; with
+    /// number 0, and each time anew, if their number is none that was given: it must not take anybody past the others. Read
+    /// twice a second, so it must not cost more the more grants there are.
+    async fn invalidations(&self, after: u64, limit: u32) -> Result<Found<Invalidation>, StoreError>;
 
     /// The unfinished consent of the same holder, provider client, server, extra scopes and subjects that has not expired at
     /// `consent.created_at`, or this one, stored now. Where there are 16 that ask for extra scopes already, one of those:
@@ -479,10 +494,11 @@ pub trait Store: Send + Sync + 'static {
     /// A token by `jti`.
     async fn token(&self, id: &str) -> Result<Option<StoredToken>, StoreError>;
     /// Every token that has not expired at `now`, newest first.
-    async fn tokens(&self, now: UnixTime) -> Result<Vec<StoredToken>, StoreError>;
-    /// Every token that was revoked and has not expired at `now`, in order of id. Read each second, so it must not cost
-    /// more the more tokens there are.
-    async fn revoked_tokens(&self, now: UnixTime) -> Result<Vec<StoredToken>, StoreError>;
+    async fn tokens(&self, now: UnixTime) -> Result<Found<StoredToken>, StoreError>;
+    /// Every token that was revoked and has not expired at `now`, in order of id. One whose record is corrupt stays revoked
+    /// and is told with the others, by what can be read of it. Read each second, so it must not cost more the more tokens
+    /// there are.
+    async fn revoked_tokens(&self, now: UnixTime) -> Result<Found<RevokedToken>, StoreError>;
     /// Marks a token as revoked, unless it is already; answers whether there is such a token.
     async fn revoke_token(&self, id: &str, now: UnixTime) -> Result<bool, StoreError>;
 

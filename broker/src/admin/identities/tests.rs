@@ -125,7 +125,7 @@ async fn refuses_to_link_what_is_nobodys_or_somebody_elses() {
     }
     let told = link(&admin, asked(ALICE, ISSUER, "bob"), operator()).await.unwrap_err();
     assert!(told.message().contains("user:bob@example.com"), "{told}");
-    assert_eq!(admin.store.identities(None).await.unwrap().len(), 2);
+    assert_eq!(admin.store.identities(None).await.unwrap().records.len(), 2);
     assert!(office.fixture.rows("identity.link").await.is_empty());
     assert_eq!(list(&*admin.store, "carol@example.com").await.unwrap_err().code(), Code::NotFound);
 }

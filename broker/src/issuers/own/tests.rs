@@ -94,7 +94,7 @@ async fn refuses_a_life_of_nothing_or_of_more_than_a_year() {
     }
     let issued = own.issue(&principal, MAX_LIFETIME).await.unwrap();
     assert!(check(&own, issued.token.expose(), START).is_ok());
-    assert_eq!(world.store.tokens(START).await.unwrap().len(), 1);
+    assert_eq!(world.store.tokens(START).await.unwrap().records.len(), 1);
 }
 
 #[tokio::test]

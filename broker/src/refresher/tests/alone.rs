@@ -96,7 +96,7 @@ async fn what_stands_where_no_access_token_is_never_lived_whatever_a_clock_says(
 async fn l7_the_provider_is_left_alone_though_its_answer_ended_the_generation_before() {
     let people = People::given_alone(&GITHUB).await;
     assert!(matches!(people.token(Need::Live).await, Err(RefreshError::Provider { .. })));
-    let ended = people.fixture.store.invalidations(0, 10).await.unwrap();
+    let ended = people.fixture.store.invalidations(0, 10).await.unwrap().records;
     assert_eq!(ended.last().unwrap().generation, Generation(1));
     for _ in 0..10 {
         // As every broker does that reads it back, this one among them.

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use super::NOW;
+use super::damaged::names;
 use super::sign_ins::{begun, later, session};
 use super::tokens::token;
+use super::{NOW, Tamper};
 use crate::model::{Identity, Principal, PrincipalId, PrincipalKind};
 use crate::store::{Linked, SignInKind, Store, StoreError, StoredIdentity, StoredSignIn};
 
@@ -28,12 +29,12 @@ fn is_told_whose(refused: &Result<Principal, StoreError>, owner: &PrincipalId) -
 }
 
 pub(super) async fn say_how_and_when_they_were_linked(store: &dyn Store) {
-    assert_eq!(store.identities(None).await.unwrap(), []);
+    assert_eq!(store.identities(None).await.unwrap().records, []);
     let first = joins(store, IDP, "1").await.unwrap();
     let later = NOW.after(Duration::from_secs(9));
     store.ensure_principal(&alice(), Some(&identity("https://other", "a")), later).await.unwrap();
     assert!(store.link_identity(EMAIL, &identity(IDP, "2"), later).await.unwrap());
-    let told = store.identities(Some(&first.id)).await.unwrap();
+    let told = store.identities(Some(&first.id)).await.unwrap().records;
     let expected = [
         (identity(IDP, "1"), Linked::Created, NOW),
         (identity(IDP, "2"), Linked::Operator, later),
@@ -45,8 +46,8 @@ pub(super) async fn say_how_and_when_they_were_linked(store: &dyn Store) {
     });
     assert_eq!(told, expected);
     store.ensure_principal(&PrincipalKind::External, Some(&identity("https://shop", "b")), NOW).await.unwrap();
-    assert_eq!(store.identities(None).await.unwrap().len(), 4);
-    assert_eq!(store.identities(Some(&first.id)).await.unwrap(), expected);
+    assert_eq!(store.identities(None).await.unwrap().records.len(), 4);
+    assert_eq!(store.identities(Some(&first.id)).await.unwrap().records, expected);
 }
 
 pub(super) async fn an_address_links_issuers_and_never_a_second_subject_of_one(store: &dyn Store) {
@@ -58,7 +59,7 @@ pub(super) async fn an_address_links_issuers_and_never_a_second_subject_of_one(s
         assert!(is_told_whose(&joins(store, issuer, subject).await, &made.id), "{issuer} {subject}");
         assert_eq!(store.principal(&identity(issuer, subject)).await.unwrap(), None);
     }
-    assert_eq!(store.identities(None).await.unwrap().len(), 2);
+    assert_eq!(store.identities(None).await.unwrap().records.len(), 2);
     assert_eq!(joins(store, IDP, "1").await.unwrap(), made, "who was there before stays");
     // Without an address that is verified they are somebody, and not alice.
     let nameless = store.ensure_principal(&PrincipalKind::External, Some(&identity(IDP, "2")), NOW).await.unwrap();
@@ -146,7 +147,7 @@ pub(super) async fn of_two_subjects_at_two_brokers_one_gets_the_principal(first:
         let (won, lost) = if a.is_ok() { (a, b) } else { (b, a) };
         let owner = won.unwrap();
         assert!(is_told_whose(&lost, &owner.id), "{lost:?}");
-        assert_eq!(first.identities(Some(&owner.id)).await.unwrap().len(), 1);
+        assert_eq!(first.identities(Some(&owner.id)).await.unwrap().records.len(), 1);
     }
 }
 
@@ -175,13 +176,13 @@ async fn nameless(store: &dyn Store, subject: &str) -> Principal {
 
 pub(super) async fn who_came_before_their_address_was_known_gets_the_name_with_it(store: &dyn Store) {
     let (first, second) = (nameless(store, "1").await, nameless(store, "2").await);
-    let known = store.identities(None).await.unwrap();
+    let known = store.identities(None).await.unwrap().records;
     let named = joins(store, IDP, "1").await.unwrap();
     assert_eq!(named, Principal { kind: alice(), ..first.clone() }, "with all that is theirs");
     assert_eq!(store.principal_by_id(&first.id).await.unwrap(), Some(named.clone()));
     assert_eq!(store.principal_named(&alice()).await.unwrap(), Some(named.clone()));
     assert_eq!(nameless(store, "1").await, named, "by a token without the address as well");
-    assert_eq!(store.identities(None).await.unwrap(), known);
+    assert_eq!(store.identities(None).await.unwrap().records, known);
     assert_eq!(joins(store, IDP, "2").await.unwrap(), second, "the name is somebody's");
     assert_eq!(joins(store, "https://other", "a").await.unwrap(), named);
 }
@@ -229,4 +230,19 @@ pub(super) async fn of_two_nameless_ones_at_two_brokers_one_gets_the_name(first:
 async fn somebody_else(store: &dyn Store) -> PrincipalId {
     let kind = PrincipalKind::User { email: "else@example.com".to_owned() };
     store.ensure_principal(&kind, None, NOW).await.unwrap().id
+}
+
+pub(super) async fn v3_a_corrupt_one_names_itself_and_spoils_no_other(store: &(impl Store + Tamper)) {
+    let alice = joins(store, IDP, "1").await.unwrap().id;
+    assert!(store.link_identity(EMAIL, &identity(IDP, "2"), NOW).await.unwrap());
+    let damages = [Some("created_at = -1"), store.no_text().map(|_| "linked = CAST(x'ff' AS TEXT)")];
+    for damage in damages.into_iter().flatten() {
+        store.tamper_with(format!("UPDATE identities SET {damage} WHERE subject = '1'")).await;
+        let found = store.identities(Some(&alice)).await.unwrap();
+        assert_eq!(found.records.iter().map(|one| one.identity.subject.as_str()).collect::<Vec<_>>(), ["2"]);
+        assert!(matches!(&found.corrupt[..], [error] if names(error, "identities", "https://idp#1")), "{damage}");
+        assert_eq!(store.principal(&identity(IDP, "1")).await.unwrap().unwrap().id, alice, "it is theirs all the same");
+    }
+    let released = store.release_user(EMAIL, NOW).await.unwrap().unwrap();
+    assert_eq!(released.identities.len(), 1);
 }

@@ -50,7 +50,7 @@ pub(super) async fn v7_a_holders_wrapped_keys_are_gone_and_nobody_elses(store: &
     assert_eq!(store.count_sealed_of(None).await.unwrap(), 8, "bob's, the secret and the key");
     let gone = store.grant_by_id("alice-00").await.unwrap().unwrap();
     assert_eq!((gone.standing, gone.material, gone.spare), (Standing::Revoked("shredded".to_owned()), None, None));
-    let told: Vec<_> = store.invalidations(0, 10).await.unwrap().into_iter().map(|one| one.grant).collect();
+    let told: Vec<_> = store.invalidations(0, 10).await.unwrap().records.into_iter().map(|one| one.grant).collect();
     assert_eq!(told, ["alice-00", "alice-01"]);
     assert!(store.grant_by_id("bob-00").await.unwrap().unwrap().material.is_some());
     // A refresh that was under way comes home to nothing.

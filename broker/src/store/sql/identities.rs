@@ -4,22 +4,20 @@ use super::columns::{self, Columns};
 use super::{Connection, Row, principals, query, signed};
 use crate::clock::UnixTime;
 use crate::model::{Identity, PrincipalId};
-use crate::store::{Linked, Released, StoreError, StoredIdentity};
+use crate::store::{Found, Linked, Released, StoreError, StoredIdentity};
 
 pub(super) async fn all(
     db: &mut Connection,
     principal: Option<&PrincipalId>,
-) -> Result<Vec<StoredIdentity>, StoreError> {
-    query(
+) -> Result<Found<StoredIdentity>, StoreError> {
+    let found = query(
         "SELECT issuer, subject, principal, linked, created_at FROM identities
          WHERE coalesce(principal = $1, TRUE) ORDER BY principal, issuer, subject",
     )
     .bind(principal.map(|principal| &principal.0))
     .fetch_all(db)
-    .await?
-    .iter()
-    .map(read)
-    .collect()
+    .await?;
+    Found::sort(found.iter().map(read))
 }
 
 /// Adds an identity that no principal has to one that no other subject of its issuer is.
@@ -74,7 +72,7 @@ pub(super) async fn release(db: &mut Connection, email: &str, now: UnixTime) -> 
     let named = query(sql).bind(email).bind(signed(now.0)).fetch_optional(&mut *db).await?;
     let Some(named) = named else { return Ok(None) };
     let principal = PrincipalId(Columns::of(&named, "principals", "id")?.id());
-    let identities = all(db, Some(&principal)).await?;
+    let identities = all(db, Some(&principal)).await?.readable();
     let tokens = query("UPDATE tokens SET revoked_at = $1 WHERE principal = $2 AND revoked_at IS NULL RETURNING id")
         .bind(signed(now.0))
         .bind(&principal.0)

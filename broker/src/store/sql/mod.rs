@@ -39,8 +39,8 @@ use crate::store::copy::{Record, Table, Value};
 use crate::store::value::{one, signed, to_json, unsigned};
 use crate::store::{
     AuditEntry, ConsentAttempt, Found, GrantCommit, Held, Intent, Invalidation, Lock, Pause, PolicyRevision, Recorded,
-    Released, ReportNumber, Sealed, SealedColumn, SealedField, Shredded, Standing, Store, StoreError, StoredAudit,
-    StoredConsent, StoredGrant, StoredIdentity, StoredKey, StoredManifest, StoredMasterKey, StoredSecret,
+    Released, ReportNumber, RevokedToken, Sealed, SealedColumn, SealedField, Shredded, Standing, Store, StoreError,
+    StoredAudit, StoredConsent, StoredGrant, StoredIdentity, StoredKey, StoredManifest, StoredMasterKey, StoredSecret,
     StoredSession, StoredSignIn, StoredToken, Swap,
 };
 
@@ -113,7 +113,7 @@ impl Store for Handle {
         reading!(self, |db| principals::by_id(db, id))
     }
 
-    async fn identities(&self, principal: Option<&PrincipalId>) -> Result<Vec<StoredIdentity>, StoreError> {
+    async fn identities(&self, principal: Option<&PrincipalId>) -> Result<Found<StoredIdentity>, StoreError> {
         reading!(self, |db| identities::all(db, principal))
     }
 
@@ -327,7 +327,7 @@ impl Store for Handle {
         writing!(self, |db| grants::end(db, id, generation, standing, now))
     }
 
-    async fn invalidations(&self, after: u64, limit: u32) -> Result<Vec<Invalidation>, StoreError> {
+    async fn invalidations(&self, after: u64, limit: u32) -> Result<Found<Invalidation>, StoreError> {
         reading!(self, |db| invalidations::after(db, after, limit))
     }
 
@@ -421,11 +421,11 @@ impl Store for Handle {
         reading!(self, |db| tokens::find(db, id))
     }
 
-    async fn tokens(&self, now: UnixTime) -> Result<Vec<StoredToken>, StoreError> {
+    async fn tokens(&self, now: UnixTime) -> Result<Found<StoredToken>, StoreError> {
         reading!(self, |db| tokens::live(db, now))
     }
 
-    async fn revoked_tokens(&self, now: UnixTime) -> Result<Vec<StoredToken>, StoreError> {
+    async fn revoked_tokens(&self, now: UnixTime) -> Result<Found<RevokedToken>, StoreError> {
         reading!(self, |db| tokens::revoked(db, now))
     }
 

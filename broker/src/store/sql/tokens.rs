@@ -1,10 +1,12 @@
 //! Tokens that the broker issued: their hashes, never themselves.
 
-use super::columns::Columns;
+use super::columns::{self, Columns};
 use super::{Connection, Row, query, signed};
 use crate::clock::UnixTime;
 use crate::model::PrincipalId;
-use crate::store::{StoreError, StoredToken};
+use crate::store::{Found, RevokedToken, StoreError, StoredToken};
+
+const EVER: UnixTime = UnixTime(u64::MAX);
 
 pub(super) async fn add(db: &mut Connection, token: &StoredToken) -> Result<(), StoreError> {
     query(
@@ -30,30 +32,18 @@ pub(super) async fn find(db: &mut Connection, id: &str) -> Result<Option<StoredT
         .transpose()
 }
 
-pub(super) async fn live(db: &mut Connection, now: UnixTime) -> Result<Vec<StoredToken>, StoreError> {
-    query(
-        "SELECT id, hash, principal, issued_at, expires_at, revoked_at FROM tokens
-         WHERE expires_at > $1 ORDER BY issued_at DESC, id",
-    )
-    .bind(signed(now.0))
-    .fetch_all(db)
-    .await?
-    .iter()
-    .map(read)
-    .collect()
+pub(super) async fn live(db: &mut Connection, now: UnixTime) -> Result<Found<StoredToken>, StoreError> {
+    let sql = "SELECT id, hash, principal, issued_at, expires_at, revoked_at FROM tokens
+         WHERE expires_at > $1 ORDER BY issued_at DESC, id";
+    Found::sort(query(sql).bind(signed(now.0)).fetch_all(db).await?.iter().map(read))
 }
 
-pub(super) async fn revoked(db: &mut Connection, now: UnixTime) -> Result<Vec<StoredToken>, StoreError> {
-    query(
-        "SELECT id, hash, principal, issued_at, expires_at, revoked_at FROM tokens
-         WHERE revoked_at IS NOT NULL AND expires_at > $1 ORDER BY id",
-    )
-    .bind(signed(now.0))
-    .fetch_all(db)
-    .await?
-    .iter()
-    .map(read)
-    .collect()
+pub(super) async fn revoked(db: &mut Connection, now: UnixTime) -> Result<Found<RevokedToken>, StoreError> {
+    // Of no token is it known that it has expired if when it does is before all time.
+    let sql = "SELECT id, hash, principal, issued_at, expires_at, revoked_at FROM tokens
+         WHERE revoked_at IS NOT NULL AND (expires_at > $1 OR expires_at < 0) ORDER BY id";
+    let rows = query(sql).bind(signed(now.0)).fetch_all(db).await?;
+    Found::salvage(&rows, |row| read(row).map(drop), refused_by)
 }
 
 pub(super) async fn revoke(db: &mut Connection, id: &str, now: UnixTime) -> Result<bool, StoreError> {
@@ -64,6 +54,17 @@ pub(super) async fn revoke(db: &mut Connection, id: &str, now: UnixTime) -> Resu
         .execute(db)
         .await?;
     Ok(marked.rows_affected() == 1)
+}
+
+/// Whatever cannot be read, it is refused.
+fn refused_by(row: &Row) -> RevokedToken {
+    let columns = Columns::named(row, "tokens", columns::shown(row, "id"));
+    RevokedToken {
+        id: columns.text("id").ok(),
+        principal: PrincipalId(columns::shown(row, "principal")),
+        issued_at: columns.time("issued_at").unwrap_or(EVER),
+        expires_at: columns.time("expires_at").unwrap_or(EVER),
+    }
 }
 
 fn read(row: &Row) -> Result<StoredToken, StoreError> {
