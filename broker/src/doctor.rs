@@ -4,6 +4,7 @@
 //! other half only by the broker that runs ([`Running`]). Nothing is changed by looking.
 
 mod certificate;
+mod clocks;
 pub mod gateway;
 pub mod keys;
 pub mod machine;

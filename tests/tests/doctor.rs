@@ -216,6 +216,20 @@ fn l5_tells_where_redis_is_whether_it_is_of_use_and_what_works_without_it() {
 }
 
 #[test]
+fn l10_tells_a_wrong_clock_of_the_machine_from_the_databases() {
+    run(async {
+        let mut world = World::build().brokers(1).start().await;
+        let _server = world.server().auth(Auth::header()).register().await;
+        world.broker.stop().await;
+        world.broker.start_with_clock_off(6 * 60 * 1000).await;
+        let examined = Examined::of(&world).await;
+        examined.tells("bad", "clock", "this machine's clock is 3");
+        examined.tells("good", "database's clock", "within 10 s");
+        examined.tells("good", "spool", "nothing waits");
+    });
+}
+
+#[test]
 fn embedded_says_nothing_of_a_redis_that_nobody_has() {
     run(async {
         let world = World::build().embedded().start().await;

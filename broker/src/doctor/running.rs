@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use url::Url;
 
+use super::clocks::Clocks;
 use super::reach::{self, Place};
 use super::{Finding, keys, redis};
 use crate::causes;
@@ -16,6 +17,7 @@ use crate::fetch::Fetcher;
 use crate::issuers::Issuers;
 use crate::master_keys::MasterKeys;
 use crate::model::{Auth, Servers};
+use crate::refresher::Spool;
 use crate::store::Store;
 use crate::vault::Vault;
 
@@ -32,6 +34,8 @@ pub struct Parts {
     pub vault: Vault,
     /// Master keys, and what needs each.
     pub master_keys: MasterKeys,
+    /// Where renewed tokens wait for the store.
+    pub spool: Spool,
     /// The client for providers.
     pub fetcher: Fetcher,
     /// Identity providers.
@@ -40,7 +44,7 @@ pub struct Parts {
     pub servers: watch::Receiver<Arc<Servers>>,
     /// What brokers spare each other work by.
     pub coordination: Coordination,
-    /// Time.
+    /// Time, as tokens are judged by it.
     pub clock: Arc<dyn Clock>,
 }
 
@@ -57,14 +61,21 @@ impl Running {
 
     /// Everything that was found, good findings too. Takes a few seconds where somebody does not answer.
     pub async fn findings(&self) -> Vec<Finding> {
-        let Parts { vault, master_keys, fetcher, coordination, clock, .. } = &self.parts;
+        let Parts { store_at, store: db, vault, master_keys, fetcher, coordination, clock, .. } = &self.parts;
+        let clocks = Clocks::of(&**db, store_at, &**clock);
         let (store, redis, keys, reached) = tokio::join!(
             self.store(),
             redis::finding(coordination),
             keys::findings(vault, master_keys),
-            reach::findings(fetcher, &**clock, self.places())
+            reach::findings(fetcher, &clocks, self.places())
         );
-        std::iter::once(store).chain(redis).chain(keys).chain(self.issuers()).chain(reached).collect()
+        std::iter::once(store)
+            .chain(self.spool())
+            .chain(redis)
+            .chain(keys)
+            .chain(self.issuers())
+            .chain(reached)
+            .collect()
     }
 
     /// A commit that changes nothing.
@@ -91,6 +102,30 @@ impl Running {
                 )
             }
         }
+    }
+
+    /// What only its owner reads, and what nobody can.
+    fn spool(&self) -> Vec<Finding> {
+        const CHECK: &str = "spool";
+        let (spool, unreadable) = (&self.parts.spool, self.parts.spool.unreadable());
+        let directory = spool.directory().display();
+        let mut findings = Vec::new();
+        if !unreadable.is_empty() {
+            let told = format!("{directory} has files that this version does not read: {}", unreadable.join(", "));
+            let remedy = "each has tokens that are nowhere else: start the version that wrote them, or put them back from before \
+                          they were damaged; remove one only if its holder is to agree anew";
+            findings.push(Finding::bad(CHECK, told, remedy));
+        }
+        if !spool.is_empty() {
+            let told = format!("{} pairs of renewed tokens wait in {directory} for the store", spool.len());
+            findings.push(Finding::warning(CHECK, told, "mend the store, and keep that directory until then"));
+        }
+        findings
+            .is_empty()
+            .then(|| Finding::good(CHECK, "nothing waits for the store"))
+            .into_iter()
+            .chain(findings)
+            .collect()
     }
 
     /// Those whose keys were never had: their callers are refused.

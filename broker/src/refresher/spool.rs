@@ -44,6 +44,8 @@ struct Contents {
     directory: PathBuf,
     /// What waits, by name of its file.
     waiting: Mutex<BTreeMap<String, GrantCommit>>,
+    /// Files that nothing could be made of, by name.
+    unreadable: Vec<String>,
 }
 
 /// One file. Tokens are as sealed as they are in the store; all else names and times only.
@@ -75,7 +77,7 @@ impl Spool {
     /// If the directory cannot be made or read: a pair could then be lost.
     pub fn open(directory: &Path) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
-        let mut waiting = BTreeMap::new();
+        let (mut waiting, mut unreadable) = (BTreeMap::new(), Vec::new());
         for file in fs::read_dir(directory)? {
             let file = file?;
             let Ok(name) = file.file_name().into_string() else { continue };
@@ -89,14 +91,19 @@ impl Spool {
                     waiting.insert(name, commit);
                 }
                 // Kept, for whoever can make sense of it.
-                None => tracing::error!(name, "a file in the spool is not readable"),
+                None => {
+                    tracing::error!(name, "a file in the spool is not readable");
+                    unreadable.push(name);
+                }
             }
         }
         if !waiting.is_empty() {
             tracing::warn!(count = waiting.len(), "renewed tokens wait in the spool");
         }
-        let spool = Self(Arc::new(Contents { directory: directory.to_owned(), waiting: Mutex::new(waiting) }));
+        let (directory, waiting) = (directory.to_owned(), Mutex::new(waiting));
+        let spool = Self(Arc::new(Contents { directory, waiting, unreadable }));
         spool.count();
+        spool.unreadable();
         Ok(spool)
     }
 
@@ -107,6 +114,14 @@ impl Spool {
 
     fn count(&self) {
         metrics::gauge!("sallyport_spool_waiting").set(f64::from(u32::try_from(self.len()).unwrap_or(u32::MAX)));
+    }
+
+    /// Names of files that nothing could be made of at the start, and that are still there; the metric is brought up to it.
+    pub fn unreadable(&self) -> Vec<String> {
+        let (all, directory) = (self.0.unreadable.iter(), &self.0.directory);
+        let there: Vec<_> = all.filter(|name| directory.join(name).exists()).cloned().collect();
+        metrics::gauge!("sallyport_spool_unreadable").set(f64::from(u32::try_from(there.len()).unwrap_or(u32::MAX)));
+        there
     }
 
     /// How many pairs wait.

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
+use super::shared_clock::{WORTH_A_WORD, apart};
 use crate::causes;
+use crate::clock::{Clock, SystemClock, UnixTime};
 use crate::coordination::Coordination;
 use crate::http::{Missing, PublicKeys, Readiness};
 use crate::issuers::Issuers;
@@ -30,6 +32,7 @@ pub(super) struct Parts {
     pub(super) vault: Vault,
     pub(super) spool: Spool,
     pub(super) reads: Reads,
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 /// Ready when the store answers and every issuer's keys were had once. The master key is there, or nothing would run.
@@ -43,14 +46,16 @@ pub(super) struct Broker {
     vault: Vault,
     spool: Spool,
     reads: Reads,
+    /// By which tokens are judged.
+    clock: Arc<dyn Clock>,
     /// What the store lacked when it was last asked. Held while it is asked: who comes meanwhile waits for the answer.
     asked: Mutex<Option<(Instant, Option<Missing>)>>,
 }
 
 impl Broker {
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { store_at, store, issuers, coordination, refresher, vault, spool, reads } = parts;
-        Self { store, issuers, coordination, refresher, store_at, vault, spool, reads, asked: Mutex::default() }
+        let Parts { store_at, store, issuers, coordination, refresher, vault, spool, reads, clock } = parts;
+        Self { store, issuers, coordination, refresher, store_at, vault, spool, reads, clock, asked: Mutex::default() }
     }
 
     async fn store(&self) -> Option<Missing> {
@@ -88,12 +93,14 @@ impl Readiness for Broker {
             what: format!("token endpoint {}", provider.host),
         };
         let away = self.vault.away().into_iter().map(key_is_away);
-        let waiting = waits_in(&self.spool);
+        let spool = waits_in(&self.spool).into_iter().chain(unreadable_in(&self.spool));
+        let clocks = clocks(SystemClock.now(), self.clock.now());
         let unread = self.reads.overdue().into_iter().map(unread);
         redis
             .into_iter()
             .chain(away)
-            .chain(waiting)
+            .chain(spool)
+            .chain(clocks)
             .chain(unread)
             .chain(self.refresher.left_alone().into_iter().map(told))
             .collect()
@@ -133,6 +140,33 @@ fn waits_in(spool: &Spool) -> Option<Missing> {
             "{} pairs of renewed tokens wait for the store, and are nowhere else than in {}; the store is asked every second",
             spool.len(),
             spool.directory().display()
+        ),
+    })
+}
+
+fn unreadable_in(spool: &Spool) -> Option<Missing> {
+    let names = spool.unreadable();
+    (!names.is_empty()).then(|| Missing {
+        what: "spool".to_owned(),
+        why: format!(
+            "{} files in {} are not readable, so that the tokens in them reach no store and are nowhere else: {}. Keep them; a \
+             newer version of the broker may have written them",
+            names.len(),
+            spool.directory().display(),
+            names.join(", ")
+        ),
+    })
+}
+
+fn clocks(machine: UnixTime, tokens: UnixTime) -> Option<Missing> {
+    let off = apart(machine, tokens);
+    (off > WORTH_A_WORD).then(|| Missing {
+        what: "clock".to_owned(),
+        why: format!(
+            "the database's clock, by which tokens are judged, is {} s {} this machine's, by which certificates and signatures \
+             for AWS are; `sallyport doctor` says which of them is wrong",
+            off.as_secs(),
+            if tokens < machine { "behind" } else { "ahead of" }
         ),
     })
 }

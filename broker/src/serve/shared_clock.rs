@@ -14,7 +14,7 @@ const LOOK: Duration = Duration::from_secs(5);
 /// An answer that took longer than this says too little of when it was given.
 const LIMIT: Duration = Duration::from_millis(500);
 /// This machine's clock may differ by as much before it is worth a word; certificates and logs go by it.
-const WORTH_A_WORD: Duration = Duration::from_secs(30);
+pub(super) const WORTH_A_WORD: Duration = Duration::from_secs(30);
 
 /// The time of a database. Between two looks, and while it is away, counted on by a clock that nobody sets.
 #[derive(Default)]
@@ -83,7 +83,7 @@ impl SharedClock {
     }
 }
 
-fn apart(one: UnixTime, other: UnixTime) -> Duration {
+pub(super) fn apart(one: UnixTime, other: UnixTime) -> Duration {
     one.since(other).max(other.since(one))
 }
 

@@ -23,6 +23,11 @@ fn l10_brokers_whose_clocks_are_ten_minutes_apart_give_no_expired_token_and_ask_
             broker.stop().await;
             broker.start_with_clock_off(off).await;
         }
+        for (broker, is_off) in fleet.world.brokers().zip([true, false, true]) {
+            let told = readiness(broker).await;
+            let clock = told["degraded"].as_array().expect("a list").iter().find(|told| told["what"] == "clock");
+            assert_eq!(clock.is_some(), is_off, "{told}");
+        }
         let started = Instant::now();
         let (mut given, mut pace) = (0, tokio::time::interval(Duration::from_millis(100)));
         while started.elapsed() < RUNS {

@@ -47,6 +47,7 @@ impl Office {
             store: Arc::clone(&store),
             vault: vault.clone(),
             master_keys: master_keys.clone(),
+            spool: crate::refresher::Spool::open(spool.path()).unwrap(),
             fetcher: fetcher.clone(),
             issuers: Issuers::new(Vec::new(), own.issuer(), fetcher, Arc::clone(&clock)),
             servers: registry.subscribe(),

@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use metrics_exporter_prometheus::PrometheusBuilder;
+
 use super::*;
 use crate::clock::UnixTime;
 use crate::model::{Generation, GrantKey, Tenant};
@@ -38,5 +40,42 @@ fn what_is_away_is_told_with_which_where_and_what_still_works() {
     let told = store_is_away("postgres://db.example.com:5432/gate", &StoreError::Unavailable("refused".into()));
     for says in ["db.example.com:5432/gate", "refused", "cached", "spool"] {
         assert!(told.what == "store" && told.why.contains(says), "{says}: {told:?}");
+    }
+}
+
+#[test]
+fn files_in_the_spool_that_do_not_read_are_told_and_counted_as_long_as_they_are_there() {
+    let (dir, recorder) = (tempfile::tempdir().unwrap(), PrometheusBuilder::new().build_recorder());
+    let unreadable = || {
+        let text = recorder.handle().render();
+        text.lines().find_map(|line| line.strip_prefix("sallyport_spool_unreadable ")).map(str::to_owned)
+    };
+    // As a newer version may write it, and what is none at all.
+    for (name, text) in [("newer.json", r#"{"id": "g", "of_a_newer_version": "canary"}"#), ("half.json", "")] {
+        std::fs::write(dir.path().join(name), text).unwrap();
+    }
+    metrics::with_local_recorder(&recorder, || {
+        let spool = Spool::open(dir.path()).unwrap();
+        assert_eq!(unreadable().as_deref(), Some("2"));
+        assert_eq!(waits_in(&spool), None);
+        let told = unreadable_in(&spool).unwrap();
+        assert!(told.what == "spool" && told.why.starts_with("2 files") && !told.why.contains("canary"), "{told:?}");
+        for says in ["newer.json", "half.json", &dir.path().display().to_string()] {
+            assert!(told.why.contains(says), "{says}: {told:?}");
+        }
+        for name in ["newer.json", "half.json"] {
+            std::fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        assert_eq!((unreadable_in(&spool), unreadable().as_deref()), (None, Some("0")));
+    });
+}
+
+#[test]
+fn l10_clocks_that_are_apart_are_told_and_which_is_ahead() {
+    let at = |seconds: u64| UnixTime(1_800_000_000_000 + seconds * 1000);
+    assert_eq!(clocks(at(0), at(30)), None);
+    for (machine, database, says) in [(at(0), at(120), "120 s ahead of"), (at(3600), at(0), "3600 s behind")] {
+        let told = clocks(machine, database).unwrap();
+        assert!(told.what == "clock" && told.why.contains(says), "{told:?}");
     }
 }
