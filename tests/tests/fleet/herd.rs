@@ -114,6 +114,17 @@ impl Fleet {
         assert_eq!((self.refreshes() - before, self.family(person).revoked), (1, None), "{person}");
     }
 
+    /// Over the whole test, and when all that was under way has ended with the brokers: no more requests than rounds, and
+    /// nobody's grant was ended.
+    pub(super) async fn nothing_came_late(&mut self, rounds: usize) {
+        for broker in self.world.brokers_mut() {
+            broker.stop().await;
+        }
+        assert_eq!((self.refreshes(), self.provider.was_family_revoked()), (rounds, false), "after the last round");
+        let ended: Vec<_> = self.provider.families().into_iter().filter(|family| family.revoked.is_some()).collect();
+        assert!(ended.is_empty(), "{ended:#?}");
+    }
+
     /// A round for each of these people, every other with a token that is due and lives.
     pub(super) async fn one_request_each(&self, people: &[String]) {
         let started = Instant::now();
@@ -128,8 +139,9 @@ impl Fleet {
 #[test]
 fn l1_fifty_callers_at_each_of_three_brokers_make_one_request() {
     run(async {
-        let fleet = Fleet::start(World::build()).await;
+        let mut fleet = Fleet::start(World::build()).await;
         fleet.one_request_each(&fleet.people(rounds()).await).await;
+        fleet.nothing_came_late(rounds()).await;
     });
 }
 
@@ -166,5 +178,6 @@ fn l1_l5_fifty_callers_at_each_of_three_brokers_make_one_request_whatever_become
                 redis.restart_empty();
             }
         }
+        fleet.nothing_came_late(people.len()).await;
     });
 }
