@@ -15,6 +15,18 @@ pub(crate) enum Size {
     Fleet,
 }
 
+/// How tests are named that are about one machine.
+pub(crate) const EMBEDDED: &str = "embedded_";
+
+/// Fails unless a test that brings a size of its own, or a part of one, says so in its name.
+pub(crate) fn is_said_by_the_test(word: &str) {
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or_default();
+    // Benchmarks are no tests, and one test at a time has no thread of its own.
+    let is_said = test == "main" || test.contains(EMBEDDED) || test.contains(word);
+    assert!(is_said, "`{test}` brings what `{word}` stands for: name it so");
+}
+
 static KMS: LazyLock<OnceCell<(Dir, Kms)>> = LazyLock::new(OnceCell::new);
 
 impl Size {

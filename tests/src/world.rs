@@ -13,7 +13,7 @@ use crate::{
     dir::Dir,
     envoy::{Levels, Options},
     eventually, ports,
-    size::Size,
+    size::{self, Size},
     store::Store,
 };
 
@@ -227,13 +227,21 @@ impl WorldBuilder {
     }
 
     /// The master key is in a file, whatever the size of the gate.
+    ///
+    /// # Panics
+    /// When the test's name does not say so: it is what `cargo xtask test` counts such tests on the fleet by.
     pub fn key_file(mut self) -> Self {
+        size::is_said_by_the_test("key_file");
         self.key_file = true;
         self
     }
 
     /// One broker, with everything in its own directory, whatever the size of the gate.
+    ///
+    /// # Panics
+    /// When the test's name does not say so: it is what `cargo xtask test` leaves such tests out of the fleet by.
     pub fn embedded(mut self) -> Self {
+        size::is_said_by_the_test(size::EMBEDDED);
         self.embedded = true;
         self.key_file()
     }

@@ -175,7 +175,7 @@ fn servers_of_one_provider_client_and_other_scopes_do_not_share_a_token() {
 }
 
 #[test]
-fn h15_ten_thousand_interleaved_calls_never_mix_callers_or_servers() {
+fn h15_ten_thousand_interleaved_calls_with_a_key_file_never_mix_callers_or_servers() {
     run(async {
         // Every first call of a caller opens a secret: moto is not made for hundreds at once.
         let world = World::build().key_file().concurrency(2).start().await;

@@ -12,7 +12,7 @@ use e2e::{World, run};
 use serde_json::{Value, json};
 
 #[test]
-fn v6_a_retired_key_that_is_needed_still_stops_the_start_with_its_id() {
+fn embedded_v6_a_retired_key_that_is_needed_still_stops_the_start_with_its_id() {
     run(async {
         let mut world = World::build().embedded().start().await;
         world.broker.set_secret("group", "key", "value", "owner").await;
@@ -28,7 +28,7 @@ fn v6_a_retired_key_that_is_needed_still_stops_the_start_with_its_id() {
 }
 
 #[test]
-fn v9_a_master_key_that_others_can_read_or_that_lies_with_the_data_or_in_the_environment_is_refused() {
+fn embedded_v9_a_master_key_that_others_can_read_or_that_lies_with_the_data_or_in_the_environment_is_refused() {
     run(async {
         let mut world = World::build().embedded().start().await;
         world.broker.stop().await;

@@ -221,7 +221,7 @@ fn v6_i9_records_move_from_a_key_file_to_kms_and_the_finest_log_has_no_data_key(
 }
 
 #[test]
-fn v4_v6_while_a_key_service_is_away_what_is_under_other_keys_moves_and_the_command_names_what_does_not() {
+fn v4_v6_while_kms_is_away_what_a_key_file_has_wrapped_moves_and_the_command_names_what_does_not() {
     run(async {
         let dir = tempfile::tempdir().unwrap();
         let kms = Kms::start(dir.path()).await;

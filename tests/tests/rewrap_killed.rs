@@ -83,7 +83,7 @@ impl Gate {
 }
 
 #[test]
-fn v6_a_rewrap_of_ten_thousand_killed_twenty_times_loses_nothing_and_requests_are_served_throughout() {
+fn embedded_v6_a_rewrap_of_ten_thousand_killed_twenty_times_loses_nothing_and_requests_are_served_throughout() {
     run(async {
         let mut gate = Gate::start().await;
         let steady = gate.world.server().auth(Auth::header()).register().await;

@@ -63,6 +63,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<ExitCode> 
             count.skipped
         );
     }
+    if count.with_key_file > 0 {
+        println!("{} of those on the fleet with a key file in place of KMS, or beside it", count.with_key_file);
+    }
     println!("{} passed, {} failed", count.passed, count.failed);
     Ok(if count.failed == 0 && count.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -117,8 +120,12 @@ fn tests(workspace: &Workspace, options: &Options, pass: &Pass) -> Result<Count>
         let line = line?;
         terminal.write_all(&line)?;
         terminal.write_all(b"\n")?;
-        if let Some(result) = Count::of_line(&String::from_utf8_lossy(&line)) {
+        let line = String::from_utf8_lossy(&line);
+        if let Some(result) = Count::of_line(&line) {
             count += result;
+        }
+        if pass.fleet && Count::is_with_key_file(&line) {
+            count.with_key_file += 1;
         }
     }
     if !child.wait()?.success() && count.failed == 0 {

@@ -72,7 +72,7 @@ async fn watches(
 }
 
 #[test]
-fn a_change_reaches_every_one_of_many_idle_proxies() {
+fn a_change_reaches_every_one_of_many_idle_proxies_of_a_broker_with_a_key_file() {
     run(async {
         let world = World::build().key_file().start().await;
         let count = rounds(2_000, 20_000);

@@ -69,7 +69,7 @@ async fn read(world: &World, requests: &[AcquireCredentialRequest], times: usize
 
 #[test]
 #[ignore = "needs root, to read another process's memory"]
-fn v8_after_ten_thousand_reads_and_the_age_of_the_cache_nothing_is_in_memory_but_the_last_few_answers() {
+fn embedded_v8_after_ten_thousand_reads_and_the_age_of_the_cache_nothing_is_in_memory_but_the_last_few_answers() {
     const SECRETS: usize = 20;
     const READS: usize = 10_000;
     run(async {
@@ -134,7 +134,7 @@ fn status(pid: u32, field: &str) -> u64 {
 }
 
 #[test]
-fn v8_master_keys_are_locked_in_memory_or_the_log_says_that_the_system_does_not_allow_it() {
+fn embedded_v8_master_keys_are_locked_in_memory_or_the_log_says_that_the_system_does_not_allow_it() {
     run(async {
         let world = World::build().embedded().start().await;
         let locked = status(world.broker.child().pid(), "VmLck:");
@@ -145,7 +145,7 @@ fn v8_master_keys_are_locked_in_memory_or_the_log_says_that_the_system_does_not_
 }
 
 #[test]
-fn v8_a_broker_that_is_aborted_leaves_no_core_whatever_its_limits_were() {
+fn embedded_v8_a_broker_that_is_aborted_leaves_no_core_whatever_its_limits_were() {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     #[expect(unsafe_code, reason = "the standard library has no call for resource limits")]
     // SAFETY: `limit` outlives both calls, of which one writes it and the other reads it.

@@ -10,6 +10,8 @@ pub(super) struct Count {
     pub(super) ignored: u64,
     /// Those whose names were not asked for.
     pub(super) skipped: u64,
+    /// Of those that passed on the fleet, how many bring a key file and say so in their name.
+    pub(super) with_key_file: u64,
 }
 
 impl Count {
@@ -26,7 +28,14 @@ impl Count {
             failed: number("failed")?,
             ignored: number("ignored")?,
             skipped: number("filtered out")?,
+            with_key_file: 0,
         })
+    }
+
+    /// Whether this is the line of a test that has passed and brings a key file: `test rolling::… … ok`.
+    pub(super) fn is_with_key_file(line: &str) -> bool {
+        let test = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "));
+        test.is_some_and(|(name, outcome)| name.contains("key_file") && outcome.contains("ok"))
     }
 }
 
@@ -36,6 +45,7 @@ impl AddAssign for Count {
         self.failed += other.failed;
         self.ignored += other.ignored;
         self.skipped += other.skipped;
+        self.with_key_file += other.with_key_file;
     }
 }
 
@@ -59,7 +69,24 @@ mod tests {
                 [1, 2, 0, 0],
             ),
         ] {
-            assert_eq!(Count::of_line(line), Some(Count { passed, failed, ignored, skipped }), "{line}");
+            assert_eq!(
+                Count::of_line(line),
+                Some(Count { passed, failed, ignored, skipped, with_key_file: 0 }),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn tells_who_brings_a_key_file_by_the_name() {
+        for (line, is) in [
+            ("test rolling::a_restart_with_a_key_file_fails_no_call ... ok", true),
+            ("test a_key_file_stops_serve ... \u{1b}[32mok\u{1b}(B\u{1b}[m", true),
+            ("test a_key_file_stops_serve ... FAILED", false),
+            ("test a_restart_fails_no_call ... ok", false),
+            ("it has a key_file ... ok", false),
+        ] {
+            assert_eq!(Count::is_with_key_file(line), is, "{line}");
         }
     }
 
