@@ -8,6 +8,7 @@ mod clocks;
 pub mod gateway;
 pub mod keys;
 pub mod machine;
+mod own_keys;
 mod reach;
 pub mod redis;
 mod running;

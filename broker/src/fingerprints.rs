@@ -3,6 +3,7 @@
 
 use crate::clock::Clock;
 use crate::keys::hex;
+use crate::master_keys;
 use crate::model::Generation;
 use crate::secret::Secret;
 use crate::store::{Store, StoreError, StoredKey};
@@ -10,7 +11,7 @@ use crate::vault::{Place, RecordKind, Vault, VaultError};
 
 /// Purpose under which the key is stored, and its id: there is one. It is never replaced, or a token that is found later
 /// would no more be found in the records.
-const PURPOSE: &str = "token-fingerprint";
+pub(crate) const PURPOSE: &str = "token-fingerprint";
 
 /// Bytes that are kept: too many for two tokens to share one by chance.
 const LENGTH: usize = 16;
@@ -21,6 +22,18 @@ pub enum FingerprintError {
     /// The store does not answer.
     #[error("the key of the audit's fingerprints cannot be read or stored")]
     Store(#[from] StoreError),
+    /// It was changed. Nobody makes another one unasked.
+    #[error(
+        "key {id} was changed in the store; put its record in table `keys` back from a backup, or delete it there: then a new \
+         one is made, and no token that was released until now is found by its fingerprint any more"
+    )]
+    Damaged {
+        /// Id of the record.
+        id: &'static str,
+        /// What is wrong with it.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The vault does not open or seal it.
     #[error("the key of the audit's fingerprints cannot be opened or sealed")]
     Vault(#[from] VaultError),
@@ -40,18 +53,25 @@ impl Fingerprints {
     /// # Errors
     /// If the store or the vault fails.
     pub async fn open(store: &dyn Store, vault: &Vault, clock: &dyn Clock) -> Result<Self, FingerprintError> {
-        let mut keys = store.keys(PURPOSE).await?;
-        if keys.is_empty() {
-            let value = vault.data_key(&PLACE).await?.seal(&PLACE, &Secret::random::<32>());
-            let key = StoredKey { id: PURPOSE.into(), purpose: PURPOSE.into(), created_at: clock.now(), value };
-            match store.add_key(&key).await {
-                // Another broker was first, and its key is the one.
-                Ok(()) | Err(StoreError::Conflict) => keys = store.keys(PURPOSE).await?,
-                Err(error) => return Err(error.into()),
+        let key = match own(store).await? {
+            Some(key) => key,
+            None => {
+                let value = vault.data_key(&PLACE).await?.seal(&PLACE, &Secret::random::<32>());
+                let key = StoredKey { id: PURPOSE.into(), purpose: PURPOSE.into(), created_at: clock.now(), value };
+                match store.add_key(&key).await {
+                    // Another broker was first, and its key is the one.
+                    Ok(()) | Err(StoreError::Conflict) => own(store).await?.ok_or(StoreError::Conflict)?,
+                    Err(error) => return Err(error.into()),
+                }
             }
+        };
+        match vault.open(&PLACE, &key.value).await {
+            Ok(key) => Ok(Self::with_key(key)),
+            Err(error) if master_keys::is_damaged(store, &error).await? => {
+                Err(FingerprintError::Damaged { id: PURPOSE, source: error.into() })
+            }
+            Err(error) => Err(error.into()),
         }
-        let key = keys.first().ok_or(StoreError::Conflict)?;
-        Ok(Self::with_key(vault.open(&PLACE, &key.value).await?))
     }
 
     pub(crate) fn with_key(key: Secret) -> Self {
@@ -66,6 +86,15 @@ impl Fingerprints {
     }
 }
 
+/// The one of that id; any other is nobody's.
+async fn own(store: &dyn Store) -> Result<Option<StoredKey>, FingerprintError> {
+    let mut found = store.keys(PURPOSE).await?;
+    if let Some(at) = found.corrupt.iter().position(|error| error.record().as_deref() == Some(PURPOSE)) {
+        return Err(FingerprintError::Damaged { id: PURPOSE, source: found.corrupt.swap_remove(at).into() });
+    }
+    Ok(found.readable().into_iter().find(|key| key.id == PURPOSE))
+}
+
 impl Fingerprint {
     /// As it stands in the records.
     pub fn as_str(&self) -> &str {
@@ -73,7 +102,7 @@ impl Fingerprint {
     }
 }
 
-const PLACE: Place<'static> =
+pub(crate) const PLACE: Place<'static> =
     Place { kind: RecordKind::Key, record: PURPOSE, field: "value", generation: Generation(1) };
 
 #[cfg(test)]
@@ -119,7 +148,27 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (store, vault) = deployment(dir.path()).await;
         let key = Fingerprints::open(&*store, &vault, &SystemClock).await.unwrap().0;
-        let stored = &store.keys(PURPOSE).await.unwrap()[0].value.0;
+        let stored = &store.keys(PURPOSE).await.unwrap().records[0].value.0;
         assert!(!stored.windows(32).any(|bytes| bytes == key.expose()));
+    }
+
+    #[tokio::test]
+    async fn v3_a_key_that_was_changed_is_named_and_no_other_takes_its_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, vault) = deployment(dir.path()).await;
+        let first = Fingerprints::open(&*store, &vault, &SystemClock).await.unwrap();
+        // One that somebody has put beside it.
+        let mut other = store.keys(PURPOSE).await.unwrap().records.remove(0);
+        (other.id, other.created_at) = ("another".into(), crate::clock::UnixTime(u64::MAX));
+        store.add_key(&other).await.unwrap();
+        let after = Fingerprints::open(&*store, &vault, &SystemClock).await.unwrap();
+        assert_eq!(first.of(b"token"), after.of(b"token"));
+        store.bend_key(PURPOSE, -1).await;
+        let refused = Fingerprints::open(&*store, &vault, &SystemClock).await.err().unwrap();
+        assert!(matches!(&refused, FingerprintError::Damaged { id: PURPOSE, .. }), "{refused}");
+        store.tamper("UPDATE keys SET created_at = -1 WHERE id = 'token-fingerprint'").await;
+        let refused = Fingerprints::open(&*store, &vault, &SystemClock).await.err().unwrap();
+        assert!(matches!(&refused, FingerprintError::Damaged { .. }), "{refused}");
+        assert!(refused.to_string().contains(PURPOSE) && refused.to_string().contains("backup"), "{refused}");
     }
 }

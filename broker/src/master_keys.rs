@@ -18,7 +18,7 @@ use crate::refresher::Spool;
 use crate::store::{Store, StoreError};
 use crate::vault::{HeldKey, KeyId, RotateError, Vault, VaultError};
 
-pub use in_use::{NotHeld, keys_needed};
+pub use in_use::{NotHeld, is_damaged, keys_needed};
 pub use rewrap::{Away, Left, Progress};
 pub use shred::{Shred, Shredding};
 pub use wraps::WRAPS_ALARM;

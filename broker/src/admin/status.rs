@@ -48,6 +48,7 @@ pub(super) fn of_own_issuer(error: &OwnIssuerError) -> Status {
         OwnIssuerError::Lifetime => Status::invalid_argument(told(error)),
         OwnIssuerError::Store(_) => Status::unavailable(told(error)),
         OwnIssuerError::Vault(_)
+        | OwnIssuerError::Newest { .. }
         | OwnIssuerError::NotAKey { .. }
         | OwnIssuerError::Unfit(_)
         | OwnIssuerError::Sign(_) => Status::failed_precondition(told(error)),

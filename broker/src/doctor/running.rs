@@ -9,7 +9,7 @@ use url::Url;
 
 use super::clocks::Clocks;
 use super::reach::{self, Place};
-use super::{Finding, keys, redis};
+use super::{Finding, keys, own_keys, redis};
 use crate::causes;
 use crate::clock::Clock;
 use crate::coordination::Coordination;
@@ -63,16 +63,18 @@ impl Running {
     pub async fn findings(&self) -> Vec<Finding> {
         let Parts { store_at, store: db, vault, master_keys, fetcher, coordination, clock, .. } = &self.parts;
         let clocks = Clocks::of(&**db, store_at, &**clock);
-        let (store, redis, keys, reached) = tokio::join!(
+        let (store, redis, keys, own_keys, reached) = tokio::join!(
             self.store(),
             redis::finding(coordination),
             keys::findings(vault, master_keys),
+            own_keys::findings(&**db, vault),
             reach::findings(fetcher, &clocks, self.places())
         );
         std::iter::once(store)
             .chain(self.spool())
             .chain(redis)
             .chain(keys)
+            .chain(own_keys)
             .chain(self.issuers())
             .chain(reached)
             .collect()

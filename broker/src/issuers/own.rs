@@ -13,10 +13,12 @@ use sallyport_caller::{Algorithm, KeyError, PublicKey, TokenProfile};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
+use crate::causes;
 use crate::clock::{Clock, UnixTime};
+use crate::master_keys;
 use crate::model::{Generation, Principal, PrincipalKind};
 use crate::secret::Secret;
-use crate::store::{Store, StoreError, StoredKey, StoredToken};
+use crate::store::{Found, Store, StoreError, StoredKey, StoredToken};
 use crate::vault::{Place, RecordKind, Vault, VaultError};
 
 /// Purpose of the keys in the store.
@@ -34,6 +36,18 @@ pub enum OwnIssuerError {
     /// The vault did not open or seal the key.
     #[error("the signing key cannot be sealed or opened")]
     Vault(#[from] VaultError),
+    /// What would sign does not open. Nobody takes its place unasked: all that it has signed would be refused.
+    #[error(
+        "signing key {kid} was changed in the store; put its record in table `keys` back from a backup, or delete it there: \
+         then the key before it signs, or a new one, and what this one has signed is refused"
+    )]
+    Newest {
+        /// Its `kid`, which is the record's id.
+        kid: String,
+        /// What is wrong with it.
+        #[source]
+        source: Box<Self>,
+    },
     /// What was opened is no key.
     #[error("signing key {kid} is not a P-256 private key")]
     NotAKey {
@@ -101,7 +115,8 @@ impl OwnIssuer {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, OwnIssuerError> {
         let mut stored = store.keys(PURPOSE).await?;
-        if stored.is_empty() {
+        // One that is corrupt is one: no other may take its place unseen.
+        if stored.records.is_empty() && stored.corrupt.is_empty() {
             let key = make_key(vault, clock.now()).await?;
             match store.add_first_key(&key).await {
                 // Another broker may be the first, and its key is the one: what a broker signs, all others must know.
@@ -109,10 +124,7 @@ impl OwnIssuer {
                 Err(error) => return Err(error.into()),
             }
         }
-        let mut keys = Vec::with_capacity(stored.len());
-        for key in stored {
-            keys.push(open_key(vault, key).await?);
-        }
+        let keys = open_keys(&*store, vault, stored).await?;
         let mut published = Vec::with_capacity(keys.len());
         let mut jwks = Vec::with_capacity(keys.len());
         for key in &keys {
@@ -204,6 +216,46 @@ async fn make_key(vault: &Vault, now: UnixTime) -> Result<StoredKey, OwnIssuerEr
     Ok(StoredKey { id: kid, purpose: PURPOSE.to_owned(), created_at: now, value })
 }
 
+/// The newest, which signs, and those before it that open: what another one has signed is refused.
+async fn open_keys(
+    store: &dyn Store,
+    vault: &Vault,
+    mut stored: Found<StoredKey>,
+) -> Result<Vec<SigningKey>, OwnIssuerError> {
+    if stored.records.is_empty()
+        && let Some(corrupt) = stored.corrupt.pop()
+    {
+        let kid = corrupt.record().unwrap_or_default();
+        return Err(OwnIssuerError::Newest { kid, source: Box::new(corrupt.into()) });
+    }
+    let mut keys: Vec<SigningKey> = Vec::new();
+    for key in stored.readable() {
+        let kid = key.id.clone();
+        let error = match open_key(vault, key).await {
+            Ok(key) => {
+                keys.push(key);
+                continue;
+            }
+            Err(error) => error,
+        };
+        let is_damaged = match &error {
+            OwnIssuerError::Vault(error) => master_keys::is_damaged(store, error).await?,
+            OwnIssuerError::NotAKey { .. } => true,
+            _ => false,
+        };
+        match is_damaged {
+            true if keys.is_empty() => return Err(OwnIssuerError::Newest { kid, source: Box::new(error) }),
+            true => tracing::error!(
+                id = kid,
+                error = causes::told(&error),
+                "an old signing key was changed in the store and is left out: what it has signed is refused"
+            ),
+            false => return Err(error),
+        }
+    }
+    Ok(keys)
+}
+
 async fn open_key(vault: &Vault, stored: StoredKey) -> Result<SigningKey, OwnIssuerError> {
     let private = vault.open(&place(&stored.id), &stored.value).await?;
     // Exposed to become the signing key, which zeroizes itself.
@@ -213,7 +265,7 @@ async fn open_key(vault: &Vault, stored: StoredKey) -> Result<SigningKey, OwnIss
     }
 }
 
-fn place(kid: &str) -> Place<'_> {
+pub(crate) fn place(kid: &str) -> Place<'_> {
     Place { kind: RecordKind::Key, record: kid, field: "private_key", generation: Generation(1) }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::key_of;
 use crate::refresher::Spool;
 use crate::store::{SealedColumn, Store, StoreError};
-use crate::vault::{KeyId, KeyIds, Vault};
+use crate::vault::{KeyId, KeyIds, Vault, VaultError};
 
 /// How many records of an unknown key are named in the log.
 const NAMED: u32 = 10;
@@ -44,10 +44,7 @@ pub(super) async fn headers(store: &dyn Store, spool: &Spool) -> Result<BTreeSet
 /// # Errors
 /// [`NotHeld`] with the first that is needed and not held.
 pub async fn keys_needed(store: &dyn Store, spool: &Spool, vault: &Vault) -> Result<Vec<KeyId>, NotHeld> {
-    let known = store.master_keys().await?;
-    // It is a key's all the same.
-    let unreadable: Vec<_> = known.corrupt.iter().filter_map(StoreError::record).collect();
-    let known: Vec<_> = known.readable().into_iter().map(|key| key.id).chain(unreadable).collect();
+    let known = known(store).await?;
     let held = KeyIds(vault.keys().iter().map(|key| key.id).collect());
     let mut keys = Vec::new();
     for header in headers(store, spool).await? {
@@ -66,6 +63,30 @@ pub async fn keys_needed(store: &dyn Store, spool: &Spool, vault: &Vault) -> Res
         }
     }
     Ok(keys)
+}
+
+/// Whether it is this record that was changed, and opens for nobody any more; a master key that is missing or away is put
+/// back, and what it has sealed must not be given up for it.
+///
+/// # Errors
+/// If the store does not say which master keys it knows.
+pub async fn is_damaged(store: &dyn Store, error: &VaultError) -> Result<bool, StoreError> {
+    Ok(match error {
+        VaultError::NotAuthentic { .. } | VaultError::Unreadable { .. } => true,
+        VaultError::OtherMasterKey { needed, .. } => {
+            let known = known(store).await?;
+            !known.is_empty() && !known.contains(&needed.to_string())
+        }
+        VaultError::MasterKey { .. } => false,
+    })
+}
+
+/// Ids of the master keys that were ever used here.
+async fn known(store: &dyn Store) -> Result<Vec<String>, StoreError> {
+    let known = store.master_keys().await?;
+    // It is a key's all the same.
+    let unreadable: Vec<_> = known.corrupt.iter().filter_map(StoreError::record).collect();
+    Ok(known.readable().into_iter().map(|key| key.id).chain(unreadable).collect())
 }
 
 async fn name(store: &dyn Store, spool: &Spool, header: &[u8]) -> Result<(), StoreError> {

@@ -257,7 +257,7 @@ async fn session_keys_change_daily_and_the_previous_one_stays() {
     fixture.clock.advance(DAY * 5);
     fixture.publisher.publish().await;
     assert!(fixture.keys().current != second.current);
-    assert_eq!(fixture.store.keys(session_keys::PURPOSE).await.unwrap().len(), 1);
+    assert_eq!(fixture.store.keys(session_keys::PURPOSE).await.unwrap().records.len(), 1);
 }
 
 #[tokio::test]
@@ -438,4 +438,45 @@ fn jtis(snapshot: &Snapshot) -> Vec<&str> {
         Some(revocation::What::Identity(_)) | None => None,
     });
     tokens.collect()
+}
+
+#[tokio::test]
+async fn v3_a_session_key_that_was_changed_is_left_out_and_stops_no_start() {
+    let fixture = Fixture::new().await;
+    // As a start does: a key id that was never used here is no key's.
+    let tenant = Tenant("t".into());
+    let vault = Vault::open_existing(fixture.dir.path().join("key").join("master.key"), &tenant).unwrap();
+    fixture.store.add_wraps(&vault.key_id().to_string(), 0, START).await.unwrap();
+    let session_keys = async || fixture.start().await.unwrap().current().snapshot.session_keys.clone().unwrap();
+    fixture.clock.advance(DAY);
+    fixture.publisher.publish().await;
+    let first = fixture.keys();
+    let day = START.0 / (24 * 60 * 60 * 1000);
+    let [yesterday, today] = [day, day + 1].map(|day| format!("session-{day}"));
+    fixture.store.bend_key(&yesterday, -1).await;
+    let keys = session_keys().await;
+    assert!(keys.current == first.current && keys.previous.is_empty());
+    assert!(fixture.keys() == first, "who has it open goes on with it");
+    // Its key id, the length of what is wrapped, what is sealed: whichever was changed.
+    for (round, at) in [5, 20, -1].into_iter().enumerate() {
+        let newest = if round == 0 { today.clone() } else { format!("{today}-{}", round + 1) };
+        fixture.store.bend_key(&newest, at).await;
+        let (keys, again) = (session_keys().await, session_keys().await);
+        assert!(keys == again && keys.current != first.current && keys.previous.is_empty(), "{at}");
+        assert_eq!(keys.current.len(), 32);
+    }
+    // A broker that runs comes to the same one.
+    fixture.publisher.publish().await;
+    assert!(fixture.keys().current == session_keys().await.current);
+    assert_eq!(fixture.store.keys(session_keys::PURPOSE).await.unwrap().records.len(), 5);
+    // Without its master key none is given up.
+    std::fs::remove_file(fixture.dir.path().join("key").join("master.key")).unwrap();
+    let refused = fixture.start().await.err().unwrap();
+    let missing = matches!(
+        &refused,
+        PublishError::SessionKeys(SessionKeyError::Vault(crate::vault::VaultError::OtherMasterKey { needed, .. }))
+            if *needed == vault.key_id()
+    );
+    assert!(missing, "{refused:?}");
+    assert_eq!(fixture.store.keys(session_keys::PURPOSE).await.unwrap().records.len(), 5);
 }

@@ -264,6 +264,7 @@ macro_rules! suite {
                     refuses_a_taken_id,
                     a_first_key_is_refused_where_there_is_one_of_its_purpose_or_its_id,
                     drops_the_old_ones_of_one_purpose,
+                    v3_a_corrupt_one_names_itself_and_nobody_is_the_first_in_its_place,
                 ]
                 two: [
                     of_two_makers_of_one_id_one_wins,

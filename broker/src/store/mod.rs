@@ -503,10 +503,10 @@ pub trait Store: Send + Sync + 'static {
     async fn revoke_token(&self, id: &str, now: UnixTime) -> Result<bool, StoreError>;
 
     /// The keys of one purpose, newest first.
-    async fn keys(&self, purpose: &str) -> Result<Vec<StoredKey>, StoreError>;
+    async fn keys(&self, purpose: &str) -> Result<Found<StoredKey>, StoreError>;
     /// Adds a key; `Conflict` if its id is taken.
     async fn add_key(&self, key: &StoredKey) -> Result<(), StoreError>;
-    /// Adds the first key of its purpose; `Conflict` if there is one already, or its id is taken.
+    /// Adds the first key of its purpose; `Conflict` if there is one already, be it corrupt, or its id is taken.
     async fn add_first_key(&self, key: &StoredKey) -> Result<(), StoreError>;
     /// Drops the keys of one purpose made before `before`.
     async fn drop_keys(&self, purpose: &str, before: UnixTime) -> Result<(), StoreError>;

@@ -105,7 +105,7 @@ async fn a_second_start_signs_with_the_same_key() {
     let second = world.own().await;
     assert!(check(&second, issued.token.expose(), START).is_ok());
     assert_eq!(first.public_jwks(), second.public_jwks());
-    assert_eq!(world.store.keys(PURPOSE).await.unwrap().len(), 1);
+    assert_eq!(world.store.keys(PURPOSE).await.unwrap().records.len(), 1);
 }
 
 #[tokio::test]
@@ -117,7 +117,7 @@ async fn brokers_that_start_at_once_sign_with_one_key() {
         let issued = by.issue(&principal, HOUR).await.unwrap();
         assert!(check(known_to, issued.token.expose(), START).is_ok());
     }
-    assert_eq!(world.store.keys(PURPOSE).await.unwrap().len(), 1);
+    assert_eq!(world.store.keys(PURPOSE).await.unwrap().records.len(), 1);
 }
 
 #[tokio::test]
@@ -137,7 +137,7 @@ async fn i4_the_private_key_opens_under_its_own_kid_and_master_key_only() {
     let world = World::new().await;
     let own = world.own().await;
     drop(own);
-    let mut stored = world.store.keys(PURPOSE).await.unwrap().remove(0);
+    let mut stored = world.store.keys(PURPOSE).await.unwrap().records.remove(0);
     let other = World::vault(world.dir.path(), "other.key");
     let refused = OwnIssuer::open(URL, world.store.clone(), &other, world.clock.clone()).await;
     assert!(matches!(refused, Err(OwnIssuerError::Vault(VaultError::OtherMasterKey { .. }))));
@@ -152,4 +152,32 @@ async fn no_principal_of_another_store_is_given_a_token_that_cannot_be_revoked()
     let own = world.own().await;
     let stranger = Principal { id: PrincipalId("nobody".into()), kind: alice(), created_at: START };
     assert!(matches!(own.issue(&stranger, HOUR).await, Err(OwnIssuerError::Store(_))));
+}
+
+#[tokio::test]
+async fn v3_an_old_key_that_was_changed_is_left_out_and_the_newest_refuses_the_start_by_its_id() {
+    let world = World::new().await;
+    let store = Arc::new(SqliteStore::open(&world.dir.path().join("data")).await.unwrap());
+    let first = world.own().await;
+    let old = first.issue(&world.principal(alice()).await, HOUR).await.unwrap();
+    let old_kid = first.signing.kid.clone();
+    let new = make_key(&world.vault, START.after(HOUR)).await.unwrap();
+    world.store.add_key(&new).await.unwrap();
+    let both = world.own().await;
+    assert!(both.signing.kid == new.id && check(&both, old.token.expose(), START).is_ok());
+    store.bend_key(&old_kid, -1).await;
+    let own = world.own().await;
+    assert!(own.signing.kid == new.id && own.published.len() == 1);
+    assert!(check(&own, old.token.expose(), START).is_err(), "nobody knows its key any more");
+    let issued = own.issue(&world.principal(alice()).await, HOUR).await.unwrap();
+    assert!(check(&own, issued.token.expose(), START).is_ok());
+    store.bend_key(&new.id, -1).await;
+    let open = || OwnIssuer::open(URL, world.store.clone(), &world.vault, world.clock.clone());
+    let refused = open().await.err().unwrap();
+    assert!(matches!(&refused, OwnIssuerError::Newest { kid, .. } if *kid == new.id), "{refused}");
+    assert!(refused.to_string().contains(&new.id) && refused.to_string().contains("backup"), "{refused}");
+    // Nor is another made where none of them can be read.
+    store.tamper("UPDATE keys SET created_at = -1").await;
+    assert!(matches!(open().await, Err(OwnIssuerError::Newest { .. })));
+    assert_eq!(world.store.keys(PURPOSE).await.unwrap().corrupt.len(), 2);
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{NOW, sealed};
+use super::damaged::names;
+use super::{NOW, Tamper, sealed};
 use crate::store::{Store, StoreError, StoredKey};
 
 fn key(id: &str, purpose: &str, seconds: u64) -> StoredKey {
@@ -15,7 +16,7 @@ fn key(id: &str, purpose: &str, seconds: u64) -> StoredKey {
 }
 
 async fn ids(store: &dyn Store, purpose: &str) -> Vec<String> {
-    store.keys(purpose).await.unwrap().into_iter().map(|key| key.id).collect()
+    store.keys(purpose).await.unwrap().records.into_iter().map(|key| key.id).collect()
 }
 
 async fn add_some(store: &dyn Store) {
@@ -25,10 +26,10 @@ async fn add_some(store: &dyn Store) {
 }
 
 pub(super) async fn are_listed_newest_first_by_purpose(store: &dyn Store) {
-    assert!(store.keys("sign").await.unwrap().is_empty());
+    assert!(store.keys("sign").await.unwrap().records.is_empty());
     add_some(store).await;
     assert_eq!(ids(store, "sign").await, ["c", "b", "a"]);
-    let newest = store.keys("sign").await.unwrap().swap_remove(0);
+    let newest = store.keys("sign").await.unwrap().records.swap_remove(0);
     assert_eq!((newest.purpose.as_str(), newest.value), ("sign", sealed("c")));
     assert_eq!(newest.created_at, NOW.after(Duration::from_secs(3)));
     assert_eq!(ids(store, "bind").await, ["d"]);
@@ -88,4 +89,16 @@ pub(super) async fn of_two_makers_of_the_first_key_one_wins_and_both_use_it(firs
         let seen = (ids(first, &purpose).await, ids(second, &purpose).await);
         assert_eq!(seen, (vec![won.clone()], vec![won]));
     }
+}
+
+pub(super) async fn v3_a_corrupt_one_names_itself_and_nobody_is_the_first_in_its_place(store: &(impl Store + Tamper)) {
+    add_some(store).await;
+    store.tamper_with("UPDATE keys SET created_at = -1 WHERE id IN ('b', 'd')".to_owned()).await;
+    assert_eq!(ids(store, "sign").await, ["c", "a"]);
+    for (purpose, id) in [("sign", "b"), ("bind", "d")] {
+        let found = store.keys(purpose).await.unwrap();
+        assert!(matches!(&found.corrupt[..], [error] if names(error, "keys", id)), "{:?}", found.corrupt);
+    }
+    let refused = store.add_first_key(&key("e", "bind", 2)).await;
+    assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
 }

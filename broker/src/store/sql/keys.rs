@@ -3,9 +3,9 @@
 use super::columns::Columns;
 use super::{Connection, Lock, Row, lock, query, signed};
 use crate::clock::UnixTime;
-use crate::store::{Sealed, StoreError, StoredKey};
+use crate::store::{Found, Sealed, StoreError, StoredKey};
 
-pub(super) async fn of_purpose(db: &mut Connection, purpose: &str) -> Result<Vec<StoredKey>, StoreError> {
+pub(super) async fn of_purpose(db: &mut Connection, purpose: &str) -> Result<Found<StoredKey>, StoreError> {
     let rows = query("SELECT id, created_at, value FROM keys WHERE purpose = $1 ORDER BY created_at DESC, id DESC")
         .bind(purpose)
         .fetch_all(db)
@@ -19,7 +19,7 @@ pub(super) async fn of_purpose(db: &mut Connection, purpose: &str) -> Result<Vec
             value: Sealed(columns.get("value")?),
         })
     };
-    rows.iter().map(read).collect()
+    Found::sort(rows.iter().map(read))
 }
 
 pub(super) async fn add(db: &mut Connection, key: &StoredKey) -> Result<(), StoreError> {
@@ -35,7 +35,8 @@ pub(super) async fn add(db: &mut Connection, key: &StoredKey) -> Result<(), Stor
 
 pub(super) async fn add_first(db: &mut Connection, key: &StoredKey) -> Result<(), StoreError> {
     lock(db, Lock::FirstKey(&key.purpose)).await?;
-    match of_purpose(db, &key.purpose).await?.is_empty() {
+    let found = of_purpose(db, &key.purpose).await?;
+    match found.records.is_empty() && found.corrupt.is_empty() {
         true => add(db, key).await,
         false => Err(StoreError::Conflict),
     }

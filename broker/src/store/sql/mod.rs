@@ -433,7 +433,7 @@ impl Store for Handle {
         writing!(self, |db| tokens::revoke(db, id, now))
     }
 
-    async fn keys(&self, purpose: &str) -> Result<Vec<StoredKey>, StoreError> {
+    async fn keys(&self, purpose: &str) -> Result<Found<StoredKey>, StoreError> {
         reading!(self, |db| keys::of_purpose(db, purpose))
     }
 

@@ -32,6 +32,22 @@ impl SqliteStore {
         assert_eq!(damaged.execute(&self.writer).await.unwrap().rows_affected(), 1);
     }
 
+    /// Changes one byte of one of the broker's own keys, counted from the beginning of what is sealed, or from its end.
+    pub(crate) async fn bend_key(&self, id: &str, at: isize) {
+        for header in self.seal_headers().await.unwrap() {
+            let found = self.sealed_fields(SealedColumn::Key, &header, "", 1000).await.unwrap().records;
+            if let Some(old) = found.into_iter().find(|field| field.record == id) {
+                let mut new = old.sealed.0.clone();
+                let at = if at < 0 { new.len() - at.unsigned_abs() } else { at.unsigned_abs() };
+                new[at] ^= 1;
+                let swap = crate::store::Swap { old, new: Sealed(new) };
+                assert_eq!(self.swap_sealed(&[swap]).await.unwrap(), 1);
+                return;
+            }
+        }
+        panic!("there is no key {id}");
+    }
+
     /// Lets the file grow again.
     pub(crate) async fn make_room(&self) {
         self.limit_pages("1000000").await;
