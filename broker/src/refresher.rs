@@ -43,7 +43,7 @@ use tokio::sync::mpsc;
 
 use self::backoff::Backoffs;
 use self::flight::{Flight, Flights};
-use self::intent::{Owner, Unsent};
+use self::intent::{Owner, Remembered};
 use self::memory::Moment;
 use self::others::FirstSeen;
 use self::providers::{AskedBy, Providers};
@@ -99,7 +99,11 @@ struct Inner {
     opening: Flights<Result<Option<Arc<OpenedToken>>, RefreshError>>,
     backoffs: Backoffs,
     others: FirstSeen,
-    unsent: Unsent,
+    /// That the store may hold although nothing came of them: their commit, or that of giving them back, was not answered.
+    /// They are no attempts, since nobody was asked.
+    unsent: Remembered,
+    /// That took another broker's place, which may be about to store what it has.
+    unsettled: Remembered,
     providers: Arc<Providers>,
     recent: Recent,
 }
@@ -131,7 +135,8 @@ impl Refresher {
             opening: Flights::default(),
             backoffs: Backoffs::default(),
             others: FirstSeen::default(),
-            unsent: Unsent::default(),
+            unsent: Remembered::default(),
+            unsettled: Remembered::default(),
             providers,
             recent: Recent::default(),
         }))
@@ -245,9 +250,9 @@ impl Inner {
     fn start(self: &Arc<Self>, key: &Key, source: &Source, beyond: Generation, who: AskedBy) -> Option<Flight<Landed>> {
         match source {
             Source::Service(client) => self.flights.join(key, || {
-                self.providers.begins(&source.authority(), who);
+                let begun = self.providers.begins(&source.authority(), who);
                 let (inner, grant) = (Arc::clone(self), source.grant());
-                let renewal = renew(Arc::clone(self), key.clone(), Arc::clone(client), beyond);
+                let renewal = renew(Arc::clone(self), key.clone(), Arc::clone(client), beyond, begun);
                 async move { inner.under_lease(&grant, beyond, renewal).await }
             }),
             Source::Person { client, .. } => {
@@ -267,10 +272,11 @@ impl Inner {
         who: AskedBy,
     ) -> Option<Flight<Landed>> {
         self.flights.join(key, || {
-            self.providers.begins(&source::authority(&client.token_url), who);
+            let begun = self.providers.begins(&source::authority(&client.token_url), who);
             let (inner, grant, client) = (Arc::clone(self), grant.clone(), Arc::clone(client));
-            let refresh = Refresh { inner: Arc::clone(self), key: key.clone(), client, grant: grant.clone(), by_force };
-            async move { inner.under_lease(&grant, beyond, refresh.run(beyond)).await }
+            let (key, of) = (key.clone(), grant.clone());
+            let refresh = Refresh { inner: Arc::clone(self), key, client, grant, by_force, begun };
+            async move { inner.under_lease(&of, beyond, refresh.run(beyond)).await }
         })
     }
 

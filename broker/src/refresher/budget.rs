@@ -24,17 +24,25 @@ fn spend(spent_until: u64, now: UnixTime, per_second: u32, owed: u32, wanted: u3
 }
 
 impl Inner {
-    /// Takes of the budget of a provider what may begin now, at most `wanted`, and what was begun here for callers since.
+    /// Takes of the budget of a provider what may begin now, at most `wanted`, and what was asked here since. What was taken
+    /// before and not needed comes first.
     pub(super) async fn take_of_budget(&self, host: &str, wanted: u32) -> Result<u32, RefreshError> {
-        let owed = self.providers.take_owed(host);
+        let (owed, unused) = self.providers.take_owed(host);
+        let paid = unused.min(owed + wanted);
+        let (owed, wanted, there) = match paid.checked_sub(owed) {
+            Some(there) => (0, wanted - there, there),
+            None => (owed - paid, wanted, 0),
+        };
         if (owed, wanted) == (0, 0) {
-            return Ok(0);
+            return Ok(there);
         }
         let taken = self.spend(host, owed, wanted).await;
         if !matches!(taken, Ok(Some(_))) {
-            self.providers.owe(host, owed);
+            self.providers.owe(host, (owed, there));
+            taken?;
+            return Ok(0);
         }
-        Ok(taken?.unwrap_or(0))
+        Ok(taken?.unwrap_or(0) + there)
     }
 
     /// Nothing, where others were quicker each time.

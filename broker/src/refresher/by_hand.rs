@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::providers::AskedBy;
 use super::source::has_a_token;
-use super::{RefreshError, Refresher};
+use super::{Limits, RefreshError, Refresher};
 use crate::clock::UnixTime;
 use crate::keys::{Key, Purpose};
 use crate::model::{Generation, ProviderClient};
@@ -60,7 +60,8 @@ impl Refresher {
         let key = Key::of_grant(&inner.tenant, Purpose::Grant, &stored.key);
         let flight = inner.start_refresh(&key, &client, &stored.key, stored.generation, force, AskedBy::Caller);
         let flight = flight.ok_or(RefreshError::Draining)?;
-        let patience = inner.limits.provider + inner.limits.commit + Duration::from_secs(2);
+        let Limits { settle, provider, commit, .. } = inner.limits;
+        let patience = settle + provider + commit + Duration::from_secs(2);
         let landed = tokio::time::timeout(patience, flight.landed()).await;
         let token = landed.ok().flatten().unwrap_or(Err(RefreshError::Lost))?.token;
         Ok(ByHand::Refreshed {

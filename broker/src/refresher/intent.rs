@@ -26,23 +26,26 @@ pub(super) struct Owner {
     start: String,
 }
 
-/// Intents of ours, by grant, that the store may hold although nothing came of them: their commit, or that of giving them
-/// back, was not answered. They are no attempts, since nobody was asked.
-pub(super) struct Unsent(Cache<String, Intent>);
+/// Intents of ours, one for each grant, of which more is known here than the store says.
+pub(super) struct Remembered(Cache<String, Intent>);
 
-/// So many are remembered, for so long; one that is not counts as an attempt, as it does at other brokers.
-const UNSENT: u64 = 10_000;
-const UNSENT_FOR: Duration = Duration::from_secs(60 * 60);
+/// So many are remembered, for so long; one that is not is what it is to other brokers.
+const REMEMBERED: u64 = 10_000;
+const REMEMBERED_FOR: Duration = Duration::from_secs(60 * 60);
 
-impl Default for Unsent {
+impl Default for Remembered {
     fn default() -> Self {
-        Self(Cache::builder().max_capacity(UNSENT).time_to_live(UNSENT_FOR).build())
+        Self(Cache::builder().max_capacity(REMEMBERED).time_to_live(REMEMBERED_FOR).build())
     }
 }
 
-impl Unsent {
+impl Remembered {
     pub(super) fn remember(&self, grant: &str, intent: &Intent) {
         self.0.insert(grant.to_owned(), intent.clone());
+    }
+
+    pub(super) fn forget(&self, grant: &str) {
+        self.0.invalidate(grant);
     }
 
     pub(super) fn has(&self, grant: &str, intent: &Intent) -> bool {

@@ -2,6 +2,7 @@
 //! while once it fails at everything. A provider is the host and port of a token endpoint.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -53,8 +54,10 @@ struct Provider {
     slots: Arc<Semaphore>,
     /// Refreshes that nobody waits for and that may begin now.
     left: u32,
-    /// Refreshes begun for callers, of which the store does not know yet.
+    /// Requests of which the store does not know yet.
     owed: u32,
+    /// Requests that the store has counted, and that turned out not to be needed.
+    unused: u32,
     breaker: Breaker,
 }
 
@@ -83,6 +86,14 @@ pub struct LeftAlone {
     pub until: UnixTime,
     /// Requests in a row that failed.
     pub failures: u32,
+}
+
+/// A refresh that has begun, in the budget of its provider: what it asks is counted, and nothing else.
+pub(super) struct Begun {
+    providers: Arc<Providers>,
+    host: String,
+    /// Of the next request.
+    is_paid: AtomicBool,
 }
 
 /// The right to one request.
@@ -120,14 +131,15 @@ impl Providers {
         left > 0 && self.free(host) > 0
     }
 
-    /// Counts a refresh that begins.
-    pub(super) fn begins(&self, host: &str, who: AskedBy) {
-        let mut all = self.all();
-        let provider = self.of(&mut all, host);
-        match who {
-            AskedBy::Caller => provider.owed = provider.owed.saturating_add(1),
-            AskedBy::Schedule => provider.left = provider.left.saturating_sub(1),
+    /// A refresh begins, that may ask the provider or find that it need not.
+    pub(super) fn begins(self: &Arc<Self>, host: &str, who: AskedBy) -> Begun {
+        if who == AskedBy::Schedule {
+            let mut all = self.all();
+            let provider = self.of(&mut all, host);
+            provider.left = provider.left.saturating_sub(1);
         }
+        let is_paid = AtomicBool::new(who == AskedBy::Schedule);
+        Begun { providers: Arc::clone(self), host: host.to_owned(), is_paid }
     }
 
     /// Providers of which callers had something that the store does not know of.
@@ -136,16 +148,19 @@ impl Providers {
         all.iter().filter(|(_, provider)| provider.owed > 0).map(|(host, _)| host.clone()).collect()
     }
 
-    /// What callers had that the store does not know of: it is told now.
-    pub(super) fn take_owed(&self, host: &str) -> u32 {
-        std::mem::take(&mut self.of(&mut self.all(), host).owed)
+    /// What was asked that the store does not know of, and what it knows of that was not: it is told now.
+    pub(super) fn take_owed(&self, host: &str) -> (u32, u32) {
+        let mut all = self.all();
+        let provider = self.of(&mut all, host);
+        (std::mem::take(&mut provider.owed), std::mem::take(&mut provider.unused))
     }
 
     /// It was not told.
-    pub(super) fn owe(&self, host: &str, owed: u32) {
+    pub(super) fn owe(&self, host: &str, (owed, unused): (u32, u32)) {
         let mut all = self.all();
         let provider = self.of(&mut all, host);
         provider.owed = provider.owed.saturating_add(owed);
+        provider.unused = provider.unused.saturating_add(unused).min(self.budget.per_second);
     }
 
     /// How long the provider is left alone.
@@ -231,6 +246,7 @@ impl Providers {
             slots: Arc::new(Semaphore::new(self.budget.at_once as usize)),
             left: 0,
             owed: 0,
+            unused: 0,
             breaker: Breaker::default(),
         })
     }
@@ -242,6 +258,23 @@ impl Breaker {
         match now < open.until {
             true => Some(open.until.since(now)),
             false => open.is_probed.then_some(PROBING),
+        }
+    }
+}
+
+impl Begun {
+    /// The provider is asked now.
+    pub(super) fn sends(&self) {
+        if !self.is_paid.swap(false, Ordering::Relaxed) {
+            self.providers.owe(&self.host, (1, 0));
+        }
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        if *self.is_paid.get_mut() {
+            self.providers.owe(&self.host, (0, 1));
         }
     }
 }
@@ -359,21 +392,29 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_waits_for_begins_as_allowed_and_what_somebody_does_is_owed() {
+    fn what_nobody_waits_for_begins_as_allowed_and_what_is_asked_is_counted_and_nothing_else() {
         let (providers, _) = providers();
         assert!(!providers.has_room(HOST), "nothing is, unless it is allowed");
         providers.allow(HOST, 2);
-        providers.begins(HOST, AskedBy::Schedule);
+        let first = providers.begins(HOST, AskedBy::Schedule);
         assert!(providers.has_room(HOST));
-        providers.begins(HOST, AskedBy::Schedule);
+        let second = providers.begins(HOST, AskedBy::Schedule);
         assert!(!providers.has_room(HOST));
-        for _ in 0..3 {
-            providers.begins(HOST, AskedBy::Caller);
-        }
+        first.sends();
+        drop(first);
+        assert_eq!(providers.take_owed(HOST), (0, 0), "it was paid");
+        drop(second);
+        assert_eq!(providers.take_owed(HOST), (0, 1), "it asked nobody");
+        let caller = providers.begins(HOST, AskedBy::Caller);
+        assert!(providers.owing().is_empty());
+        caller.sends();
+        caller.sends();
+        drop(caller);
+        drop(providers.begins(HOST, AskedBy::Caller));
         assert_eq!(providers.owing(), [HOST]);
         let owed = providers.take_owed(HOST);
-        assert_eq!((owed, providers.owing().len()), (3, 0));
+        assert_eq!((owed, providers.owing().len()), ((2, 0), 0));
         providers.owe(HOST, owed);
-        assert_eq!(providers.take_owed(HOST), 3);
+        assert_eq!(providers.take_owed(HOST), (2, 0));
     }
 }

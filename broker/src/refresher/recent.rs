@@ -1,5 +1,6 @@
 //! Which grants are in use, and which of those are due.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use super::{OpenedToken, Source};
 use crate::clock::UnixTime;
 use crate::keys::Key;
-use crate::model::Generation;
+use crate::model::{Generation, GrantKey};
 
 /// Grants remembered at most; one that is not is renewed on the request that finds it due.
 const MAX_GRANTS: usize = 100_000;
@@ -28,6 +29,17 @@ pub(super) struct Used {
     last: UnixTime,
     /// When a use of it was noted in the store last.
     noted: UnixTime,
+}
+
+/// One of them that is due.
+pub(super) struct Known {
+    pub(super) key: Key,
+    pub(super) grant: GrantKey,
+    pub(super) generation: Generation,
+    /// Of its provider.
+    pub(super) host: String,
+    /// When it was used last.
+    pub(super) last: UnixTime,
 }
 
 impl Used {
@@ -64,24 +76,22 @@ impl Recent {
         }
     }
 
-    /// What is due and may be renewed, and when it was used last, most lately used first, at most `limit`; drops what has
-    /// expired.
-    pub(super) fn due(
-        &self,
-        now: UnixTime,
-        limit: usize,
-        may: impl Fn(&Key, &Source) -> bool,
-    ) -> Vec<(UnixTime, Key, Source)> {
+    /// What is due and may be renewed, most lately used first, at most so many of each provider; drops what has expired.
+    pub(super) fn due(&self, now: UnixTime, of_each: usize, may: impl Fn(&Key, &Source) -> bool) -> Vec<Known> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, used| now < used.expires_at);
-        let mut due: Vec<_> = all
-            .iter()
-            .filter(|(key, used)| used.refresh_after <= now && may(key, &used.source))
-            .map(|(key, used)| (used.last, key))
-            .collect();
-        due.sort_unstable_by(|a, b| b.cmp(a));
-        due.truncate(limit);
-        due.into_iter().filter_map(|(last, key)| Some((last, key.clone(), all.get(key)?.source.clone()))).collect()
+        let due = all.iter().filter(|(key, used)| used.refresh_after <= now && may(key, &used.source));
+        let mut due: Vec<_> = due.map(|(key, used)| (used.last, key, used)).collect();
+        due.sort_unstable_by_key(|(last, key, _)| (Reverse(*last), *key));
+        let mut counts = HashMap::<String, usize>::new();
+        let known = due.into_iter().filter_map(|(last, key, used)| {
+            let host = used.source.authority();
+            let count = counts.entry(host.clone()).or_default();
+            *count += 1;
+            let grant = used.source.grant();
+            (*count <= of_each).then(|| Known { last, key: key.clone(), grant, generation: used.generation, host })
+        });
+        known.collect()
     }
 
     /// Takes a grant out to be renewed, if it is due still: somebody may have renewed it since that was looked at.

@@ -11,7 +11,7 @@ use super::commit::Committed;
 use super::due::{self, Chance};
 use super::intent::Right;
 use super::pause::has_ended;
-use super::providers::Admitted;
+use super::providers::{Admitted, Begun};
 use super::renewal::Renewed;
 use super::seal::Pair;
 use super::source::{authority, has_a_token, host};
@@ -40,6 +40,8 @@ pub(super) struct Refresh {
     pub(super) grant: GrantKey,
     /// An operator says so: pauses are over, but the one before a last attempt.
     pub(super) by_force: bool,
+    /// Its place in the provider's budget.
+    pub(super) begun: Begun,
 }
 
 /// What one turn came to.
@@ -111,6 +113,7 @@ impl Refresh {
             Right::Taken => return inner.wait_for_another_broker(&stored, &host).await,
             Right::Spent => return self.spent(&stored).await,
         };
+        let Some(stored) = self.settled(stored).await? else { return Ok(Turn::Again) };
         // Before anything is begun: what waits for its turn here holds nobody else up.
         let admitted = inner.providers.admit(&authority(&self.client.token_url)).await;
         let admitted = admitted.map_err(|retry_after| RefreshError::Provider { host, retry_after })?;
@@ -119,14 +122,7 @@ impl Refresh {
             return Err(RefreshError::Draining);
         }
         match self.take(stored.clone(), material, attempt, read).await {
-            Ok(Some(ready)) => match self.is_still_ours(&ready).await {
-                Ok(true) => self.ask(ready, admitted).await,
-                Ok(false) => Ok(Turn::Again),
-                Err(error) => {
-                    self.give_back(&ready, &as_it_was(&ready)).await;
-                    Err(error)
-                }
-            },
+            Ok(Some(ready)) => self.ask(ready, admitted).await,
             Ok(None) => Ok(Turn::Again),
             // Nothing renews it as it is: who looks at it is told so, not only who calls with it.
             Err(RefreshError::NeedsConsent { reason: ConsentReason::Unreadable }) => self.set_aside(&stored).await,
@@ -160,8 +156,7 @@ impl Refresh {
         let refresh_token = self.open_next(&stored).await?;
         // Before the provider is called: what it answers can then be kept whatever becomes of the key service.
         let pair = Pair::new(&inner.vault, &id).await?;
-        let settles = if self.is_of_another_broker(&stored) { inner.limits.settle } else { Duration::ZERO };
-        let takes = settles + inner.limits.provider + inner.limits.commit;
+        let takes = inner.limits.provider + inner.limits.commit;
         let intent = inner.owner.intent(attempt, inner.clock.now(), takes);
         let (instead_of, paused) = (stored.intent.as_ref(), stored.pause.as_ref());
         match inner.store.take_intent(&id, stored.generation, &intent, instead_of, paused).await {
@@ -178,31 +173,43 @@ impl Refresh {
     }
 
     /// Whether another broker began with a refresh token that works once, and may have its successor.
-    fn is_of_another_broker(&self, stored: &StoredGrant) -> bool {
-        let Inner { owner, unsent, .. } = &*self.inner;
-        let is_others = |intent: &Intent| match owner.is_of_this_broker(intent) {
-            // Of ours that took theirs over and asked nobody.
-            true => intent.attempt > 1 && unsent.has(&stored.id, intent),
+    fn may_be_stored_yet(&self, stored: &StoredGrant) -> bool {
+        let Inner { owner, unsettled, .. } = &*self.inner;
+        let may = |intent: &Intent| match owner.is_of_this_broker(intent) {
+            true => unsettled.has(&stored.id, intent),
             false => !has_ended(stored, intent),
         };
         match self.client.rotation {
             Rotation::NonRotating | Rotation::OldValid => false,
-            Rotation::Grace(_) | Rotation::Strict => stored.intent.as_ref().is_some_and(is_others),
+            Rotation::Grace(_) | Rotation::Strict => stored.intent.as_ref().is_some_and(may),
         }
     }
 
-    /// Gives whoever began before the time to store what it may have: a store that was away, or took nothing, for longer
-    /// than an intent lasts is no sign that its broker has died. To ask again would have the provider take the second
-    /// request for theft, and end what is about to be stored.
-    async fn is_still_ours(&self, ready: &Ready) -> Result<bool, RefreshError> {
-        if !self.is_of_another_broker(&ready.stored) {
-            return Ok(true);
+    /// Gives whoever began before the time to store what it may have; the grant if it has not. A store that was away, or
+    /// took nothing, for longer than an intent lasts is no sign that its broker has died. To ask again would have the
+    /// provider take the second request for theft, and end what is about to be stored.
+    ///
+    /// Meanwhile the right is ours, as the same attempt: nobody is asked by it, whatever becomes of us.
+    async fn settled(&self, stored: StoredGrant) -> Result<Option<StoredGrant>, RefreshError> {
+        let inner = &self.inner;
+        let Some(theirs) = stored.intent.clone().filter(|_| self.may_be_stored_yet(&stored)) else {
+            return Ok(Some(stored));
+        };
+        let (id, settle) = (&stored.id, inner.limits.settle);
+        let ours = inner.owner.intent(theirs.attempt, inner.clock.now(), settle);
+        inner.unsettled.remember(id, &ours);
+        match inner.store.take_intent(id, stored.generation, &ours, Some(&theirs), stored.pause.as_ref()).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict) => return Ok(None),
+            Err(error) => return Err(RefreshError::store(error)),
         }
-        tokio::time::sleep(self.inner.limits.settle).await;
-        let now = self.inner.store.grant(&self.grant).await.map_err(RefreshError::store)?;
-        let is_as_taken =
-            |now: StoredGrant| now.generation == ready.stored.generation && now.intent.as_ref() == Some(&ready.intent);
-        Ok(now.is_some_and(is_as_taken))
+        tokio::time::sleep(settle).await;
+        let now = inner.store.grant(&self.grant).await.map_err(RefreshError::store)?;
+        let now = now.filter(|now| now.generation == stored.generation && now.intent.as_ref() == Some(&ours));
+        if now.is_some() {
+            inner.unsettled.forget(id);
+        }
+        Ok(now)
     }
 
     async fn ask(&self, ready: Ready, admitted: Admitted) -> Result<Turn, RefreshError> {
@@ -225,6 +232,7 @@ impl Refresh {
             self.give_back(&ready, &as_it_was(&ready)).await;
             return Ok(Turn::Again);
         }
+        self.begun.sends();
         let Asked { result, took } = inner.ask(&self.client, &ready.registered, &ready.refresh_token, limit).await;
         failpoint::reached(Point::ReplyRead);
         admitted.told(&result);

@@ -9,7 +9,7 @@ use super::commit::Committed;
 use super::dangling::LOOK;
 use super::due::{Chance, DEFAULT_LIFETIME, refresh_after};
 use super::intent::Right;
-use super::providers::Admitted;
+use super::providers::{Admitted, Begun};
 use super::refresh::{MAX_TURNS, Turn, count};
 use super::source::{authority, host};
 use super::{Inner, Moment, OpenedToken, RefreshError};
@@ -43,6 +43,8 @@ struct Renewal {
     grant: GrantKey,
     id: String,
     host: String,
+    /// Its place in the provider's budget.
+    begun: Begun,
 }
 
 /// Obtains a token of a later generation than `beyond`. Runs detached: nobody's patience ends it.
@@ -51,10 +53,11 @@ pub(super) async fn renew(
     key: Key,
     client: Arc<ClientCredentials>,
     beyond: Generation,
+    begun: Begun,
 ) -> Result<Renewed, RefreshError> {
     let grant = keys::service_grant(&client);
     let (id, host) = (keys::grant_id(&inner.tenant, &grant), host(&client.token_url));
-    let renewal = Renewal { inner, key, client, grant, id, host };
+    let renewal = Renewal { inner, key, client, grant, id, host, begun };
     for _ in 0..MAX_TURNS {
         match renewal.turn(beyond).await? {
             Turn::Renewed(renewed) => return Ok(renewed),
@@ -106,11 +109,22 @@ impl Renewal {
             Some(stored) => self.take(stored, attempt).await?,
         };
         let Some(intent) = intent else { return Ok(Turn::Again) };
+        // Somebody may have had the right, and have ended, since that was looked at.
+        if is_first && inner.store.grant(grant).await.map_err(RefreshError::store)? != stored {
+            self.clear_first(&intent).await;
+            return Ok(Turn::Again);
+        }
         let turn = self.ask(stored, &intent, &registered, admitted, data_key, read).await;
-        if is_first && let Err(error) = inner.store.clear_first_intent(id, &intent).await {
-            tracing::warn!(grant = id, %error, "other brokers wait until the right to ask is over");
+        if is_first {
+            self.clear_first(&intent).await;
         }
         turn
+    }
+
+    async fn clear_first(&self, intent: &Intent) {
+        if let Err(error) = self.inner.store.clear_first_intent(&self.id, intent).await {
+            tracing::warn!(grant = self.id, %error, "other brokers wait until the right to ask is over");
+        }
     }
 
     async fn ask(
@@ -124,6 +138,7 @@ impl Renewal {
     ) -> Result<Turn, RefreshError> {
         let Self { inner, key, client, id, .. } = self;
         let (started, issued_at) = (Instant::now(), intent.started_at);
+        self.begun.sends();
         let answer = ask(inner, client, registered).await;
         admitted.told(&answer);
         let at_token_endpoint = started.elapsed();

@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::flight::Flight;
 use super::providers::AskedBy;
-use super::recent::Used;
+use super::recent::{Known, Used};
 use super::source::authority;
 use super::{Inner, Landed, RefreshError, Refresher, Source};
 use crate::clock::UnixTime;
@@ -26,11 +26,8 @@ use crate::store::{StoreError, StoredGrant};
 /// How often due grants are looked for.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Grants in use here that are renewed at one tick.
-const AT_ONCE: usize = 256;
-
-/// Grants of one client that are looked at, at one tick.
-const PER_CLIENT: u32 = 64;
+/// Grants of one provider, in use here, and of one client in the store, that are looked at, at one tick.
+const OF_EACH: u32 = 64;
 
 /// How long a due grant that cannot be read is not looked at again.
 const CORRUPT_AGAIN: Duration = Duration::from_secs(10 * 60);
@@ -85,7 +82,7 @@ impl Refresher {
         // Evicts what is too old now, so that it is zeroized now.
         inner.opened.run_pending_tasks();
         inner.backoffs.forget(now);
-        let mut due = self.in_use(now);
+        let mut due = self.in_use(now).await?;
         let known: HashSet<Key> = due.iter().map(|due| due.key.clone()).collect();
         let mut oldest = Duration::ZERO;
         for client in clients {
@@ -105,16 +102,24 @@ impl Refresher {
         Ok(due.into_iter().map(|due| self.begin(due)).filter(|begun| *begun).count())
     }
 
-    /// What is due of what is in use here.
-    fn in_use(&self, now: UnixTime) -> Vec<Due> {
+    /// What is due of what is in use here, and was renewed by nobody else.
+    async fn in_use(&self, now: UnixTime) -> Result<Vec<Due>, RefreshError> {
         let inner = &self.0;
         let may = |key: &Key, source: &Source| {
             inner.backoffs.now(key, now).is_none()
                 && !inner.flights.under_way(key)
                 && inner.providers.free(&source.authority()) > 0
         };
-        let due = inner.recent.due(now, AT_ONCE, may).into_iter();
-        due.map(|(used_at, key, source)| Due { used_at, host: source.authority(), key, found: None }).collect()
+        let mut due = Vec::new();
+        for Known { key, grant, generation, host, last } in inner.recent.due(now, OF_EACH as usize, may) {
+            match inner.store.grant(&grant).await {
+                // Who uses it next is given that one.
+                Ok(Some(stored)) if stored.generation > generation => drop(inner.recent.take(&key, now)),
+                Ok(_) | Err(StoreError::Corrupt { .. }) => due.push(Due { used_at: last, host, key, found: None }),
+                Err(error) => return Err(RefreshError::store(error)),
+            }
+        }
+        Ok(due)
     }
 
     /// What the store says is due of one client, and for how long the oldest of all of that has waited.
@@ -125,7 +130,7 @@ impl Refresher {
     ) -> Result<(Vec<Due>, Duration), RefreshError> {
         let inner = &self.0;
         let host = authority(&client.token_url);
-        let room = inner.providers.free(&host).min(PER_CLIENT);
+        let room = inner.providers.free(&host).min(OF_EACH);
         let read = inner.store.due_grants(&client.id, now, room).await.map_err(RefreshError::store)?;
         let corrupt: Vec<String> = read.corrupt.iter().filter_map(StoreError::record).collect();
         if !corrupt.is_empty() {

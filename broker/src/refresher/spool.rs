@@ -9,7 +9,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -33,6 +33,9 @@ const REPLAY: Duration = Duration::from_secs(2);
 /// How long after a store is back a broker that lives has taken to it what waited for it.
 pub(super) const TAKEN_WITHIN: Duration = Duration::from_secs(5);
 
+/// How long one is not tried again that the store refuses although it is there.
+const REFUSED_AGAIN: Duration = Duration::from_secs(60);
+
 /// How many tries in a row come to nothing for one line in the log.
 const TOLD_EVERY: u32 = 20;
 
@@ -44,6 +47,8 @@ struct Contents {
     directory: PathBuf,
     /// What waits, by name of its file.
     waiting: Mutex<BTreeMap<String, GrantCommit>>,
+    /// What the store refused, and when.
+    refused: Mutex<BTreeMap<String, Instant>>,
     /// Files that nothing could be made of, by name.
     unreadable: Vec<String>,
 }
@@ -101,7 +106,7 @@ impl Spool {
             tracing::warn!(count = waiting.len(), "renewed tokens wait in the spool");
         }
         let (directory, waiting) = (directory.to_owned(), Mutex::new(waiting));
-        let spool = Self(Arc::new(Contents { directory, waiting, unreadable }));
+        let spool = Self(Arc::new(Contents { directory, waiting, refused: Mutex::default(), unreadable }));
         spool.count();
         spool.unreadable();
         Ok(spool)
@@ -165,6 +170,17 @@ impl Spool {
             Ok(()) => {}
             Err(error) => tracing::error!(%error, "a renewed token is in memory only: the spool cannot be written"),
         }
+    }
+
+    /// The store is there, and does not take it.
+    fn refused(&self, name: String) {
+        self.0.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(name, Instant::now());
+    }
+
+    fn was_refused(&self, name: &str) -> bool {
+        let mut refused = self.0.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.retain(|_, at| at.elapsed() < REFUSED_AGAIN);
+        refused.contains_key(name)
     }
 
     /// Removes a pair that the store has taken.
@@ -247,12 +263,16 @@ impl Inner {
     /// Commits all that waits. What the store does not take although it is there holds up nothing else.
     pub(super) async fn replay_all(&self) -> Result<(), RefreshError> {
         for (name, commit) in self.spool.waiting_for(None) {
-            let replayed = timeout(REPLAY, self.replay_one(name, &commit));
+            if self.spool.was_refused(&name) {
+                continue;
+            }
+            let replayed = timeout(REPLAY, self.replay_one(name.clone(), &commit));
             let late = || RefreshError::store(StoreError::Unavailable("it has not answered in time".into()));
             match replayed.await.unwrap_or_else(|_| Err(late())) {
                 Ok(()) => {}
                 Err(error) if timeout(REPLAY, self.store.ready()).await.is_ok_and(|ready| ready.is_ok()) => {
-                    tracing::error!(grant = commit.id, %error, "a renewed token stays in the spool");
+                    tracing::error!(grant = commit.id, %error, "a renewed token stays in the spool: the store refuses it");
+                    self.spool.refused(name);
                 }
                 Err(error) => return Err(error),
             }

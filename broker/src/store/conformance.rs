@@ -279,6 +279,7 @@ macro_rules! suite {
                     v3_principals,
                     v3_secrets_manifests_and_audit,
                     v3_master_keys,
+                    v3_times_of_the_schedule,
                 ]
                 two: []
             }

@@ -5,7 +5,8 @@ use crate::clock::UnixTime;
 use crate::model::{Generation, GrantKey, PrincipalId};
 
 /// The grants of a client that want to be looked at, first those that somebody began to refresh and never ended, then the
-/// most lately used. Found and sorted by an index that holds no others: only as many are read as are shown.
+/// most lately used. Found by an index that holds no others, and sorted by what is in it: of the rows themselves only as
+/// many are read as are shown.
 pub(super) const DUE: &str = "SELECT * FROM grants WHERE id IN (
         SELECT id FROM grants
         WHERE provider_client = $1 AND due_at <= $2 AND standing = 'live' AND reason = ''
@@ -13,9 +14,10 @@ pub(super) const DUE: &str = "SELECT * FROM grants WHERE id IN (
     ORDER BY intent_owner IS NULL, used_at DESC NULLS LAST, due_at, id";
 
 /// Since when the token of a client has been due that has waited for longest, of those that were used since then or that
-/// somebody began to refresh. Attempts, and the pauses after them, change nothing about that.
+/// somebody began to refresh. Attempts, and the pauses after them, change nothing about that. One whose time cannot be read
+/// has none.
 pub(super) const OLDEST_DUE: &str = "SELECT min(refresh_after) FROM grants
-    WHERE provider_client = $1 AND refresh_after <= $2 AND due_at IS NOT NULL AND standing = 'live' AND reason = ''
+    WHERE provider_client = $1 AND refresh_after BETWEEN 0 AND $2 AND due_at IS NOT NULL AND standing = 'live' AND reason = ''
       AND (intent_owner IS NOT NULL OR used_at > $3)";
 
 /// Grants that somebody has begun to refresh, and is over or began as one of the starts of a broker; found by an index that

@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use redis_counterpart::{Link, Mode, Redis};
+use tokio::sync::watch;
 
 use super::people::{DUE, People};
 use super::*;
@@ -142,6 +143,33 @@ async fn l5_the_first_token_of_a_client_of_its_own_is_asked_for_by_one_broker_fo
     for call in calls {
         assert_eq!(text(&call.await.unwrap().unwrap()), "canary-token-1");
     }
+    assert_eq!(fixture.provider.count(), 1);
+}
+
+/// Resolves once it is let.
+struct Late(watch::Sender<bool>);
+
+#[async_trait]
+impl ResolveTemplate for Late {
+    async fn resolve(&self, template: &Template) -> Result<Resolved, ResolveError> {
+        self.0.subscribe().wait_for(|goes_on| *goes_on).await.unwrap();
+        PlainText.resolve(template).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_was_held_up_before_the_first_token_was_there_does_not_ask_for_another() {
+    let fixture = Fixture::new().await;
+    let late = Arc::new(Late(watch::Sender::new(false)));
+    let secrets = Arc::clone(&late) as Arc<dyn ResolveTemplate>;
+    let broker = Refresher::new(Parts { secrets, ..fixture.parts("late") });
+    let call = spawn(&broker, &fixture.service(), Need::Live);
+    while late.0.receiver_count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(fixture.text(Need::Live).await, "canary-token-1");
+    late.0.send_replace(true);
+    assert_eq!(text(&call.await.unwrap().unwrap()), "canary-token-1");
     assert_eq!(fixture.provider.count(), 1);
 }
 

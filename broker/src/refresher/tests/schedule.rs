@@ -132,6 +132,45 @@ async fn l2_three_brokers_ask_a_provider_no_more_often_than_one_may_and_for_the_
 }
 
 #[tokio::test]
+async fn what_one_broker_has_renewed_takes_nothing_of_the_budget_at_others_where_it_was_used() {
+    let people = People::at(&GENERIC).await;
+    let limits = Limits { budget: Budget { per_second: 2, ..Budget::default() }, ..Limits::default() };
+    let broker = |name| Refresher::new(Parts { limits, ..people.fixture.parts(name) });
+    let brokers = ["a", "b", "c"].map(broker);
+    for number in 0..6 {
+        people.agrees_and_uses(&format!("holder-{number}")).await;
+        for broker in &brokers {
+            broker.token(&people.server(&["read"], "r1", &format!("holder-{number}")), Need::Live).await.unwrap();
+        }
+    }
+    people.fixture.clock.advance(DUE);
+    for second in 1..=3 {
+        for broker in &brokers {
+            people.tick(broker).await;
+        }
+        assert_eq!(people.fixture.provider.count(), 2 * second);
+        people.fixture.clock.advance(Duration::from_secs(1));
+    }
+}
+
+#[tokio::test]
+async fn callers_who_are_told_to_wait_and_have_nobody_asked_hold_up_no_other() {
+    let people = People::at(&GENERIC).await;
+    let limits = Limits { budget: Budget { per_second: 2, ..Budget::default() }, ..Limits::default() };
+    let broker = Refresher::new(Parts { limits, ..people.fixture.parts("a") });
+    people.agrees(Some("canary-refresh-0")).await;
+    people.agrees_and_uses("bob").await;
+    people.fixture.clock.advance(HOUR);
+    people.fixture.provider.answers(429, "");
+    for _ in 0..40 {
+        broker.token(&people.alice(), Need::Live).await.unwrap_err();
+    }
+    assert_eq!(people.fixture.provider.count(), 1, "the others were told to wait");
+    people.fixture.provider.answers(200, provider::PAIR);
+    assert_eq!(people.tick(&broker).await, 1, "one of two was asked for");
+}
+
+#[tokio::test]
 async fn what_callers_had_at_one_broker_is_not_begun_at_another_as_well() {
     let people = People::at(&GENERIC).await;
     let budget = Budget { per_second: 2, ..Budget::default() };

@@ -206,6 +206,19 @@ pub(super) async fn v3_secrets_manifests_and_audit(store: &(impl Store + Tamper)
     }
 }
 
+pub(super) async fn v3_times_of_the_schedule(store: &(impl Store + Tamper)) {
+    store.commit_grant(&grant("bad", &key("client", "bad"), 1, "bad")).await.unwrap();
+    store.mark_used(&["bad".to_owned()], NOW).await.unwrap();
+    store.tamper_with("UPDATE grants SET refresh_after = -1, due_at = 1 WHERE id = 'bad'".to_owned()).await;
+    assert_eq!(store.oldest_due("client", NOW, UnixTime(0)).await.unwrap(), None);
+    assert!(store.spend("provider", None, 7).await.unwrap());
+    store.tamper_with("UPDATE provider_budgets SET spent_until = -7".to_owned()).await;
+    let read = store.spent_until("provider").await.unwrap();
+    assert_eq!(read, Some(0), "as good as nothing");
+    assert!(store.spend("provider", read, 9).await.unwrap());
+    assert_eq!(store.spent_until("provider").await.unwrap(), Some(9));
+}
+
 pub(super) async fn v3_master_keys(store: &(impl Store + Tamper)) {
     for id in ["bad", "good"] {
         store.add_wraps(id, 7, NOW).await.unwrap();

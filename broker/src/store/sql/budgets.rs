@@ -2,13 +2,14 @@
 
 use sqlx::Row as _;
 
-use super::{Connection, query, signed, unsigned};
+use super::{Connection, query, signed};
 use crate::store::StoreError;
 
 pub(super) async fn spent_until(db: &mut Connection, provider: &str) -> Result<Option<u64>, StoreError> {
     let sql = "SELECT spent_until FROM provider_budgets WHERE provider = $1";
     let row = query(sql).bind(provider).fetch_optional(db).await?;
-    row.map(|row| unsigned(row.try_get(0)?, "provider_budgets", provider)).transpose()
+    // What cannot be right is as good as nothing spent: it is written over.
+    row.map(|row| Ok(row.try_get::<i64, _>(0)?.try_into().unwrap_or(0))).transpose()
 }
 
 pub(super) async fn spend(
@@ -19,7 +20,9 @@ pub(super) async fn spend(
 ) -> Result<bool, StoreError> {
     let spent = match from {
         None => query("INSERT INTO provider_budgets (provider, spent_until) VALUES ($1, $2) ON CONFLICT DO NOTHING"),
-        Some(_) => query("UPDATE provider_budgets SET spent_until = $2 WHERE provider = $1 AND spent_until = $3"),
+        Some(_) => query(
+            "UPDATE provider_budgets SET spent_until = $2 WHERE provider = $1 AND (spent_until = $3 OR spent_until < 0)",
+        ),
     };
     let spent = spent.bind(provider).bind(signed(until));
     let spent = match from {

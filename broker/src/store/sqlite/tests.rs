@@ -444,7 +444,8 @@ async fn what_is_due_is_found_and_sorted_by_an_index_that_holds_nothing_else() {
     assert!(steps[0].starts_with("SEARCH grants USING INDEX") && steps[0].ends_with("(id=?)"), "{steps:?}");
     assert_eq!(steps[2], by_index, "{steps:?}");
     let oldest = plan(crate::store::grant::OLDEST_DUE, &["client", "1", "1"]).await;
-    let by_index = "SEARCH grants USING COVERING INDEX grants_overdue (provider_client=? AND refresh_after<?)";
+    let by_index =
+        "SEARCH grants USING COVERING INDEX grants_overdue (provider_client=? AND refresh_after>? AND refresh_after<?)";
     assert_eq!(oldest, [by_index]);
 }
 
