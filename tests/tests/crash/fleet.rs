@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use e2e::{Reply, acquire, broker_api, unique};
 use futures::future::join_all;
-use tokio::sync::{Mutex as Turn, OnceCell, Semaphore};
+use tokio::sync::{OnceCell, RwLock as Turn, Semaphore};
 
 use super::*;
 
@@ -25,7 +25,7 @@ struct Mode {
     loses: bool,
     provider: Arc<Provider>,
     server: Server,
-    /// One death at a time: the provider strikes whoever comes next.
+    /// One death at a time, and nobody consents meanwhile: the provider strikes whoever comes next.
     turn: Turn<()>,
 }
 
@@ -99,7 +99,7 @@ impl Fleet {
         let token = self.world.issuer.token(person, &mode.server).mint();
         let request = acquire(&broker.grpc, &token, &mode.server).await;
         let mut api = broker_api(&broker.grpc).await.expect("the same user may connect");
-        let _turn = mode.turn.lock().await;
+        let _turn = mode.turn.write().await;
         if began.elapsed() >= INTENT {
             return false;
         }
@@ -136,7 +136,8 @@ impl Fleet {
     async fn round(&self, job: &Job, wave: &Wave) -> Option<Round> {
         let (mode, person, (death, uses, is_lost)) = (&self.modes[job.mode], job.person.clone(), job.death);
         let consents = async || {
-            let _turn = wave.consenting.acquire().await.expect("it is not closed");
+            let _place = wave.consenting.acquire().await.expect("it is not closed");
+            let _turn = mode.turn.read().await;
             self.world.consent(&Browser::of(&person), &mode.server).await;
         };
         job.consented.get_or_init(consents).await;
