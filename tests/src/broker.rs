@@ -304,6 +304,7 @@ impl Broker {
     pub async fn command(&self, arguments: &[&str]) -> Output {
         let mut command = tokio::process::Command::new(&setup().broker);
         command.args(arguments).arg("-c").arg(&self.config).current_dir(&self.dir).kill_on_drop(true);
+        command.envs(kms::CREDENTIALS);
         Output::from(command.output().await.expect("the binary is there"))
     }
 
@@ -313,6 +314,7 @@ impl Broker {
         std::fs::write(&file, format!("{config:#}")).expect("the directory is writable");
         let mut command = tokio::process::Command::new(&setup().broker);
         command.args(["serve", "-c"]).arg(&file).current_dir(&self.dir).kill_on_drop(true);
+        command.envs(kms::CREDENTIALS);
         let output = tokio::time::timeout(Duration::from_secs(10), command.output()).await;
         std::fs::remove_file(&file).expect("just written");
         match output {
