@@ -12,7 +12,7 @@ const SECOND: u64 = 1_000_000;
 /// How often a broker looks again that others were quicker than; then its turn is the next tick.
 const TRIES: usize = 5;
 
-/// Moves the moment until which a budget of so many requests a second is spent: by what callers had `owed` to them, and by as
+/// Moves the moment until which a budget of so many requests a second is spent: by what was asked and is `owed`, and by as
 /// much of what is `wanted` as is left. Answers it, and how much that is. No more than a second's worth is saved up, and no
 /// more is made up for.
 fn spend(spent_until: u64, now: UnixTime, per_second: u32, owed: u32, wanted: u32) -> (u64, u32) {

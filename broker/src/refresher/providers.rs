@@ -142,7 +142,7 @@ impl Providers {
         Begun { providers: Arc::clone(self), host: host.to_owned(), is_paid }
     }
 
-    /// Providers of which callers had something that the store does not know of.
+    /// Providers that were asked something that the store does not know of.
     pub(super) fn owing(&self) -> Vec<String> {
         let all = self.all();
         all.iter().filter(|(_, provider)| provider.owed > 0).map(|(host, _)| host.clone()).collect()

@@ -164,7 +164,7 @@ impl Refresher {
     /// Says to each provider how much of this may begin: as all brokers together have room, at once and by the second.
     async fn allow(&self, due: &[Due], clients: &[Arc<ProviderClient>]) -> Result<(), RefreshError> {
         let inner = &self.0;
-        // Of those without, what callers had is told.
+        // Of those without, what was asked is told.
         let mut wanted: BTreeMap<String, u32> = inner.providers.owing().into_iter().map(|host| (host, 0)).collect();
         for due in due {
             *wanted.entry(due.host.clone()).or_default() += 1;
